@@ -1,0 +1,79 @@
+"""Setuptools commands that add cffi's glue to the C core.
+
+Named in pyproject.toml under ``[tool.setuptools.cmdclass]``; the installed
+package never imports this file, and its wheel does not hold it.
+"""
+
+import sys
+import sysconfig
+from pathlib import Path
+
+from cffi import FFI
+from setuptools import Extension
+from setuptools.command.bdist_wheel import bdist_wheel as _bdist_wheel
+from setuptools.command.build_ext import build_ext as _build_ext
+from setuptools.errors import CompileError
+
+NATIVE = Path("triobatch/_native")
+
+# One wheel serves every CPython from 3.10 on; PyPy and the free-threaded
+# builds have no limited API, so each of them gets a wheel of its own.
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+LIMITED_API = sys.implementation.name == "cpython" and not FREE_THREADED
+
+
+def declarations() -> str:
+    """Return what cffi parses: the system types, then core.h without '#'."""
+    header = (NATIVE / "core.h").read_text(encoding="utf-8")
+    plain = [line for line in header.splitlines() if not line.startswith("#")]
+    system = (NATIVE / "system.cdef").read_text(encoding="utf-8")
+    return system + "\n".join(plain)
+
+
+class build_ext(_build_ext):  # noqa: N801 (setuptools names its commands so)
+    """Build the C core, or leave word why it could not be built."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Compile one extension; a failure is recorded for ``-m triobatch``.
+
+        The extensions are ``optional``, so setuptools goes on after an error.
+        """
+        record = Path(self.get_ext_fullpath(ext.name)).with_name(
+            "_core_missing.txt"
+        )
+        try:
+            if sys.platform != "linux":
+                raise CompileError(f"it is for Linux, not {sys.platform}")
+            if ext.name == "triobatch._core":
+                self.add_glue(ext)
+            ext.py_limited_api = LIMITED_API
+            super().build_extension(ext)
+        except Exception as exc:
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.write_text(f"{exc}\n", encoding="utf-8")
+            raise
+        record.unlink(missing_ok=True)
+
+    def add_glue(self, ext: Extension) -> None:
+        """Let cffi generate the module's C source, and add it to ``ext``."""
+        glue = Path(self.build_temp) / "glue" / "_core.c"
+        glue.parent.mkdir(parents=True, exist_ok=True)
+        ffi = FFI()
+        ffi.cdef(declarations())
+        ffi.set_source(
+            ext.name, (NATIVE / "glue.c").read_text(encoding="utf-8")
+        )
+        ffi.emit_c_code(str(glue))
+        ext.sources.append(str(glue))
+        if not LIMITED_API:
+            ext.define_macros.append(("_CFFI_NO_LIMITED_API", None))
+
+
+class bdist_wheel(_bdist_wheel):  # noqa: N801 (likewise)
+    """Tag the wheel ``cp310-abi3`` where the limited API is there."""
+
+    def initialize_options(self) -> None:
+        """Set the tag before pyproject.toml and the command line may."""
+        super().initialize_options()
+        if LIMITED_API:
+            self.py_limited_api = "cp310"

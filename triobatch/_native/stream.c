@@ -1,0 +1,85 @@
+#include "core.h"
+
+#include <errno.h>
+
+/* UIO_MAXIOV in the kernel; more makes sendmsg(2) fail with EMSGSIZE. */
+#define TB_IOV_MAX 1024
+
+/* Without MSG_NOSIGNAL a closed peer would kill a process whose SIGPIPE is at
+ * its default. MSG_DONTWAIT holds whatever the descriptor's own mode is.
+ */
+#define TB_SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
+
+static size_t
+at_most_iov_max(size_t count)
+{
+    return count < TB_IOV_MAX ? count : TB_IOV_MAX;
+}
+
+ssize_t
+tb_send(int fd, const void *data, size_t size)
+{
+    ssize_t sent;
+
+    do {
+        sent = send(fd, data, size, TB_SEND_FLAGS);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : sent;
+}
+
+static void
+advance(struct tb_vector *vector, size_t size)
+{
+    while (vector->next < vector->count) {
+        struct iovec *front = &vector->iovecs[vector->next];
+
+        if (size < front->iov_len) {
+            front->iov_base = (char *)front->iov_base + size;
+            front->iov_len -= size;
+            return;
+        }
+        size -= front->iov_len;
+        vector->next++;
+    }
+}
+
+ssize_t
+tb_send_vector(int fd, struct tb_vector *vector)
+{
+    struct msghdr message = {0};
+    ssize_t sent;
+
+    message.msg_iov = vector->iovecs + vector->next;
+    message.msg_iovlen = at_most_iov_max(vector->count - vector->next);
+    do {
+        sent = sendmsg(fd, &message, TB_SEND_FLAGS);
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0)
+        return -errno;
+    advance(vector, (size_t)sent);
+    return sent;
+}
+
+void
+tb_point(struct iovec *iovecs, void *bases[], const size_t sizes[],
+         size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        iovecs[i].iov_base = bases[i];
+        iovecs[i].iov_len = sizes[i];
+    }
+}
+
+ssize_t
+tb_receive_vector(int fd, struct iovec *iovecs, size_t count)
+{
+    struct msghdr message = {0};
+    ssize_t received;
+
+    message.msg_iov = iovecs;
+    message.msg_iovlen = at_most_iov_max(count);
+    do {
+        received = recvmsg(fd, &message, MSG_DONTWAIT);
+    } while (received < 0 && errno == EINTR);
+    return received < 0 ? -errno : received;
+}
