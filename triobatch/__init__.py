@@ -1,1 +1,42 @@
-"""x."""
+"""Batched socket I/O for Trio.
+
+Many buffers, or many datagrams, in one system call; with exact progress under
+cancellation.
+"""
+
+from importlib.metadata import version as _version
+
+from triobatch import lowlevel
+from triobatch._buffers import Buffers
+from triobatch._capabilities import Capabilities, capabilities
+from triobatch._listener import (
+    BatchSocketListener,
+    open_tcp_listeners,
+    open_tcp_stream,
+    open_unix_listener,
+    open_unix_socket,
+    serve_tcp,
+)
+from triobatch._send_buffers import send_buffers
+from triobatch._stream import BatchSocketStream, StreamStatistics
+
+__version__ = _version("triobatch")
+
+__all__ = [
+    # Chunks
+    "Buffers",
+    # Streams
+    "BatchSocketListener",
+    "BatchSocketStream",
+    "StreamStatistics",
+    "open_tcp_listeners",
+    "open_tcp_stream",
+    "open_unix_listener",
+    "open_unix_socket",
+    "send_buffers",
+    "serve_tcp",
+    # Under the bonnet
+    "Capabilities",
+    "capabilities",
+    "lowlevel",
+]

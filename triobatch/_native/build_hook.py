@@ -38,14 +38,17 @@ class build_ext(_build_ext):  # noqa: N801 (setuptools names its commands so)
 
         The extensions are ``optional``, so setuptools goes on after an error.
         """
+        module = ext.name.rpartition(".")[2]
         record = Path(self.get_ext_fullpath(ext.name)).with_name(
-            "_core_missing.txt"
+            f"{module}_missing.txt"
         )
         try:
             if sys.platform != "linux":
                 raise CompileError(f"it is for Linux, not {sys.platform}")
-            if ext.name == "triobatch._core":
+            if module == "_core":
                 self.add_glue(ext)
+            elif not LIMITED_API:
+                raise CompileError("it is for CPython with the GIL")
             ext.py_limited_api = LIMITED_API
             super().build_extension(ext)
         except Exception as exc:
@@ -64,7 +67,7 @@ class build_ext(_build_ext):  # noqa: N801 (setuptools names its commands so)
             ext.name, (NATIVE / "glue.c").read_text(encoding="utf-8")
         )
         ffi.emit_c_code(str(glue))
-        ext.sources.append(str(glue))
+        ext.sources = [*ext.sources, str(glue)]
         if not LIMITED_API:
             ext.define_macros.append(("_CFFI_NO_LIMITED_API", None))
 

@@ -1,0 +1,81 @@
+"""Arithmetic over a list of chunks: how many bytes, and where they lie.
+
+A chunk is ``bytes`` or a one-dimensional ``memoryview`` of bytes. These are
+the functions of ``_native/chunks.c`` in Python, used where that extension is
+not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from triobatch._core_choice import CORE
+
+__all__ = ["COPY_SIZE", "front", "locate", "measure"]
+
+# How many bytes are copied into one piece at the most: it bounds the memory
+# that sending takes, whatever the batch. Linux allocates a TCP buffer of up to
+# 64 KiB in one go, and larger pieces fall out of the cache.
+COPY_SIZE = 65536
+
+_BYTES = frozenset((bytes,))
+
+
+def measure(chunks: list[object]) -> int:
+    """Return the bytes in a list of non-empty bytes, -1 if it is not one."""
+    if _BYTES.issuperset(map(type, chunks)) and all(chunks):
+        return sum(map(len, chunks))  # type: ignore[arg-type]
+    return -1
+
+
+def locate(
+    chunks: list[bytes | memoryview], index: int, offset: int, size: int
+) -> tuple[int, int]:
+    """Return the position that lies ``size`` bytes after the given one.
+
+    Args:
+      chunks: None of them empty.
+      index: The chunk to start in; ``len(chunks)`` at the end.
+      offset: The byte of that chunk to start from.
+      size: In bytes; may reach past the end.
+
+    Returns:
+      The index of a chunk and an offset below its size, or
+      ``(len(chunks), 0)`` when ``size`` reaches the end.
+    """
+    count = len(chunks)
+    while index < count:
+        left = len(chunks[index]) - offset
+        if size < left:
+            return index, offset + size
+        size -= left
+        offset = 0
+        index += 1
+    return count, 0
+
+
+def front(
+    chunks: list[bytes | memoryview], index: int, offset: int, size: int
+) -> list[bytes | memoryview]:
+    """Return what lies in ``size`` bytes from a position on, or all there is.
+
+    Args:
+      chunks: None of them empty.
+      index: The chunk to start in.
+      offset: The byte of that chunk to start from.
+      size: In bytes; may reach past the end.
+    """
+    stop, tail = locate(chunks, index, offset, size)
+    between = chunks[index:stop]
+    if tail and size:
+        between.append(memoryview(chunks[stop])[:tail])
+    if offset and between:
+        between[0] = memoryview(between[0])[offset:]
+    return between
+
+
+if CORE == "c" and not TYPE_CHECKING:
+    # It may be missing where the core is not: PyPy, free-threaded builds.
+    with contextlib.suppress(ImportError):
+        from triobatch._chunks_c import locate, measure

@@ -1,0 +1,15 @@
+def measure(chunks: list[object], /) -> int: ...
+def locate(
+    chunks: list[bytes | memoryview], index: int, offset: int, size: int, /
+) -> tuple[int, int]: ...
+def point(
+    chunks: list[bytes | memoryview], offset: int, address: int, /
+) -> bool: ...
+def copy(
+    chunks: list[bytes | memoryview],
+    index: int,
+    offset: int,
+    address: int,
+    room: int,
+    /,
+) -> tuple[int, int]: ...

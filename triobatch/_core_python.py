@@ -1,0 +1,141 @@
+"""System calls on stream sockets, through the standard library.
+
+The twin of ``_core_c``, for macOS, Windows, PyPy and machines without a
+compiler: the same names, the same results, a little slower.
+
+The functions take a descriptor, and a standard socket object is what has
+``sendmsg``. So one is made around the descriptor for the length of the call
+and detached again before it could close it. Callers run with Ctrl-C held off
+(``trio.lowlevel.enable_ki_protection``), so nothing comes between.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from triobatch._chunks import COPY_SIZE, front
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+# A closed peer must not kill a process whose SIGPIPE is at its default. macOS
+# and Windows have no MSG_NOSIGNAL: CPython's own setting, to ignore SIGPIPE,
+# has to do there.
+_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
+
+
+@contextmanager
+def _borrowed(fd: int) -> Iterator[socket.socket]:
+    # Family and type are given so that CPython does not have to ask; they
+    # make no difference to the calls made here.
+    borrowed = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+    try:
+        if socket.getdefaulttimeout() is not None:
+            # Or the call would wait that long.
+            borrowed.setblocking(False)
+        yield borrowed
+    finally:
+        borrowed.detach()
+
+
+def send(fd: int, data: bytes | memoryview) -> int:
+    """Send one piece with one ``send(2)``; return the bytes taken."""
+    with _borrowed(fd) as sock:
+        return sock.send(data, _FLAGS)
+
+
+def send_copied(
+    fd: int,
+    chunks: list[bytes | memoryview],
+    index: int,
+    offset: int,
+    send: Callable[[int, bytes], int] = send,
+) -> tuple[int, int]:
+    """Join chunks into one piece, and send it with one ``send(2)``.
+
+    Args:
+      fd: A stream socket.
+      chunks: At most COPY_SIZE bytes of them are joined.
+      index: The chunk to start with.
+      offset: Where it starts, in bytes.
+      send: The function to send with.
+
+    Returns:
+      The bytes taken, and the bytes offered.
+    """
+    joined = b"".join(front(chunks, index, offset, COPY_SIZE))
+    return send(fd, joined), len(joined)
+
+
+def copy_list(chunks: list[object]) -> int:  # noqa: ARG001 (its twin's)
+    """Return -1: no list can be copied more cheaply than by joining it."""
+    return -1
+
+
+def send_copy(fd: int, size: int) -> int:
+    """Refuse: there is never a copy."""
+    raise ValueError(f"no copy of {size} bytes to send on descriptor {fd}")
+
+
+class Vector:
+    """A gathered send, as far as the standard library can gather.
+
+    Args:
+      chunks: At least one and at most IOV_MAX. The caller keeps every one of
+        them alive, and exported, until its last byte is sent.
+      offset: Where the first one starts, in bytes.
+    """
+
+    __slots__ = ("_chunks",)
+
+    def __init__(self, chunks: list[bytes | memoryview], offset: int) -> None:
+        self._chunks = chunks
+        if offset:
+            self._chunks = [memoryview(chunks[0])[offset:], *chunks[1:]]
+
+    def send(self, fd: int) -> int:
+        """Send what is left with one system call; return the bytes."""
+        with _borrowed(fd) as sock:
+            if hasattr(sock, "sendmsg"):
+                sent = sock.sendmsg(self._chunks, (), _FLAGS)
+            else:
+                sent = sock.send(
+                    b"".join(front(self._chunks, 0, 0, COPY_SIZE)), _FLAGS
+                )
+        self._advance(sent)
+        return sent
+
+    @property
+    def sent_all(self) -> bool:
+        """Whether nothing is left."""
+        return not self._chunks
+
+    def _advance(self, size: int) -> None:
+        for index, chunk in enumerate(self._chunks):
+            if size < len(chunk):
+                self._chunks = self._chunks[index:]
+                if size:
+                    self._chunks[0] = memoryview(chunk)[size:]
+                return
+            size -= len(chunk)
+        self._chunks = []
+
+
+def receive(fd: int, size: int) -> bytes:
+    """Receive at most ``size`` bytes; return ``b""`` at the end."""
+    with _borrowed(fd) as sock:
+        return sock.recv(size)
+
+
+def receive_into(fd: int, buffers: Sequence[memoryview]) -> int:
+    """Fill at most IOV_MAX buffers with one system call.
+
+    Returns:
+      The bytes received; 0 at the end of the stream.
+    """
+    with _borrowed(fd) as sock:
+        if hasattr(sock, "recvmsg_into"):
+            return sock.recvmsg_into(buffers)[0]
+        return sock.recv_into(buffers[0])

@@ -1,0 +1,169 @@
+"""The system calls: the only module that imports the cores.
+
+Nothing here waits or loops. Errors are ``OSError``; a call that would block
+raises ``BlockingIOError``. EINTR never surfaces: the C core repeats the call,
+and the standard library does the same (PEP 475).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from triobatch import _core_python
+from triobatch._chunks import measure
+from triobatch._core_choice import CORE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Buffer
+
+# UIO_MAXIOV in include/uapi/linux/uio.h. More iovecs are refused: EINVAL from
+# writev(2), EMSGSIZE from sendmsg(2). POSIX promises 16, the standard's
+# _XOPEN_IOV_MAX, where the system does not say.
+_FALLBACK_IOV_MAX = 16
+
+
+def _system_iov_max() -> int:
+    try:
+        stated = os.sysconf("SC_IOV_MAX")
+    except (AttributeError, ValueError, OSError):
+        return _FALLBACK_IOV_MAX
+    # -1 is "no limit"; the C core's array ends at 1024 all the same.
+    return min(stated, 1024) if stated > 0 else 1024
+
+
+IOV_MAX: Final = _system_iov_max()
+
+if CORE == "c":
+    from triobatch._core_c import (
+        Vector,
+        copy_list,
+        receive_into,
+        send,
+        send_copied,
+        send_copy,
+    )
+else:
+    from triobatch._core_python import (  # type: ignore[assignment]
+        Vector,
+        copy_list,
+        receive_into,
+        send,
+        send_copied,
+        send_copy,
+    )
+
+# Whether chunks are measured and copied in C (_native/chunks.c).
+HAS_CHUNK_EXTENSION: Final = measure.__module__ != "triobatch._chunks"
+
+__all__ = [
+    "HAS_CHUNK_EXTENSION",
+    "IOV_MAX",
+    "Vector",
+    "copy_list",
+    "preadv",
+    "pwritev",
+    "readv",
+    "receive",
+    "receive_into",
+    "send",
+    "send_copied",
+    "send_copy",
+    "writev",
+]
+
+
+def receive(fd: int, size: int) -> bytes:
+    """Receive at most ``size`` bytes with one system call.
+
+    Returns:
+      The bytes; ``b""`` at the end of the stream.
+    """
+    if os.name == "posix":
+        # read(2) on a socket is recv(2) without flags (recv(2)).
+        return os.read(fd, size)
+    return _core_python.receive(fd, size)
+
+
+# Files and pipes. CPython fills in the iovecs at 10 ns a buffer, which cffi
+# does at 105 and more, so the standard library serves both cores.
+
+
+def writev(fd: int, buffers: Sequence[Buffer]) -> int:
+    """Write buffers, in order, with one ``writev(2)``.
+
+    Args:
+      fd: An open file descriptor: a file, a pipe, a socket.
+      buffers: Objects with the buffer protocol. Only the first IOV_MAX
+        (``capabilities().iov_max``) are offered.
+
+    Returns:
+      The bytes written; fewer than were offered when the kernel took part of
+      them (``writev(2)``), which is not an error.
+
+    Raises:
+      BlockingIOError: ``fd`` is non-blocking, and nothing could be written.
+      OSError: the call failed for another reason, and nothing was written.
+    """
+    return os.writev(fd, buffers[:IOV_MAX])
+
+
+def readv(fd: int, buffers: Sequence[Buffer]) -> int:
+    """Read into buffers, in order, with one ``readv(2)``.
+
+    Args:
+      fd: An open file descriptor: a file, a pipe, a socket.
+      buffers: Writable objects with the buffer protocol. Only the first
+        IOV_MAX (``capabilities().iov_max``) are filled.
+
+    Returns:
+      The bytes read, 0 at the end. (Also 0 when the buffers have no room.)
+
+    Raises:
+      BlockingIOError: ``fd`` is non-blocking, and nothing is there yet.
+      OSError: the call failed for another reason.
+    """
+    return os.readv(fd, buffers[:IOV_MAX])
+
+
+def pwritev(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+    """Write buffers at a place in a file, with one ``pwritev(2)``.
+
+    The file's own position is neither used nor moved. (Linux appends all the
+    same when the file was opened with O_APPEND: ``pwrite(2)``, BUGS.)
+
+    Args:
+      fd: A descriptor of a file that can seek.
+      buffers: Objects with the buffer protocol. Only the first IOV_MAX
+        (``capabilities().iov_max``) are offered.
+      offset: Where to write, in bytes from the start of the file.
+
+    Returns:
+      The bytes written, possibly fewer than were offered.
+
+    Raises:
+      OSError: the call failed, and nothing was written.
+    """
+    return os.pwritev(fd, buffers[:IOV_MAX], offset)
+
+
+def preadv(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+    """Read into buffers from a place in a file, with one ``preadv(2)``.
+
+    The file's own position is neither used nor moved.
+
+    Args:
+      fd: A descriptor of a file that can seek.
+      buffers: Writable objects with the buffer protocol. Only the first
+        IOV_MAX (``capabilities().iov_max``) are filled.
+      offset: Where to read, in bytes from the start of the file.
+
+    Returns:
+      The bytes read, 0 at the end of the file.
+
+    Raises:
+      OSError: the call failed.
+    """
+    return os.preadv(fd, buffers[:IOV_MAX], offset)

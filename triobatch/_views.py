@@ -1,0 +1,110 @@
+"""Views of the bytes of whatever has the buffer protocol."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pickle import PickleBuffer
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from typing_extensions import Buffer
+
+# What a queue holds: bytes as they are, and views of the bytes of the rest.
+Chunk = bytes | memoryview
+
+
+def view_of_bytes(buffer: Buffer) -> memoryview:
+    """Return a one-dimensional view of the bytes of ``buffer``.
+
+    Raises:
+      TypeError: it does not have the buffer protocol.
+      BufferError: its bytes do not lie side by side, in order.
+    """
+    view = memoryview(buffer)
+    if not view.c_contiguous:
+        raise BufferError(
+            f"chunk is not contiguous: shape {view.shape}, "
+            f"strides {view.strides}"
+        )
+    if view.ndim == 1 and view.format == "B":
+        return view
+    if not view.nbytes:
+        # memoryview.cast() refuses a shape with zeros.
+        return memoryview(b"")
+    # Not view.cast("B"), which refuses formats like ctypes' "<i".
+    return PickleBuffer(view).raw()
+
+
+def take_in(chunks: list[object]) -> tuple[list[Chunk], int]:
+    """Export whatever is not bytes, and leave out what is empty."""
+    kept: list[Chunk] = []
+    size = 0
+    try:
+        for index, chunk in enumerate(chunks):
+            if type(chunk) is bytes:
+                if chunk:
+                    kept.append(chunk)
+                    size += len(chunk)
+                continue
+            try:
+                view = view_of_bytes(cast("Buffer", chunk))
+            except TypeError:
+                raise TypeError(
+                    f"chunk {index} must be a bytes-like object, "
+                    f"not {type(chunk).__name__}"
+                ) from None
+            if view.nbytes:
+                kept.append(view)
+                size += view.nbytes
+            else:
+                view.release()
+    except BaseException:
+        release(kept)
+        raise
+    return kept, size
+
+
+def release(chunks: Iterable[Chunk | None]) -> None:
+    for chunk in chunks:
+        if type(chunk) is memoryview:
+            chunk.release()
+
+
+def read_only(buffer: object) -> TypeError:
+    """Return the error for a buffer that cannot be written to."""
+    return TypeError(
+        f"buffer must be writable, not a read-only {type(buffer).__name__}"
+    )
+
+
+@contextmanager
+def writable_views(
+    buffers: Buffer | Sequence[Buffer],
+) -> Iterator[list[memoryview]]:
+    """Export one or many writable buffers; the views of those with room.
+
+    Raises:
+      TypeError: a buffer is read-only, or not a buffer.
+      BufferError: a buffer is not contiguous.
+      ValueError: none of them has room for a byte.
+    """
+    try:
+        memoryview(cast("Buffer", buffers)).release()
+    except TypeError:
+        offered = list(cast("Sequence[Buffer]", buffers))
+    else:
+        offered = [cast("Buffer", buffers)]
+    views: list[memoryview] = []
+    try:
+        for buffer in offered:
+            views.append(view_of_bytes(buffer))
+            if views[-1].readonly:
+                raise read_only(buffer)
+        filled = [view for view in views if view.nbytes]
+        if not filled:
+            raise ValueError("buffers must have room for at least 1 byte")
+        yield filled
+    finally:
+        release(views)

@@ -1,0 +1,174 @@
+"""What ``Buffers.write_to`` does for each kind of target."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+from weakref import WeakKeyDictionary
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from triobatch._chunks import locate
+from triobatch._gather import in_flight
+from triobatch._guard import Guard
+from triobatch._send_buffers import send_buffers
+from triobatch._syscalls import IOV_MAX, writev
+
+if TYPE_CHECKING:
+    from triobatch._buffers import Buffers
+    from triobatch._views import Chunk
+
+# How much a worker thread writes before its result is consumed: enough for a
+# hop between threads (100 us) not to count, and little enough for the memory
+# of a long queue to fall while it is written.
+_HOP_SIZE = 16 * 2**20
+
+
+class AsyncFile(Protocol):
+    """What ``trio.open_file`` returns."""
+
+    @property
+    def wrapped(self) -> object:
+        """The synchronous file."""
+
+
+Target: TypeAlias = trio.abc.SendStream | AsyncFile
+
+
+async def write_to(buffers: Buffers, target: Target) -> int:
+    """Consume ``buffers`` into ``target``; see ``Buffers.write_to``."""
+    if sys.platform != "win32" and isinstance(target, trio.lowlevel.FdStream):
+        return await _write_to_pipe(buffers, target)
+    if isinstance(target, trio.abc.SendStream):
+        return await send_buffers(target, buffers)
+    file = getattr(target, "wrapped", None)
+    if isinstance(file, (io.RawIOBase, io.BufferedIOBase)):
+        return await _write_to_file(buffers, file)
+    if isinstance(file, io.TextIOBase):
+        raise TypeError("target must be a file opened in a binary mode")
+    raise TypeError(
+        "target must be a stream or an asynchronous binary file, "
+        f"not {type(target).__name__}"
+    )
+
+
+if sys.platform != "win32":
+    # FdStream has a guard of its own, which is private: this one keeps two
+    # write_to apart. A write_to and a send_all are told apart when both wait.
+    _pipe_guards: WeakKeyDictionary[trio.lowlevel.FdStream, Guard] = (
+        WeakKeyDictionary()
+    )
+
+    async def _write_to_pipe(
+        buffers: Buffers, pipe: trio.lowlevel.FdStream
+    ) -> int:
+        guard = _pipe_guards.setdefault(
+            pipe, Guard("another task is using this stream for send")
+        )
+        written = 0
+        with guard, in_flight(buffers):
+            if pipe.fileno() == -1:
+                raise trio.ClosedResourceError("file was already closed")
+            await trio.lowlevel.checkpoint()
+            while buffers:
+                size = _write_to_fd(buffers, pipe)
+                written += size
+                if not size:
+                    await trio.lowlevel.wait_writable(pipe.fileno())
+        return written
+
+    @enable_ki_protection
+    def _write_to_fd(buffers: Buffers, pipe: trio.lowlevel.FdStream) -> int:
+        """Write with one ``writev(2)``; return 0 if the pipe is full."""
+        try:
+            written = writev(pipe.fileno(), buffers._window(IOV_MAX))
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            # The number is -1 once the stream is closed.
+            if error.errno == errno.EBADF:
+                raise trio.ClosedResourceError(
+                    "file was already closed"
+                ) from None
+            raise trio.BrokenResourceError(f"pipe broken: {error}") from error
+        buffers._consume(written)
+        return written
+
+
+class _FileWriter:
+    """Writes chunks in a worker thread, and counts what was written."""
+
+    def __init__(self, file: io.RawIOBase | io.BufferedIOBase) -> None:
+        self._file = file
+        self.written = 0
+
+    def write(self, chunks: list[Chunk]) -> None:
+        raw = getattr(self._file, "raw", self._file)
+        if isinstance(raw, io.FileIO):
+            self._write_to_fd(chunks, raw.fileno())
+        else:
+            # BytesIO, gzip.GzipFile and the like: no descriptor stands for
+            # all that their own write does.
+            self._write_to_object(chunks)
+
+    def _write_to_object(self, chunks: list[Chunk]) -> None:
+        for chunk in chunks:
+            with memoryview(chunk) as view:
+                done = 0
+                while done < len(view):
+                    with view[done:] as rest:
+                        size = self._file.write(rest)
+                    # None: a raw file that would block, and took nothing.
+                    if size is None:
+                        raise BlockingIOError(
+                            errno.EAGAIN, "write could not complete"
+                        )
+                    done += size
+                    self.written += size
+
+    def _write_to_fd(self, chunks: list[Chunk], fd: int) -> None:
+        # What the file object still holds goes first, and a reader's
+        # lookahead is undone: then the kernel's position is what tell() says.
+        self._file.flush()
+        index = offset = 0
+        try:
+            while index < len(chunks):
+                window = chunks[index : index + IOV_MAX]
+                window[0] = memoryview(window[0])[offset:]
+                size = writev(fd, window)
+                del window
+                self.written += size
+                index, offset = locate(chunks, index, offset, size)
+        finally:
+            if not isinstance(self._file, io.FileIO) and self._file.seekable():
+                # A buffered file remembers where it left the descriptor, and
+                # trusts that. A seek from the end makes it ask.
+                position = os.lseek(fd, 0, os.SEEK_CUR)
+                self._file.seek(0, os.SEEK_END)
+                self._file.seek(position)
+
+
+async def _write_to_file(
+    buffers: Buffers, file: io.RawIOBase | io.BufferedIOBase
+) -> int:
+    if not file.writable():
+        raise io.UnsupportedOperation("not writable")
+    written = 0
+    with in_flight(buffers):
+        if not buffers:
+            await trio.lowlevel.checkpoint()
+        while buffers:
+            writer = _FileWriter(file)
+            try:
+                # Not abandoned on cancellation, so the count is final.
+                await trio.to_thread.run_sync(
+                    writer.write, buffers._front(_HOP_SIZE)
+                )
+            finally:
+                buffers._consume(writer.written)
+                written += writer.written
+    return written
