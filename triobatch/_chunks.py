@@ -8,16 +8,34 @@ not.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Final
 
 from triobatch._core_choice import CORE
 
-__all__ = ["COPY_SIZE", "front", "locate", "measure"]
+__all__ = ["COPY_SIZE", "IOV_MAX", "front", "locate", "measure"]
 
 # How many bytes are copied into one piece at the most: it bounds the memory
 # that sending takes, whatever the batch. Linux allocates a TCP buffer of up to
 # 64 KiB in one go, and larger pieces fall out of the cache.
-COPY_SIZE = 65536
+COPY_SIZE: Final = 65536
+
+# UIO_MAXIOV in include/uapi/linux/uio.h. More iovecs are refused: EINVAL from
+# writev(2), EMSGSIZE from sendmsg(2). POSIX promises 16, the standard's
+# _XOPEN_IOV_MAX, where the system does not say.
+_FALLBACK_IOV_MAX = 16
+
+
+def _system_iov_max() -> int:
+    try:
+        stated = os.sysconf("SC_IOV_MAX")
+    except (AttributeError, ValueError, OSError):
+        return _FALLBACK_IOV_MAX
+    # -1 is "no limit"; the C core's array ends at 1024 all the same.
+    return min(stated, 1024) if stated > 0 else 1024
+
+
+IOV_MAX: Final = _system_iov_max()
 
 _BYTES = frozenset((bytes,))
 

@@ -1,3 +1,7 @@
+from collections.abc import Sequence
+
+from typing_extensions import Buffer
+
 def measure(chunks: list[object], /) -> int: ...
 def locate(
     chunks: list[bytes | memoryview], index: int, offset: int, size: int, /
@@ -6,7 +10,7 @@ def point(
     chunks: list[bytes | memoryview], offset: int, address: int, /
 ) -> bool: ...
 def copy(
-    chunks: list[bytes | memoryview],
+    chunks: Sequence[Buffer],
     index: int,
     offset: int,
     address: int,

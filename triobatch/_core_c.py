@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from triobatch import _core_python
-from triobatch._chunks import COPY_SIZE
+from triobatch._chunks import COPY_SIZE, IOV_MAX
 from triobatch._core import ffi, lib
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_copy: Callable[
-    [list[bytes | memoryview], int, int, int, int], tuple[int, int]
-]
+    from typing_extensions import Buffer
+
+_copy: Callable[[Sequence[Buffer], int, int, int, int], tuple[int, int]]
 _point_to_bytes: Callable[[list[bytes | memoryview], int, int], bool]
 try:
     from triobatch._chunks_c import copy as _copy
@@ -52,62 +52,6 @@ def send(fd: int, data: bytes | memoryview) -> int:
         return _result(_send(fd, exported, len(exported)))
 
 
-class _Scratch(threading.local):
-    """Where small chunks are copied to; memory of each thread's own.
-
-    It is filled and sent in one go, with no await between, so the streams of
-    a thread can share it. A fresh bytes object of this size would go through
-    malloc's trimming, and fault its pages in, each time: 1.4 times the cost.
-    """
-
-    def __init__(self) -> None:
-        self.memory = ffi.new("char[]", COPY_SIZE)
-        self.address = int(ffi.cast("uintptr_t", self.memory))
-
-
-_scratch = _Scratch()
-
-
-def send_copied(
-    fd: int, chunks: list[bytes | memoryview], index: int, offset: int
-) -> tuple[int, int]:
-    """Copy chunks into one piece, and send it with one ``send(2)``.
-
-    Args:
-      fd: A stream socket.
-      chunks: At most COPY_SIZE bytes of them are copied.
-      index: The chunk to start with.
-      offset: Where it starts, in bytes.
-
-    Returns:
-      The bytes taken, and the bytes offered.
-    """
-    copied, _ = _copy(chunks, index, offset, _scratch.address, COPY_SIZE)
-    if copied:
-        return _result(_send(fd, _scratch.memory, copied)), copied
-    return _core_python.send_copied(fd, chunks, index, offset, send)
-
-
-def copy_list(chunks: list[object]) -> int:
-    """Copy a list of bytes whole; return their size, or -1 if it cannot be.
-
-    ``send_copy`` sends the copy, if nothing else is sent in between.
-    """
-    copied, index = _copy(
-        cast("list[bytes | memoryview]", chunks),
-        0,
-        0,
-        _scratch.address,
-        COPY_SIZE,
-    )
-    return copied if index == len(chunks) else -1
-
-
-def send_copy(fd: int, size: int) -> int:
-    """Send the ``size`` bytes that ``copy_list`` copied."""
-    return _result(_send(fd, _scratch.memory, size))
-
-
 class Vector:
     """A gathered send: an iovec array built once, and advanced in C.
 
@@ -118,29 +62,119 @@ class Vector:
       offset: Where the first one starts, in bytes.
     """
 
-    __slots__ = ("_iovecs", "_vector")
+    __slots__ = ("_address", "_iovecs", "_vector")
 
     def __init__(self, chunks: list[bytes | memoryview], offset: int) -> None:
-        count = len(chunks)
+        self._allocate(len(chunks))
+        self.point(chunks, offset)
+
+    @classmethod
+    def with_room(cls, count: int) -> Vector:
+        """Return one that points nowhere yet, to be used many times."""
+        empty = cls.__new__(cls)
+        empty._allocate(count)
+        return empty
+
+    def _allocate(self, count: int) -> None:
         self._iovecs = ffi.new("struct iovec[]", count)
-        self._vector = ffi.new("struct tb_vector *", (self._iovecs, count, 0))
-        address = int(ffi.cast("uintptr_t", self._iovecs))
-        if not _point_to_bytes(chunks, offset, address):
+        self._vector = ffi.new("struct tb_vector *", (self._iovecs, 0, 0))
+        self._address = int(ffi.cast("uintptr_t", self._iovecs))
+
+    def point(self, chunks: list[bytes | memoryview], offset: int) -> None:
+        """Begin anew, with at most as many chunks as there is room for."""
+        count = len(chunks)
+        if not _point_to_bytes(chunks, offset, self._address):
             # The exports end with this call. The caller's go on.
             bases = list(map(_from_buffer, chunks))
             sizes = list(map(len, chunks))
             bases[0] += offset
             sizes[0] -= offset
             _point(self._iovecs, bases, sizes, count)
+        self._vector.count = count
+        self._vector.next = 0
 
-    def send(self, fd: int) -> int:
-        """Send what is left with one ``sendmsg(2)``; return the bytes."""
-        return _result(_send_vector(fd, self._vector))
+    def send(self, fd: int) -> tuple[int, bool]:
+        """Send what is left with one ``sendmsg(2)``.
 
-    @property
-    def sent_all(self) -> bool:
-        """Whether nothing is left."""
-        return bool(self._vector.next == self._vector.count)
+        Returns:
+          The bytes taken, and whether that is all of them.
+        """
+        vector = self._vector
+        sent = _result(_send_vector(fd, vector))
+        return sent, vector.next == vector.count
+
+
+class _Scratch(threading.local):
+    """Where small chunks are copied to, and large ones pointed from.
+
+    It is filled and sent in one go, with no await between, so the streams of
+    a thread can share it. A bytes object of this size of its own would go
+    through malloc's trimming, and fault its pages in, each time: 1.4 times
+    the cost of the copy. A new array of iovecs costs 1 us.
+    """
+
+    def __init__(self) -> None:
+        self.vector = Vector.with_room(IOV_MAX)
+        self.memory = ffi.new("char[]", COPY_SIZE)
+        self.address = int(ffi.cast("uintptr_t", self.memory))
+
+
+_scratch = _Scratch()
+
+
+def send_pointed(
+    fd: int, chunks: list[bytes | memoryview], offset: int
+) -> tuple[int, bool]:
+    """Send chunks where they lie, with one ``sendmsg(2)``.
+
+    Args:
+      fd: A stream socket.
+      chunks: At least one and at most IOV_MAX.
+      offset: Where the first one starts, in bytes.
+
+    Returns:
+      The bytes taken, and whether that is all of them.
+    """
+    vector = _scratch.vector
+    vector.point(chunks, offset)
+    return vector.send(fd)
+
+
+def send_copied(
+    fd: int, chunks: list[bytes | memoryview], index: int, offset: int
+) -> tuple[int, bool]:
+    """Copy chunks into one piece, and send it with one ``send(2)``.
+
+    Args:
+      fd: A stream socket.
+      chunks: At most COPY_SIZE bytes of them are offered, unless the first is
+        larger.
+      index: The chunk to start with.
+      offset: Where it starts, in bytes.
+
+    Returns:
+      The bytes taken, and whether that is all that was offered.
+    """
+    scratch = _scratch
+    size, _ = _copy(chunks, index, offset, scratch.address, COPY_SIZE)
+    if not size:
+        return _core_python.send_copied(fd, chunks, index, offset, send)
+    sent = _result(_send(fd, scratch.memory, size))
+    return sent, sent == size
+
+
+def copy_list(chunks: list[Buffer]) -> int:
+    """Copy a list of bytes whole; return their size, or -1 if it cannot be.
+
+    ``send_copy`` sends the copy, if nothing else is sent in between.
+    """
+    size, index = _copy(chunks, 0, 0, _scratch.address, COPY_SIZE)
+    return size if index == len(chunks) else -1
+
+
+def send_copy(fd: int, size: int) -> int:
+    """Send the ``size`` bytes that ``copy_list`` copied."""
+    return _result(_send(fd, _scratch.memory, size))
 
 
 def receive_into(fd: int, buffers: Sequence[memoryview]) -> int:

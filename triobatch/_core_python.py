@@ -20,6 +20,8 @@ from triobatch._chunks import COPY_SIZE, front
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from typing_extensions import Buffer
+
 # A closed peer must not kill a process whose SIGPIPE is at its default. macOS
 # and Windows have no MSG_NOSIGNAL: CPython's own setting, to ignore SIGPIPE,
 # has to do there.
@@ -51,25 +53,27 @@ def send_copied(
     chunks: list[bytes | memoryview],
     index: int,
     offset: int,
-    send: Callable[[int, bytes], int] = send,
-) -> tuple[int, int]:
+    send: Callable[[int, bytes | memoryview], int] = send,
+) -> tuple[int, bool]:
     """Join chunks into one piece, and send it with one ``send(2)``.
 
     Args:
       fd: A stream socket.
-      chunks: At most COPY_SIZE bytes of them are joined.
+      chunks: At most COPY_SIZE bytes of them are offered.
       index: The chunk to start with.
       offset: Where it starts, in bytes.
       send: The function to send with.
 
     Returns:
-      The bytes taken, and the bytes offered.
+      The bytes taken, and whether that is all that was offered.
     """
-    joined = b"".join(front(chunks, index, offset, COPY_SIZE))
-    return send(fd, joined), len(joined)
+    pieces = front(chunks, index, offset, COPY_SIZE)
+    joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    sent = send(fd, joined)
+    return sent, sent == len(joined)
 
 
-def copy_list(chunks: list[object]) -> int:  # noqa: ARG001 (its twin's)
+def copy_list(chunks: list[Buffer]) -> int:  # noqa: ARG001 (its twin's)
     """Return -1: no list can be copied more cheaply than by joining it."""
     return -1
 
@@ -95,8 +99,12 @@ class Vector:
         if offset:
             self._chunks = [memoryview(chunks[0])[offset:], *chunks[1:]]
 
-    def send(self, fd: int) -> int:
-        """Send what is left with one system call; return the bytes."""
+    def send(self, fd: int) -> tuple[int, bool]:
+        """Send what is left with one system call.
+
+        Returns:
+          The bytes taken, and whether that is all of them.
+        """
         with _borrowed(fd) as sock:
             if hasattr(sock, "sendmsg"):
                 sent = sock.sendmsg(self._chunks, (), _FLAGS)
@@ -105,12 +113,7 @@ class Vector:
                     b"".join(front(self._chunks, 0, 0, COPY_SIZE)), _FLAGS
                 )
         self._advance(sent)
-        return sent
-
-    @property
-    def sent_all(self) -> bool:
-        """Whether nothing is left."""
-        return not self._chunks
+        return sent, not self._chunks
 
     def _advance(self, size: int) -> None:
         for index, chunk in enumerate(self._chunks):
@@ -121,6 +124,22 @@ class Vector:
                 return
             size -= len(chunk)
         self._chunks = []
+
+
+def send_pointed(
+    fd: int, chunks: list[bytes | memoryview], offset: int
+) -> tuple[int, bool]:
+    """Send chunks where they lie, with one system call.
+
+    Args:
+      fd: A stream socket.
+      chunks: At least one and at most IOV_MAX.
+      offset: Where the first one starts, in bytes.
+
+    Returns:
+      The bytes taken, and whether that is all of them.
+    """
+    return Vector(chunks, offset).send(fd)
 
 
 def receive(fd: int, size: int) -> bytes:

@@ -13,48 +13,51 @@ loop ate it.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
-from triobatch._syscalls import IOV_MAX, Vector, send, send_copied
+from triobatch._syscalls import IOV_MAX, Vector, send_copied, send_pointed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from triobatch._buffers import Buffers
 
 # Chunks that average fewer bytes than this are copied into one piece.
 COPY_BELOW = 2048
 
 
-@contextmanager
-def in_flight(buffers: Buffers) -> Iterator[None]:
-    """Keep everybody else from consuming ``buffers``.
+class InFlight:
+    """Keep everybody else from consuming some buffers, for a ``with`` block.
 
     Raises:
       trio.BusyResourceError: somebody is sending them already.
     """
-    if buffers._in_flight:
-        raise trio.BusyResourceError(
-            "another task is currently sending these buffers"
-        )
-    buffers._in_flight = True
-    try:
-        yield
-    finally:
-        buffers._in_flight = False
+
+    __slots__ = ("_buffers",)
+
+    def __init__(self, buffers: Buffers) -> None:
+        self._buffers = buffers
+
+    def __enter__(self) -> None:
+        if self._buffers._in_flight:
+            raise trio.BusyResourceError(
+                "another task is currently sending these buffers"
+            )
+        self._buffers._in_flight = True
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._buffers._in_flight = False
 
 
 class Gather:
     """One send of one ``Buffers``: what was begun, and how to go on."""
 
-    __slots__ = ("_buffers", "_vector")
+    __slots__ = ("_buffers", "_short", "_vector")
 
     def __init__(self, buffers: Buffers) -> None:
         self._buffers = buffers
         self._vector: Vector | None = None
+        self._short = False
 
     def push(self, fd: int) -> tuple[int, bool]:
         """Send a piece with one system call, and consume what it took.
@@ -70,29 +73,25 @@ class Gather:
             Nothing was consumed.
         """
         buffers = self._buffers
-        chunks, index = buffers._chunks, buffers._index
-        count = len(chunks) - index
-        vector = self._vector
-        if vector is not None:
-            sent = vector.send(fd)
-            whole = vector.sent_all
-        elif count == 1:
-            chunk = chunks[index]
-            if buffers._offset:
-                chunk = memoryview(chunk)[buffers._offset :]
-            sent = send(fd, chunk)
-            whole = sent == len(chunk)
-        elif buffers._nbytes < COPY_BELOW * count:
-            sent, offered = send_copied(fd, chunks, index, buffers._offset)
-            whole = sent == offered
+        if self._vector is not None:
+            sent, whole = self._vector.send(fd)
         else:
-            # It points to the chunks, which stay queued until they are sent.
-            vector = self._vector = Vector(
-                chunks[index : index + IOV_MAX], buffers._offset
-            )
-            sent = vector.send(fd)
-            whole = vector.sent_all
+            chunks, index = buffers._chunks, buffers._index
+            count = len(chunks) - index
+            if buffers._nbytes < COPY_BELOW * count:
+                sent, whole = send_copied(fd, chunks, index, buffers._offset)
+            else:
+                # It points to the chunks, which stay queued until they are
+                # sent. Most batches go in one call; one that does not is
+                # worth an array of its own.
+                window = buffers._chunks[index : index + IOV_MAX]
+                if self._short:
+                    self._vector = Vector(window, buffers._offset)
+                    sent, whole = self._vector.send(fd)
+                else:
+                    sent, whole = send_pointed(fd, window, buffers._offset)
+        buffers._consume(sent)
         if whole:
             self._vector = None
-        buffers._consume(sent)
+        self._short = not whole
         return sent, whole

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import trio
 
 from triobatch._buffers import Buffers
-from triobatch._gather import in_flight
+from triobatch._gather import InFlight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,7 +79,7 @@ async def send_buffers(
 
 async def _send_pieces(stream: trio.abc.SendStream, buffers: Buffers) -> int:
     sent = 0
-    with in_flight(buffers):
+    with InFlight(buffers):
         if not buffers:
             # It knows whether it is closed, and it is a checkpoint.
             await stream.send_all(b"")

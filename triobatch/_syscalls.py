@@ -11,30 +11,13 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from triobatch import _core_python
-from triobatch._chunks import measure
+from triobatch._chunks import IOV_MAX, measure
 from triobatch._core_choice import CORE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from typing_extensions import Buffer
-
-# UIO_MAXIOV in include/uapi/linux/uio.h. More iovecs are refused: EINVAL from
-# writev(2), EMSGSIZE from sendmsg(2). POSIX promises 16, the standard's
-# _XOPEN_IOV_MAX, where the system does not say.
-_FALLBACK_IOV_MAX = 16
-
-
-def _system_iov_max() -> int:
-    try:
-        stated = os.sysconf("SC_IOV_MAX")
-    except (AttributeError, ValueError, OSError):
-        return _FALLBACK_IOV_MAX
-    # -1 is "no limit"; the C core's array ends at 1024 all the same.
-    return min(stated, 1024) if stated > 0 else 1024
-
-
-IOV_MAX: Final = _system_iov_max()
 
 if CORE == "c":
     from triobatch._core_c import (
@@ -44,6 +27,7 @@ if CORE == "c":
         send,
         send_copied,
         send_copy,
+        send_pointed,
     )
 else:
     from triobatch._core_python import (  # type: ignore[assignment]
@@ -53,6 +37,7 @@ else:
         send,
         send_copied,
         send_copy,
+        send_pointed,
     )
 
 # Whether chunks are measured and copied in C (_native/chunks.c).
@@ -71,6 +56,7 @@ __all__ = [
     "send",
     "send_copied",
     "send_copy",
+    "send_pointed",
     "writev",
 ]
 

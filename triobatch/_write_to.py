@@ -13,7 +13,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._chunks import locate
-from triobatch._gather import in_flight
+from triobatch._gather import InFlight
 from triobatch._guard import Guard
 from triobatch._send_buffers import send_buffers
 from triobatch._syscalls import IOV_MAX, writev
@@ -70,7 +70,7 @@ if sys.platform != "win32":
             pipe, Guard("another task is using this stream for send")
         )
         written = 0
-        with guard, in_flight(buffers):
+        with guard, InFlight(buffers):
             if pipe.fileno() == -1:
                 raise trio.ClosedResourceError("file was already closed")
             await trio.lowlevel.checkpoint()
@@ -158,7 +158,7 @@ async def _write_to_file(
     if not file.writable():
         raise io.UnsupportedOperation("not writable")
     written = 0
-    with in_flight(buffers):
+    with InFlight(buffers):
         if not buffers:
             await trio.lowlevel.checkpoint()
         while buffers:

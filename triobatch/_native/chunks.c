@@ -117,9 +117,9 @@ locate(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
 
 PyDoc_STRVAR(copy_doc,
 "copy($module, chunks, index, offset, address, room, /)\n--\n\n"
-"Copy bytes from the given position on, as many as room holds.\n\n"
-"Stops before a chunk that is not bytes. Returns the bytes copied, and the\n"
-"index of the first chunk that was not copied whole.");
+"Copy chunks from the given position on, as many as there is room for.\n\n"
+"Stops before a chunk that is not bytes, or does not fit whole. Returns the\n"
+"bytes copied, and the index of that chunk.");
 
 static PyObject *
 copy(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
@@ -154,11 +154,8 @@ copy(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
         if (PyBytes_AsStringAndSize(chunk, &base, &size) < 0)
             return NULL;
         size -= offset;
-        if (size > room - copied) {
-            memcpy(start + copied, base + offset, (size_t)(room - copied));
-            copied = room;
+        if (size > room - copied)
             break;
-        }
         memcpy(start + copied, base + offset, (size_t)size);
         copied += size;
         offset = 0;
