@@ -173,7 +173,10 @@ async def measure_shape(
     }
 
 
-async def main(port: int, options: argparse.Namespace) -> None:
+async def main(
+    port: int, options: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """Print the table; return seconds a batch, by shape and way."""
     ways = await open_ways(port)
     print(triobatch.capabilities())
     print(
@@ -195,9 +198,7 @@ async def main(port: int, options: argparse.Namespace) -> None:
         )
         print(f"{shape:14}" + "".join(f"{cell:>22}" for cell in cells))
         results[shape] = medians
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=2)
+    return results
 
 
 if __name__ == "__main__":
@@ -210,4 +211,8 @@ if __name__ == "__main__":
     ours, theirs = multiprocessing.Pipe()
     sink = multiprocessing.Process(target=drain, args=(theirs,), daemon=True)
     sink.start()
-    trio.run(main, ours.recv(), parser.parse_args())
+    options = parser.parse_args()
+    results = trio.run(main, ours.recv(), options)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=2)
