@@ -1,0 +1,122 @@
+"""Send back whatever arrives, over TCP or a Unix socket.
+
+Start it in one terminal, and the client in another::
+
+    python examples/echo_server.py 127.0.0.1:9000
+    python examples/echo_client.py 127.0.0.1:9000
+
+or with ``unix:/tmp/echo.sock`` in the place of ``127.0.0.1:9000``. Ctrl-C
+stops it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from typing import TYPE_CHECKING, TypeAlias
+
+import trio
+
+import triobatch
+
+if TYPE_CHECKING:
+    from triobatch import BatchSocketListener, BatchSocketStream
+
+# The path of a Unix socket, or a host and a TCP port.
+Address: TypeAlias = "str | tuple[str, int]"
+
+
+def parse_address(text: str) -> Address:
+    """Read ``unix:/path`` or ``host:port``."""
+    if text.startswith("unix:/"):
+        return text.removeprefix("unix:")
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither host:port nor unix:/path"
+        )
+    # An IPv6 address is written in brackets: [::1]:9000.
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def format_address(address: Address) -> str:
+    """Write an address as ``parse_address`` reads it."""
+    if isinstance(address, str):
+        return f"unix:{address}"
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def echo(stream: BatchSocketStream) -> None:
+    """Send back what arrives on one connection, until its end."""
+    try:
+        async for data in stream:
+            await stream.send_all(data)
+    except trio.BrokenResourceError:
+        # The client is gone. An exception would end the whole server.
+        return
+
+
+async def echo_and_report(stream: BatchSocketStream) -> None:
+    """Serve one connection, and say what it took."""
+    await echo(stream)
+    done = stream.statistics()
+    print(
+        f"echoed {done.bytes_sent:,} bytes: received with "
+        f"{done.receive_calls:,} system calls, sent with {done.send_calls:,}",
+        flush=True,
+    )
+
+
+async def listen(address: Address) -> list[BatchSocketListener]:
+    """Listen on a Unix socket or a TCP port; port 0 is any free one."""
+    if isinstance(address, str):
+        return [await triobatch.open_unix_listener(address)]
+    host, port = address
+    return await triobatch.open_tcp_listeners(port, host=host)
+
+
+async def cancel_on_ctrl_c(scope: trio.CancelScope) -> None:
+    """Make Ctrl-C a cancellation, so that every task can clean up."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
+
+
+async def serve(address: Address) -> int:
+    """Serve until Ctrl-C; return the exit status."""
+    try:
+        listeners = await listen(address)
+    except OSError as error:
+        print(
+            f"cannot listen at {format_address(address)}: {error}",
+            file=sys.stderr,
+        )
+        return 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        nursery.start_soon(trio.serve_listeners, echo_and_report, listeners)
+        for listener in listeners:
+            name = format_address(listener.socket.getsockname())
+            print(f"listening at {name}", flush=True)
+    return 0
+
+
+def main() -> int:
+    """Read the command line, and serve."""
+    parser = argparse.ArgumentParser(
+        description="Send back whatever arrives, over TCP or a Unix socket."
+    )
+    parser.add_argument(
+        "address",
+        nargs="?",
+        type=parse_address,
+        default="127.0.0.1:9000",
+        help="host:port or unix:/path (default: %(default)s)",
+    )
+    return trio.run(serve, parser.parse_args().address)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
