@@ -4,8 +4,6 @@ Many buffers, or many datagrams, in one system call; with exact progress under
 cancellation.
 """
 
-from importlib.metadata import version as _version
-
 from triobatch import lowlevel
 from triobatch._buffers import Buffers
 from triobatch._capabilities import Capabilities, capabilities
@@ -19,10 +17,10 @@ from triobatch._listener import (
 )
 from triobatch._send_buffers import send_buffers
 from triobatch._stream import BatchSocketStream, StreamStatistics
-
-__version__ = _version("triobatch")
+from triobatch._version import __version__
 
 __all__ = [
+    "__version__",
     # Chunks
     "Buffers",
     # Streams
