@@ -1,0 +1,131 @@
+"""Connected pairs of sockets and streams, over TCP and Unix sockets."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+import trio
+from trio import socket as tsocket
+from trio.testing import wait_all_tasks_blocked
+
+from triobatch import BatchSocketStream
+
+
+async def _connected(family, send_size):
+    if family == "unix":
+        sockets = tsocket.socketpair()
+        for sock in sockets:
+            _limit(sock, send_size)
+        return sockets
+    with tsocket.socket() as listener:
+        _limit(listener, send_size)
+        await listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        left = tsocket.socket()
+        _limit(left, send_size)
+        await left.connect(listener.getsockname())
+        right, _ = await listener.accept()
+    return left, right
+
+
+def _limit(sock, send_size):
+    if send_size is not None:
+        sock.setsockopt(tsocket.SOL_SOCKET, tsocket.SO_SNDBUF, send_size)
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def family(request):
+    return request.param
+
+
+@pytest.fixture
+async def make_sockets(family):
+    """An async function that connects two Trio sockets.
+
+    ``send_size`` is their SO_SNDBUF, which the kernel raises to 4608 at the
+    least.
+    """
+    made = []
+
+    async def make(send_size=None):
+        pair = await _connected(family, send_size)
+        made.extend(pair)
+        return pair
+
+    yield make
+    for sock in made:
+        sock.close()
+
+
+@pytest.fixture
+def make_streams(make_sockets):
+    """An async function that connects two streams; see ``make_sockets``."""
+
+    async def make(send_size=None):
+        left, right = await make_sockets(send_size)
+        return BatchSocketStream(left), BatchSocketStream(right)
+
+    return make
+
+
+@pytest.fixture
+def clog():
+    """An async function that fills a stream until sending blocks.
+
+    Returns the bytes sent, all of them b"x". Not for a ``send_size`` of a few
+    KiB: over TCP that trickles on, a piece for each delayed ACK.
+    """
+
+    async def fill(stream):
+        filling = b"x" * 4096
+        sent = 0
+
+        async def send():
+            nonlocal sent
+            while True:
+                sent += await stream.socket.send(filling)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        return sent
+
+    return fill
+
+
+@pytest.fixture
+def reset():
+    """An async function that closes a stream so that its peer gets an error.
+
+    A Unix stream gives one anyway when it is sent to.
+    """
+
+    async def close(stream):
+        stream.setsockopt(
+            tsocket.SOL_SOCKET, tsocket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        await stream.aclose()
+
+    return close
+
+
+@pytest.fixture
+async def pair(make_streams):
+    """Two connected streams."""
+    return await make_streams()
+
+
+@pytest.fixture
+async def small_pair(make_streams):
+    """Two connected streams whose send buffers hold little."""
+    return await make_streams(send_size=1)
+
+
+@pytest.fixture
+async def clogged_pair(make_streams, clog):
+    """Two connected streams; the first cannot send until the other reads."""
+    left, right = await make_streams()
+    await clog(left)
+    return left, right
