@@ -23,7 +23,14 @@ import operator
 from typing import TYPE_CHECKING, cast
 
 from triobatch._chunks import front, locate, measure
-from triobatch._views import Chunk, read_only, release, take_in, view_of_bytes
+from triobatch._views import (
+    Chunk,
+    is_buffer,
+    read_only,
+    release,
+    take_in,
+    view_of_bytes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -119,7 +126,10 @@ class Buffers:
             is itself a single chunk.
           BufferError: a chunk is not contiguous.
         """
-        if isinstance(chunks, (bytes, bytearray, memoryview, str)):
+        # An mmap or an array would be taken for an iterable of its items.
+        if type(chunks) not in (list, tuple) and (
+            isinstance(chunks, str) or is_buffer(chunks)
+        ):
             raise TypeError(
                 "chunks must be an iterable of bytes-like objects, "
                 f"not {type(chunks).__name__}"
@@ -274,16 +284,18 @@ class Buffers:
 
     def _consume(self, size: int) -> None:
         chunks, start = self._chunks, self._index
-        if size == self._nbytes:
+        dropped: list[Chunk] = []
+        self._nbytes -= size
+        if not self._nbytes:
+            if self._views:
+                dropped = chunks[start:]
             self._chunks = []
             self._index = self._offset = 0
-            if self._views:
-                self._views = False
-                release(chunks[start:])
+            self._views = False
         else:
             stop, self._offset = locate(chunks, start, self._offset, size)
             if self._views:
-                release(chunks[start:stop])
+                dropped = chunks[start:stop]
             if stop * 2 > len(chunks):
                 del chunks[:stop]
                 stop = 0
@@ -292,4 +304,5 @@ class Buffers:
                     "list[Chunk]", [None] * (stop - start)
                 )
             self._index = stop
-        self._nbytes -= size
+        # Last, because a finalizer may run, and look at this queue.
+        release(dropped)

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 Chunk = bytes | memoryview
 
 
+def is_buffer(candidate: object) -> bool:
+    """Whether it has the buffer protocol."""
+    try:
+        memoryview(cast("Buffer", candidate)).release()
+    except TypeError:
+        return False
+    return True
+
+
 def view_of_bytes(buffer: Buffer) -> memoryview:
     """Return a one-dimensional view of the bytes of ``buffer``.
 
@@ -24,15 +33,17 @@ def view_of_bytes(buffer: Buffer) -> memoryview:
     """
     view = memoryview(buffer)
     if not view.c_contiguous:
+        shape, strides = view.shape, view.strides
+        # Or the traceback would hold it exported.
+        view.release()
         raise BufferError(
-            f"chunk is not contiguous: shape {view.shape}, "
-            f"strides {view.strides}"
+            f"chunk is not contiguous: shape {shape}, strides {strides}"
         )
     if view.ndim == 1 and view.format == "B":
         return view
     if not view.nbytes:
         # memoryview.cast() refuses a shape with zeros.
-        return memoryview(b"")
+        return memoryview(b"" if view.readonly else bytearray())
     # Not view.cast("B"), which refuses formats like ctypes' "<i".
     return PickleBuffer(view).raw()
 
@@ -90,12 +101,10 @@ def writable_views(
       BufferError: a buffer is not contiguous.
       ValueError: none of them has room for a byte.
     """
-    try:
-        memoryview(cast("Buffer", buffers)).release()
-    except TypeError:
-        offered = list(cast("Sequence[Buffer]", buffers))
-    else:
+    if is_buffer(buffers):
         offered = [cast("Buffer", buffers)]
+    else:
+        offered = list(cast("Sequence[Buffer]", buffers))
     views: list[memoryview] = []
     try:
         for buffer in offered:

@@ -36,6 +36,54 @@ size_of(PyObject *chunk)
     return is_bytes(chunk) ? PyBytes_Size(chunk) : PyObject_Size(chunk);
 }
 
+static Py_ssize_t
+count_of(PyObject *chunks)
+{
+    if (!PyList_Check(chunks)) {
+        PyErr_SetString(PyExc_TypeError, "chunks must be a list");
+        return -1;
+    }
+    return PyList_Size(chunks);
+}
+
+static int
+lies_within(Py_ssize_t offset, Py_ssize_t size)
+{
+    if (offset <= size)
+        return 1;
+    PyErr_SetString(PyExc_ValueError, "offset lies past the end of its chunk");
+    return 0;
+}
+
+/* What is left of a bytes object from offset on. */
+static Py_ssize_t
+rest_of(PyObject *chunk, Py_ssize_t offset, char **rest)
+{
+    char *base;
+    Py_ssize_t size;
+
+    if (PyBytes_AsStringAndSize(chunk, &base, &size) < 0 ||
+        !lies_within(offset, size))
+        return -1;
+    *rest = base + offset;
+    return size - offset;
+}
+
+/* Indices, offsets and sizes: none of them negative. */
+static int
+sizes_from(PyObject *const *arguments, Py_ssize_t count, Py_ssize_t *sizes)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        sizes[i] = PyLong_AsSsize_t(arguments[i]);
+        if (sizes[i] < 0) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_ValueError, "negative argument");
+            return -1;
+        }
+    }
+    return 0;
+}
+
 PyDoc_STRVAR(measure_doc,
 "measure($module, chunks, /)\n--\n\n"
 "Return the bytes in a list of non-empty bytes, -1 if it holds other things.");
@@ -43,7 +91,7 @@ PyDoc_STRVAR(measure_doc,
 static PyObject *
 measure(PyObject *module, PyObject *chunks)
 {
-    Py_ssize_t count = PyList_Size(chunks);
+    Py_ssize_t count = count_of(chunks);
     Py_ssize_t total = 0;
 
     (void)module;
@@ -66,17 +114,6 @@ measure(PyObject *module, PyObject *chunks)
     return PyLong_FromSsize_t(total);
 }
 
-static int
-sizes_from(PyObject *const *arguments, Py_ssize_t count, Py_ssize_t *sizes)
-{
-    for (Py_ssize_t i = 0; i < count; i++) {
-        sizes[i] = PyLong_AsSsize_t(arguments[i]);
-        if (sizes[i] == -1 && PyErr_Occurred())
-            return -1;
-    }
-    return 0;
-}
-
 PyDoc_STRVAR(locate_doc,
 "locate($module, chunks, index, offset, size, /)\n--\n\n"
 "Return the (index, offset) that lies size bytes after the given one.");
@@ -94,7 +131,7 @@ locate(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
     if (sizes_from(arguments + 1, 3, where) < 0)
         return NULL;
 
-    Py_ssize_t count = PyList_Size(arguments[0]);
+    Py_ssize_t count = count_of(arguments[0]);
     Py_ssize_t index = where[0], offset = where[1], size = where[2];
 
     if (count < 0)
@@ -103,7 +140,8 @@ locate(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
         PyObject *chunk = PyList_GetItem(arguments[0], index);
         Py_ssize_t left;
 
-        if (chunk == NULL || (left = size_of(chunk)) < 0)
+        if (chunk == NULL || (left = size_of(chunk)) < 0 ||
+            !lies_within(offset, left))
             return NULL;
         left -= offset;
         if (size < left)
@@ -124,39 +162,38 @@ PyDoc_STRVAR(copy_doc,
 static PyObject *
 copy(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
 {
-    Py_ssize_t where[2];
+    Py_ssize_t where[2], room;
 
     (void)module;
     if (nargs != 5) {
         PyErr_SetString(PyExc_TypeError, "copy() takes 5 arguments");
         return NULL;
     }
-    if (sizes_from(arguments + 1, 2, where) < 0)
+    if (sizes_from(arguments + 1, 2, where) < 0 ||
+        sizes_from(arguments + 4, 1, &room) < 0)
         return NULL;
 
-    Py_ssize_t count = PyList_Size(arguments[0]);
+    Py_ssize_t count = count_of(arguments[0]);
     Py_ssize_t index = where[0], offset = where[1];
     char *start = PyLong_AsVoidPtr(arguments[3]);
-    Py_ssize_t room = PyLong_AsSsize_t(arguments[4]);
     Py_ssize_t copied = 0;
 
     if (PyErr_Occurred())
         return NULL;
     for (; index < count; index++) {
         PyObject *chunk = PyList_GetItem(arguments[0], index);
-        char *base;
+        char *rest;
         Py_ssize_t size;
 
         if (chunk == NULL)
             return NULL;
         if (!is_bytes(chunk))
             break;
-        if (PyBytes_AsStringAndSize(chunk, &base, &size) < 0)
+        if ((size = rest_of(chunk, offset, &rest)) < 0)
             return NULL;
-        size -= offset;
         if (size > room - copied)
             break;
-        memcpy(start + copied, base + offset, (size_t)size);
+        memcpy(start + copied, rest, (size_t)size);
         copied += size;
         offset = 0;
     }
@@ -178,25 +215,29 @@ point(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
         return NULL;
     }
 
-    Py_ssize_t count = PyList_Size(arguments[0]);
-    Py_ssize_t offset = PyLong_AsSsize_t(arguments[1]);
+    Py_ssize_t offset;
+
+    if (sizes_from(arguments + 1, 1, &offset) < 0)
+        return NULL;
+
+    Py_ssize_t count = count_of(arguments[0]);
     struct iovec *iovecs = PyLong_AsVoidPtr(arguments[2]);
 
     if (PyErr_Occurred())
         return NULL;
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *chunk = PyList_GetItem(arguments[0], i);
-        char *base;
+        char *rest;
         Py_ssize_t size;
 
         if (chunk == NULL)
             return NULL;
         if (!is_bytes(chunk))
             return PyBool_FromLong(0);
-        if (PyBytes_AsStringAndSize(chunk, &base, &size) < 0)
+        if ((size = rest_of(chunk, offset, &rest)) < 0)
             return NULL;
-        iovecs[i].iov_base = base + offset;
-        iovecs[i].iov_len = (size_t)(size - offset);
+        iovecs[i].iov_base = rest;
+        iovecs[i].iov_len = (size_t)size;
         offset = 0;
     }
     return PyBool_FromLong(1);
@@ -222,6 +263,8 @@ static struct PyModuleDef definition = {
     .m_methods = methods,
     .m_slots = slots,
 };
+
+PyMODINIT_FUNC PyInit__chunks_c(void);
 
 PyMODINIT_FUNC
 PyInit__chunks_c(void)
