@@ -164,12 +164,20 @@ def send_copied(
 
 
 def copy_list(chunks: list[Buffer]) -> int:
-    """Copy a list of bytes whole; return their size, or -1 if it cannot be.
+    """Copy a list of small bytes whole, if that is what it is.
 
     ``send_copy`` sends the copy, if nothing else is sent in between.
+
+    Returns:
+      The bytes copied; 0 for any other list.
     """
-    size, index = _copy(chunks, 0, 0, _scratch.address, COPY_SIZE)
-    return size if index == len(chunks) else -1
+    # A look at the first one tells most lists that are too long.
+    first = chunks[0] if chunks else None
+    if type(first) is not bytes or len(first) * len(chunks) > COPY_SIZE:
+        return 0
+    scratch = _scratch
+    size, index = _copy(chunks, 0, 0, scratch.address, COPY_SIZE)
+    return size if index == len(chunks) else 0
 
 
 def send_copy(fd: int, size: int) -> int:

@@ -117,7 +117,8 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
 
         See ``sendmsg(2)``.
         """
-        self._refuse_after_eof()
+        if self.socket.did_shutdown_SHUT_WR:
+            raise _sent_eof()
         with self._send_guard:
             if isinstance(buffers, Buffers):
                 return await self._send.send(buffers)
@@ -145,7 +146,8 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
 
         Synchronous, and not a checkpoint.
         """
-        self._refuse_after_eof()
+        if self.socket.did_shutdown_SHUT_WR:
+            raise _sent_eof()
         with self._send_guard:
             if not isinstance(buffers, Buffers):
                 raise TypeError(
@@ -315,9 +317,9 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
             receive_waits=self._receive.waits,
         )
 
-    def _refuse_after_eof(self) -> None:
-        if self.socket.did_shutdown_SHUT_WR:
-            raise trio.ClosedResourceError("can't send data after sending EOF")
+
+def _sent_eof() -> trio.ClosedResourceError:
+    return trio.ClosedResourceError("can't send data after sending EOF")
 
 
 # SocketStream is final, so this is how code that asks isinstance(stream,

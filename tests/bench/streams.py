@@ -177,19 +177,24 @@ async def main(
     port: int, options: argparse.Namespace
 ) -> dict[str, dict[str, float]]:
     """Print the table; return seconds a batch, by shape and way."""
-    ways = await open_ways(port)
     print(triobatch.capabilities())
     print(
         f"\nmedians of {options.rounds}, us a batch (ratio to the best other)"
     )
-    print(f"{'':14}" + "".join(f"{name:>22}" for name in ways))
     results = {}
     for shape, sizes in SHAPES.items():
         if sys.stderr.isatty():
             print(f"{shape} ...", end="\r", file=sys.stderr)
+        # New connections, so that no way is judged by what congestion control
+        # learnt from it with another shape.
+        ways = await open_ways(port)
         medians = await measure_shape(
             ways, sizes, options.rounds, options.seconds
         )
+        for way in ways.values():
+            await way.stream.aclose()
+        if not results:
+            print(f"{'':14}" + "".join(f"{name:>22}" for name in ways))
         others = ("send_all each", "send_all(join)", "sendmsg loop")
         best = min(medians[name] for name in others)
         cells = (
