@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 # of a long queue to fall while it is written.
 _HOP_SIZE = 16 * 2**20
 
+# What open() returns in a binary mode that writes, where there is a writev.
+_OPENED = (
+    (io.FileIO, io.BufferedWriter, io.BufferedRandom)
+    if hasattr(os, "writev")
+    else ()
+)
+
 
 class AsyncFile(Protocol):
     """What ``trio.open_file`` returns."""
@@ -58,7 +65,8 @@ async def write_to(buffers: Buffers, target: Target) -> int:
 
 if sys.platform != "win32":
     # FdStream has a guard of its own, which is private: this one keeps two
-    # write_to apart. A write_to and a send_all are told apart when both wait.
+    # write_to apart. A write_to and a send_all are told apart while write_to
+    # waits, because it waits with a method of FdStream's.
     _pipe_guards: WeakKeyDictionary[trio.lowlevel.FdStream, Guard] = (
         WeakKeyDictionary()
     )
@@ -78,7 +86,7 @@ if sys.platform != "win32":
                 size = _write_to_fd(buffers, pipe)
                 written += size
                 if not size:
-                    await trio.lowlevel.wait_writable(pipe.fileno())
+                    await pipe.wait_send_all_might_not_block()
         return written
 
     @enable_ki_protection
@@ -108,11 +116,11 @@ class _FileWriter:
 
     def write(self, chunks: list[Chunk]) -> None:
         raw = getattr(self._file, "raw", self._file)
-        if isinstance(raw, io.FileIO):
-            self._write_to_fd(chunks, raw.fileno())
+        if type(self._file) in _OPENED and type(raw) is io.FileIO:
+            self._write_to_fd(chunks, raw)
         else:
-            # BytesIO, gzip.GzipFile and the like: no descriptor stands for
-            # all that their own write does.
+            # BytesIO, gzip.GzipFile, a subclass with a write of its own: no
+            # descriptor stands for all that their write does.
             self._write_to_object(chunks)
 
     def _write_to_object(self, chunks: list[Chunk]) -> None:
@@ -130,7 +138,7 @@ class _FileWriter:
                     done += size
                     self.written += size
 
-    def _write_to_fd(self, chunks: list[Chunk], fd: int) -> None:
+    def _write_to_fd(self, chunks: list[Chunk], raw: io.FileIO) -> None:
         # What the file object still holds goes first, and a reader's
         # lookahead is undone: then the kernel's position is what tell() says.
         self._file.flush()
@@ -139,15 +147,17 @@ class _FileWriter:
             while index < len(chunks):
                 window = chunks[index : index + IOV_MAX]
                 window[0] = memoryview(window[0])[offset:]
-                size = writev(fd, window)
+                # Asked anew each time: another task may have closed the file
+                # (ValueError), and its number be another file's by now.
+                size = writev(raw.fileno(), window)
                 del window
                 self.written += size
                 index, offset = locate(chunks, index, offset, size)
         finally:
-            if not isinstance(self._file, io.FileIO) and self._file.seekable():
-                # A buffered file remembers where it left the descriptor, and
-                # trusts that. A seek from the end makes it ask.
-                position = os.lseek(fd, 0, os.SEEK_CUR)
+            # A buffered file remembers where it left the descriptor, and
+            # trusts that. A seek from the end makes it ask.
+            if self._file is not raw and not raw.closed and raw.seekable():
+                position = raw.tell()
                 self._file.seek(0, os.SEEK_END)
                 self._file.seek(position)
 
