@@ -9,7 +9,7 @@ import trio
 from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
 
-from triobatch import BatchSocketStream
+from triobatch import BatchSocketStream, _write_to
 
 
 async def _connected(family, send_size):
@@ -71,10 +71,12 @@ def make_streams(make_sockets):
 
 @pytest.fixture
 def clog():
-    """An async function that fills a stream until sending blocks.
+    """An async function that fills a stream until small sends block.
 
-    Returns the bytes sent, all of them b"x". Not for a ``send_size`` of a few
-    KiB: over TCP that trickles on, a piece for each delayed ACK.
+    Returns the bytes sent, all of them b"x". Over TCP it is TCP_NOTSENT_LOWAT
+    that blocks: a large batch, for which that is lifted, finds room still. Not
+    for a ``send_size`` of a few KiB, which over TCP trickles on, a piece for
+    each delayed ACK.
     """
 
     async def fill(stream):
@@ -125,7 +127,13 @@ async def small_pair(make_streams):
 
 @pytest.fixture
 async def clogged_pair(make_streams, clog):
-    """Two connected streams; the first cannot send until the other reads."""
+    """Two connected streams; the first is clogged until the other reads."""
     left, right = await make_streams()
     await clog(left)
     return left, right
+
+
+@pytest.fixture
+def small_hops(monkeypatch):
+    """``write_to`` writes 7 bytes each time it goes to a worker thread."""
+    monkeypatch.setattr(_write_to, "_HOP_SIZE", 7)
