@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from triobatch import _core_python
-from triobatch._chunks import COPY_SIZE, IOV_MAX
+from triobatch._chunks import COPY_BELOW, COPY_SIZE, IOV_MAX, measure
 from triobatch._core import ffi, lib
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class _Scratch(threading.local):
         self.vector = Vector.with_room(IOV_MAX)
         self.memory = ffi.new("char[]", COPY_SIZE)
         self.address = int(ffi.cast("uintptr_t", self.memory))
+        # Which of them prepare_list used.
+        self.pointed = False
 
 
 _scratch = _Scratch()
@@ -156,33 +158,48 @@ def send_copied(
       The bytes taken, and whether that is all that was offered.
     """
     scratch = _scratch
-    size, _ = _copy(chunks, index, offset, scratch.address, COPY_SIZE)
-    if not size:
+    size, stop = _copy(chunks, index, offset, scratch.address, COPY_SIZE)
+    if not size or (stop < len(chunks) and type(chunks[stop]) is not bytes):
+        # One call for all kinds of chunks, and not one for each run of bytes.
         return _core_python.send_copied(fd, chunks, index, offset, send)
     sent = _result(_send(fd, scratch.memory, size))
     return sent, sent == size
 
 
-def copy_list(chunks: list[Buffer]) -> int:
-    """Copy a list of small bytes whole, if that is what it is.
+def prepare_list(chunks: list[Buffer]) -> int:
+    """Copy a list of bytes, or point to it, if one call can send it whole.
 
-    ``send_copy`` sends the copy, if nothing else is sent in between.
+    ``send_prepared`` sends it, if nothing else is sent in between.
 
     Returns:
-      The bytes copied; 0 for any other list.
+      The bytes in it; 0 for any other list.
     """
-    # A look at the first one tells most lists that are too long.
-    first = chunks[0] if chunks else None
-    if type(first) is not bytes or len(first) * len(chunks) > COPY_SIZE:
+    count = len(chunks)
+    first = chunks[0] if count else None
+    # One look at the first tells most lists that are something else.
+    if type(first) is not bytes:
         return 0
     scratch = _scratch
-    size, index = _copy(chunks, 0, 0, scratch.address, COPY_SIZE)
-    return size if index == len(chunks) else 0
+    if len(first) < COPY_BELOW:
+        scratch.pointed = False
+        if len(first) * count > COPY_SIZE:
+            return 0
+        size, index = _copy(chunks, 0, 0, scratch.address, COPY_SIZE)
+        return size if index == count else 0
+    scratch.pointed = True
+    size = measure(cast("list[object]", chunks))
+    if size < 0 or count > IOV_MAX:
+        return 0
+    scratch.vector.point(cast("list[bytes | memoryview]", chunks), 0)
+    return size
 
 
-def send_copy(fd: int, size: int) -> int:
-    """Send the ``size`` bytes that ``copy_list`` copied."""
-    return _result(_send(fd, _scratch.memory, size))
+def send_prepared(fd: int, size: int) -> int:
+    """Send the ``size`` bytes that ``prepare_list`` prepared."""
+    scratch = _scratch
+    if scratch.pointed:
+        return scratch.vector.send(fd)[0]
+    return _result(_send(fd, scratch.memory, size))
 
 
 def receive_into(fd: int, buffers: Sequence[memoryview]) -> int:

@@ -73,14 +73,14 @@ def send_copied(
     return sent, sent == len(joined)
 
 
-def copy_list(chunks: list[Buffer]) -> int:  # noqa: ARG001 (its twin's)
-    """Return 0: no list can be copied more cheaply than by joining it."""
+def prepare_list(chunks: list[Buffer]) -> int:  # noqa: ARG001 (its twin's)
+    """Return 0: nothing is gained over the general way."""
     return 0
 
 
-def send_copy(fd: int, size: int) -> int:
-    """Refuse: there is never a copy."""
-    raise ValueError(f"no copy of {size} bytes to send on descriptor {fd}")
+def send_prepared(fd: int, size: int) -> int:
+    """Refuse: nothing is ever prepared."""
+    raise ValueError(f"no {size} bytes were prepared for descriptor {fd}")
 
 
 class Vector:

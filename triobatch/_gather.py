@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from triobatch._chunks import COPY_BELOW
 from triobatch._syscalls import IOV_MAX, Vector, send_copied, send_pointed
 
 if TYPE_CHECKING:
     from triobatch._buffers import Buffers
-
-# Chunks that average fewer bytes than this are copied into one piece.
-COPY_BELOW = 2048
 
 
 class InFlight:

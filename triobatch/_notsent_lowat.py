@@ -10,9 +10,13 @@ wait: 16 x 64 KiB over loopback took 3.8-5.4 system calls and 315-404 us with
 with 1 MiB, level with Go's net.Buffers (225-267) and C (266-361).
 
 A batch that is being sent is decided: nothing in it will be reordered. So the
-value is lifted while a large batch is on its way, and put back after, and what
-Trio wants of it, that ``wait_send_all_might_not_block`` wakes late, stays
-true. A value that the user set is left alone.
+value is lifted for a batch larger than it, and put back before what Trio wants
+of it can matter again: before a smaller batch, which it then holds back as
+Trio's stream would be, and before ``wait_send_all_might_not_block``. It is
+neither lifted before the kernel has refused part of such a batch, nor put back
+after each, because the option calls are not cheap: they took 8 us of 100 for
+64 x 4 KiB, most of it in sk_write_space(). A value that the user set is left
+alone.
 """
 
 from __future__ import annotations
@@ -30,10 +34,6 @@ DEFAULT: Final = 2**14
 
 # No limit but the socket's buffer.
 LIFTED: Final = 2**31 - 1
-
-# The four option calls cost about 1 us; a batch of this size takes 30. One of
-# up to 64 KiB fits in the first buffer that the kernel allocates for it.
-LIFT_ABOVE: Final = 2**16
 
 _OPTION: Final[int | None] = getattr(tsocket, "TCP_NOTSENT_LOWAT", None)
 

@@ -67,8 +67,9 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
       ValueError: its type is not ``SOCK_STREAM``.
 
     As ``trio.SocketStream`` does, it sets TCP_NODELAY and, where there is one,
-    TCP_NOTSENT_LOWAT to 16 KiB. While more than 64 KiB are on their way out
-    the latter is lifted; a value of your own is left alone.
+    TCP_NOTSENT_LOWAT to 16 KiB. A larger batch lifts the latter when it is in
+    its way, and the next smaller one puts it back; a value of your own is left
+    alone.
 
     Attributes:
       socket: The Trio socket that this stream wraps.
@@ -187,7 +188,7 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
           trio.BrokenResourceError: the connection broke.
         """
         with self._send_guard:
-            await self._send.wait_writable()
+            await self._send.wait_might_not_block()
 
     async def send_eof(self) -> None:
         """Send an end-of-file, after which nothing can be sent.

@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 if CORE == "c":
     from triobatch._core_c import (
         Vector,
-        copy_list,
+        prepare_list,
         receive_into,
         send,
         send_copied,
-        send_copy,
         send_pointed,
+        send_prepared,
     )
 else:
     from triobatch._core_python import (  # type: ignore[assignment]
         Vector,
-        copy_list,
+        prepare_list,
         receive_into,
         send,
         send_copied,
-        send_copy,
         send_pointed,
+        send_prepared,
     )
 
 # Whether chunks are measured and copied in C (_native/chunks.c).
@@ -47,7 +47,7 @@ __all__ = [
     "HAS_CHUNK_EXTENSION",
     "IOV_MAX",
     "Vector",
-    "copy_list",
+    "prepare_list",
     "preadv",
     "pwritev",
     "readv",
@@ -55,7 +55,7 @@ __all__ = [
     "receive_into",
     "send",
     "send_copied",
-    "send_copy",
+    "send_prepared",
     "send_pointed",
     "writev",
 ]
