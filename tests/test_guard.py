@@ -1,0 +1,50 @@
+"""One task a direction."""
+
+import pytest
+import trio
+
+from triobatch._guard import Guard
+
+
+def test_a_second_task_is_turned_away():
+    guard = Guard("another task is in there")
+    with (
+        guard,
+        pytest.raises(trio.BusyResourceError, match=r"is in there$"),
+        guard,
+    ):
+        pytest.fail("it was let in")
+
+
+def test_the_first_task_is_not_disturbed_by_the_second():
+    guard = Guard("busy")
+    with guard:
+        for _ in range(2):
+            with pytest.raises(trio.BusyResourceError), guard:
+                pytest.fail("it was let in")
+
+
+def test_the_next_task_may_enter():
+    guard = Guard("busy")
+    for _ in range(2):
+        with guard:
+            pass
+
+
+def test_a_failure_lets_the_next_one_in():
+    guard = Guard("busy")
+    with pytest.raises(ZeroDivisionError), guard:
+        raise ZeroDivisionError
+    with guard:
+        pass
+
+
+async def test_cancellation_lets_the_next_one_in():
+    guard = Guard("busy")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        with guard:
+            await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    with guard:
+        pass
