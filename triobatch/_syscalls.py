@@ -7,6 +7,7 @@ and the standard library does the same (PEP 475).
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -132,6 +133,7 @@ def pwritev(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
     Raises:
       OSError: the call failed, and nothing was written.
     """
+    _refuse_negative(offset)
     return os.pwritev(fd, buffers[:IOV_MAX], offset)
 
 
@@ -152,4 +154,12 @@ def preadv(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
     Raises:
       OSError: the call failed.
     """
+    _refuse_negative(offset)
     return os.preadv(fd, buffers[:IOV_MAX], offset)
+
+
+def _refuse_negative(offset: int) -> None:
+    # As preadv(2) does. CPython calls preadv2(2), to which -1 is the file's
+    # own position.
+    if offset < 0:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
