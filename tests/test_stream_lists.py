@@ -1,0 +1,77 @@
+"""Lists of bytes, which are sent without becoming Buffers where they can."""
+
+import pytest
+import trio
+
+from triobatch import _stream_send
+from triobatch._chunks import COPY_BELOW
+
+
+async def receive(stream, size):
+    received = b""
+    while len(received) < size:
+        received += await stream.receive_some()
+    return received
+
+
+@pytest.fixture
+def meddle(monkeypatch):
+    """Change the caller's list once it is prepared, as a thread may."""
+    prepare_list = _stream_send.prepare_list
+    rubbish = []
+
+    def install(chunks, change):
+        def prepare_and_be_interrupted(own):
+            size = len(chunks[0])
+            prepared = prepare_list(own)
+            change(chunks)
+            # Whatever was freed is overwritten.
+            rubbish.extend(b"\xff" * size for _ in range(100))
+            return prepared
+
+        monkeypatch.setattr(
+            _stream_send, "prepare_list", prepare_and_be_interrupted
+        )
+
+    return install
+
+
+@pytest.mark.parametrize("size", [1, COPY_BELOW - 1, COPY_BELOW])
+async def test_a_list_is_left_as_it_was(pair, size):
+    left, right = pair
+    chunks = [b"a" * size, b"b" * size]
+    assert await left.send_buffers(chunks) == 2 * size
+    assert chunks == [b"a" * size, b"b" * size]
+    assert await receive(right, 2 * size) == b"".join(chunks)
+
+
+@pytest.mark.parametrize("change", [list.clear, list.pop, list.reverse])
+@pytest.mark.parametrize("size", [1, COPY_BELOW - 1, COPY_BELOW])
+async def test_a_list_that_changes_under_way_is_sent_as_it_was(
+    pair, meddle, size, change
+):
+    left, right = pair
+    chunks = [bytes([i]) * size for i in range(10)]
+    expected = b"".join(chunks)
+    meddle(chunks, change)
+    assert await left.send_buffers(chunks) == len(expected)
+    assert await receive(right, len(expected)) == expected
+
+
+@pytest.mark.parametrize("change", [list.clear, list.pop, list.reverse])
+@pytest.mark.parametrize("size", [COPY_BELOW - 1, COPY_BELOW])
+async def test_a_list_that_changes_is_sent_as_it_was_after_a_short_write(
+    small_pair, meddle, size, change
+):
+    left, right = small_pair
+    chunks = [bytes([i]) * size for i in range(200)]
+    expected = b"".join(chunks)
+    meddle(chunks, change)
+
+    async def send():
+        assert await left.send_buffers(chunks) == len(expected)
+        assert left.statistics().partial_writes > 0
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        assert await receive(right, len(expected)) == expected
