@@ -16,7 +16,8 @@ from triobatch._listener import (
     serve_tcp,
 )
 from triobatch._send_buffers import send_buffers
-from triobatch._stream import BatchSocketStream, StreamStatistics
+from triobatch._stream import BatchSocketStream
+from triobatch._stream_statistics import StreamStatistics
 from triobatch._version import __version__
 
 __all__ = [
