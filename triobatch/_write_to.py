@@ -156,7 +156,7 @@ class _FileWriter:
         finally:
             # A buffered file remembers where it left the descriptor, and
             # trusts that. A seek from the end makes it ask.
-            if self._file is not raw and not raw.closed and raw.seekable():
+            if self._file is not raw and raw.seekable():
                 position = raw.tell()
                 self._file.seek(0, os.SEEK_END)
                 self._file.seek(position)
