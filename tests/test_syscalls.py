@@ -91,12 +91,13 @@ def test_the_chosen_core_serves():
 def test_the_cores_have_the_same_names():
     calls = {
         "Vector",
-        "prepare_list",
+        "copy_list",
         "receive_into",
+        "rest_of_copy",
         "send",
         "send_copied",
         "send_pointed",
-        "send_prepared",
+        "send_copy",
     }
     for module in CORES.values():
         assert calls <= set(dir(module))

@@ -16,7 +16,7 @@ from triobatch import _notsent_lowat
 from triobatch._buffers import Buffers
 from triobatch._errors import open_fd, raise_stream_error
 from triobatch._gather import Gather, InFlight
-from triobatch._syscalls import prepare_list, send_prepared
+from triobatch._syscalls import copy_list, rest_of_copy, send_copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,24 +74,21 @@ class SendHalf:
 
     async def send_iterable(self, chunks: Iterable[Buffer]) -> int:
         """Send chunks that nobody needs to see consumed."""
-        # A list of bytes that one call may send whole does not become a
-        # Buffers first: that saves 10 us of 55 for 1024 x 64 bytes. A list of
-        # our own: another thread may change the caller's, and what the kernel
-        # is pointed to has to stay alive.
-        size = sent = 0
-        if type(chunks) is list:
-            chunks = chunks.copy()
-            size = prepare_list(chunks)
+        # A list of little bytes is copied and sent without becoming a Buffers
+        # first: that saves 10 us of 55 for 1024 x 64 bytes.
+        size = copy_list(chunks) if type(chunks) is list else 0
+        sent = 0
         if size:
-            # If this returns, no other task ran: it is still prepared.
+            # If this returns, no other task ran: the copy is still there.
             await checkpoint_if_cancelled()
             self._put_back_before(size)
-            sent = self._push_prepared(size)
+            sent = self._push_copy(size)
             if sent == size:
                 await cancel_shielded_checkpoint()
                 return sent
+            # Not from the list, which another thread may have changed.
+            chunks = [rest_of_copy(sent, size)]
         buffers = Buffers(chunks)
-        buffers.consume(sent)
         try:
             return sent + await self.send(buffers)
         finally:
@@ -153,12 +150,12 @@ class SendHalf:
         return whole
 
     @enable_ki_protection
-    def _push_prepared(self, size: int) -> int:
-        """Send what was prepared; return the bytes taken."""
+    def _push_copy(self, size: int) -> int:
+        """Send what was copied; return the bytes taken."""
         fd = open_fd(self._socket)
         self.calls += 1
         try:
-            sent = send_prepared(fd, size)
+            sent = send_copy(fd, size)
         except BlockingIOError:
             return 0
         except OSError as error:

@@ -23,22 +23,24 @@ if TYPE_CHECKING:
 if CORE == "c":
     from triobatch._core_c import (
         Vector,
-        prepare_list,
+        copy_list,
         receive_into,
+        rest_of_copy,
         send,
         send_copied,
+        send_copy,
         send_pointed,
-        send_prepared,
     )
 else:
     from triobatch._core_python import (  # type: ignore[assignment]
         Vector,
-        prepare_list,
+        copy_list,
         receive_into,
+        rest_of_copy,
         send,
         send_copied,
+        send_copy,
         send_pointed,
-        send_prepared,
     )
 
 # Whether chunks are measured and copied in C (_native/chunks.c).
@@ -48,15 +50,16 @@ __all__ = [
     "HAS_CHUNK_EXTENSION",
     "IOV_MAX",
     "Vector",
-    "prepare_list",
+    "copy_list",
     "preadv",
     "pwritev",
     "readv",
     "receive",
     "receive_into",
+    "rest_of_copy",
     "send",
     "send_copied",
-    "send_prepared",
+    "send_copy",
     "send_pointed",
     "writev",
 ]
