@@ -127,11 +127,11 @@ OPERATIONS = st.lists(
     buffering=st.sampled_from([0, 8, -1]),
     operations=OPERATIONS,
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 async def test_any_mix_of_operations_is_as_with_write(
     tmp_path_factory, mode, buffering, operations
 ):
-    folder = tmp_path_factory.getbasetemp()
+    folder = tmp_path_factory.mktemp("files")
     await check_like_write(folder, mode, buffering, operations)
 
 
