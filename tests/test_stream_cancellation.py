@@ -47,17 +47,17 @@ async def send_until_step(stream, buffers, step):
 
 
 def small_chunks(rng):
-    return [rng.randbytes(rng.randrange(1, 1500)) for _ in range(100)]
+    return [rng.randbytes(rng.randrange(1, 1500)) for _ in range(200)]
 
 
 def large_chunks(rng):
-    return [rng.randbytes(rng.randrange(3000, 40_000)) for _ in range(6)]
+    return [rng.randbytes(rng.randrange(3000, 40_000)) for _ in range(10)]
 
 
 def views_and_bytes(rng):
     return [
         rng.choice((bytes, bytearray, memoryview))(chunk)
-        for chunk in small_chunks(rng) + large_chunks(rng)
+        for chunk in small_chunks(rng)[:20] + large_chunks(rng)
     ]
 
 
