@@ -207,7 +207,10 @@ def receive_into(fd: int, buffers: Sequence[memoryview]) -> int:
       The bytes received; 0 at the end of the stream.
     """
     iovecs = ffi.new("struct iovec[]", len(buffers))
-    # Exported for the length of the call, by the list.
     bases = [_from_buffer(buffer, require_writable=True) for buffer in buffers]
     _point(iovecs, bases, list(map(len, buffers)), len(buffers))
-    return _result(_receive_vector(fd, iovecs, len(buffers)))
+    received = _receive_vector(fd, iovecs, len(buffers))
+    # Exported for the length of the call, even if a traceback keeps the list.
+    for base in bases:
+        ffi.release(base)
+    return _result(received)
