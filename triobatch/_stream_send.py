@@ -143,7 +143,8 @@ class SendHalf:
         except BlockingIOError:
             return False
         except OSError as error:
-            raise_stream_error(error)
+            # The frames of the failed call hold views of the chunks.
+            raise_stream_error(error.with_traceback(None))
         self.bytes_sent += sent
         if not whole:
             self.partial_writes += 1
