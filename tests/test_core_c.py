@@ -18,7 +18,7 @@ core = pytest.importorskip(
 )
 
 needs_extension = pytest.mark.skipif(
-    core._copy([b"x"], 0, 0, core._scratch.address, 1) != (1, 1),
+    core.copy_list([b"x"]) is None,
     reason="the chunk extension was not built",
 )
 
@@ -107,7 +107,7 @@ def test_without_the_chunk_extension_the_same_is_sent(pair, no_extension):
 
 
 def test_without_the_chunk_extension_little_is_not_copied(no_extension):
-    assert core.copy_list([b"abc", b"def"]) == 0
+    assert core.copy_list([b"abc", b"def"]) is None
 
 
 @needs_extension
@@ -127,11 +127,11 @@ def test_without_the_chunk_extension_little_is_not_copied(no_extension):
 def test_a_list_of_little_bytes_is_copied_and_sent(pair, chunks):
     left, right = pair
     expected = b"".join(chunks)
-    size = core.copy_list(chunks)
-    assert size == len(expected)
-    sent = core.send_copy(left.fileno(), size)
+    copy = core.copy_list(chunks)
+    assert copy.size == len(expected)
+    sent = copy.send(left.fileno())
     # Less where the system's socket buffers are small.
-    assert sent > min(size - 1, 100_000)
+    assert sent > min(copy.size - 1, 100_000)
     assert drain(right) == expected[:sent]
 
 
@@ -154,7 +154,7 @@ def test_a_list_of_little_bytes_is_copied_and_sent(pair, chunks):
     ],
 )
 def test_any_other_list_is_left_to_others(chunks):
-    assert core.copy_list(chunks) == 0
+    assert core.copy_list(chunks) is None
 
 
 @needs_extension
@@ -162,13 +162,34 @@ def test_a_copied_list_that_does_not_fit_is_sent_in_part(pair):
     left, right = pair
     left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     for chunks in [b"%04d" % i for i in range(9999)], [b"x" * 4096] * 10:
-        size = core.copy_list(chunks)
-        sent = core.send_copy(left.fileno(), size)
-        assert 0 < sent < size
+        copy = core.copy_list(chunks)
+        sent = copy.send(left.fileno())
+        assert 0 < sent < copy.size
         with pytest.raises(BlockingIOError):
-            core.send_copy(left.fileno(), size)
+            copy.send(left.fileno())
         assert drain(right) == b"".join(chunks)[:sent]
-        assert core.rest_of_copy(sent, size) == b"".join(chunks)[sent:]
+        assert copy.rest(sent) == b"".join(chunks)[sent:]
+
+
+@needs_extension
+def test_a_copy_in_use_is_not_disturbed_by_another(pair):
+    # As a signal handler, or a finalizer, may do in the midst of a send.
+    left, right = pair
+    copy = core.copy_list([b"first", b"send"])
+    core.send_copied(left.fileno(), [b"an", b"other"], 0, 0)
+    core.send_pointed(left.fileno(), [b"one", b"more"], 0)
+    copy.send(left.fileno())
+    assert drain(right) == b"another" + b"onemore" + b"firstsend"
+
+
+@needs_extension
+def test_a_copy_given_back_is_used_again():
+    copy = core.copy_list([b"abc"])
+    copy.give_back()
+    again = core.copy_list([b"def"])
+    assert again is copy
+    assert again.rest(0) == b"def"
+    again.give_back()
 
 
 @pytest.fixture
@@ -204,7 +225,7 @@ def send_in_each_way(fd, letter):
     little, large = [letter * 50] * 400, [letter * 3000] * 8
     yield lambda: core.send_copied(fd, little, 0, 0)[0]
     yield lambda: core.send_pointed(fd, large, 0)[0]
-    yield lambda: core.send_copy(fd, core.copy_list(little))
+    yield lambda: core.copy_list(little).send(fd)
 
 
 @needs_extension

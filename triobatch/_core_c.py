@@ -8,8 +8,7 @@ GIL; its functions bound here, which saves the look-up on ``lib``.
 from __future__ import annotations
 
 import os
-import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from triobatch import _core_python
 from triobatch._chunks import COPY_BELOW, COPY_SIZE, IOV_MAX
@@ -109,22 +108,48 @@ class Vector:
         return sent, vector.next == vector.count
 
 
-class _Scratch(threading.local):
-    """Where small chunks are copied to, and large ones pointed from.
+class Copy:
+    """Memory that chunks are copied to, or pointed to from, to be sent.
 
-    It is filled and sent in one go, with no await between, so the streams of
-    a thread can share it. A bytes object of this size of its own would go
-    through malloc's trimming, and fault its pages in, each time: 1.4 times
+    It is used again and again. A bytes object of this size of its own would
+    go through malloc's trimming, and fault its pages in, each time: 1.4 times
     the cost of the copy. A new array of iovecs costs 1 us.
+
+    Whoever uses one takes it out of the pool, so neither another thread, nor
+    a signal handler or a finalizer that runs in the midst of it, can disturb.
+    One that is not given back is freed, and replaced when it is missed.
     """
+
+    __slots__ = ("address", "memory", "size", "vector")
+
+    _pool: ClassVar[list[Copy]] = []
 
     def __init__(self) -> None:
         self.vector = Vector.with_room(IOV_MAX)
         self.memory = ffi.new("char[]", COPY_SIZE)
         self.address = int(ffi.cast("uintptr_t", self.memory))
+        self.size = 0
 
+    @classmethod
+    def take(cls) -> Copy:
+        """Take one out of the pool."""
+        try:
+            return cls._pool.pop()
+        except IndexError:
+            return cls()
 
-_scratch = _Scratch()
+    def give_back(self) -> None:
+        """Put it into the pool."""
+        self._pool.append(self)
+
+    def send(self, fd: int) -> int:
+        """Send what was copied with one ``send(2)``; return the bytes."""
+        return _result(_send(fd, self.memory, self.size))
+
+    def rest(self, sent: int) -> bytes:
+        """Return what was copied, from the byte at ``sent`` on."""
+        rest: bytes = ffi.buffer(self.memory, self.size)[sent:]
+        return rest
 
 
 def send_pointed(
@@ -140,9 +165,12 @@ def send_pointed(
     Returns:
       The bytes taken, and whether that is all of them.
     """
-    vector = _scratch.vector
-    vector.point(chunks, offset)
-    return vector.send(fd)
+    copy = Copy.take()
+    try:
+        copy.vector.point(chunks, offset)
+        return copy.vector.send(fd)
+    finally:
+        copy.give_back()
 
 
 def send_copied(
@@ -160,44 +188,38 @@ def send_copied(
     Returns:
       The bytes taken, and whether that is all that was offered.
     """
-    scratch = _scratch
-    size, stop = _copy(chunks, index, offset, scratch.address, COPY_SIZE)
-    if not size or (stop < len(chunks) and type(chunks[stop]) is not bytes):
-        # One call for all kinds of chunks, and not one for each run of bytes.
-        return _core_python.send_copied(fd, chunks, index, offset, send)
-    sent = _result(_send(fd, scratch.memory, size))
-    return sent, sent == size
+    copy = Copy.take()
+    try:
+        copy.size, stop = _copy(chunks, index, offset, copy.address, COPY_SIZE)
+        if copy.size and (stop == len(chunks) or type(chunks[stop]) is bytes):
+            sent = copy.send(fd)
+            return sent, sent == copy.size
+    finally:
+        copy.give_back()
+    # One call for all kinds of chunks, and not one for each run of bytes.
+    return _core_python.send_copied(fd, chunks, index, offset, send)
 
 
-def copy_list(chunks: list[Buffer]) -> int:
+def copy_list(chunks: list[Buffer]) -> Copy | None:
     """Copy a list of bytes whole, if that is what it is, and small.
 
-    ``send_copy`` sends the copy, if nothing else is sent in between.
-
     Returns:
-      The bytes copied; 0 for any other list.
+      The copy, to be given back; None for any other list.
     """
     count = len(chunks)
     first = chunks[0] if count else None
     # One look at the first tells most lists that are something else.
     if type(first) is not bytes:
-        return 0
+        return None
     limit = COPY_SIZE if len(first) < COPY_BELOW else _COPY_ANYWAY
     if len(first) * count > limit:
-        return 0
-    size, index = _copy(chunks, 0, 0, _scratch.address, limit)
-    return size if index == count else 0
-
-
-def send_copy(fd: int, size: int) -> int:
-    """Send the ``size`` bytes that ``copy_list`` copied."""
-    return _result(_send(fd, _scratch.memory, size))
-
-
-def rest_of_copy(sent: int, size: int) -> bytes:
-    """Return what ``send_copy`` did not send."""
-    rest: bytes = ffi.buffer(_scratch.memory, size)[sent:]
-    return rest
+        return None
+    copy = Copy.take()
+    copy.size, index = _copy(chunks, 0, 0, copy.address, limit)
+    if index == count and copy.size:
+        return copy
+    copy.give_back()
+    return None
 
 
 def receive_into(fd: int, buffers: Sequence[memoryview]) -> int:

@@ -73,19 +73,8 @@ def send_copied(
     return sent, sent == len(joined)
 
 
-def copy_list(chunks: list[Buffer]) -> int:  # noqa: ARG001 (its twin's)
-    """Return 0: nothing is gained over the general way."""
-    return 0
-
-
-def send_copy(fd: int, size: int) -> int:
-    """Refuse: nothing is ever copied."""
-    raise ValueError(f"no {size} bytes were copied for descriptor {fd}")
-
-
-def rest_of_copy(sent: int, size: int) -> bytes:
-    """Refuse: nothing is ever copied."""
-    raise ValueError(f"{sent} of {size} bytes cannot have been sent")
+def copy_list(chunks: list[Buffer]) -> None:
+    """Return None: nothing is gained over the general way."""
 
 
 class Vector:

@@ -16,13 +16,15 @@ from triobatch import _notsent_lowat
 from triobatch._buffers import Buffers
 from triobatch._errors import open_fd, raise_stream_error
 from triobatch._gather import Gather, InFlight
-from triobatch._syscalls import copy_list, rest_of_copy, send_copy
+from triobatch._syscalls import copy_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trio.socket import SocketType
     from typing_extensions import Buffer
+
+    from triobatch._core_c import Copy
 
 # A peer that reads as fast as we write never makes us wait. So that the other
 # tasks get their turn, a long send yields each time it has sent this many
@@ -76,18 +78,19 @@ class SendHalf:
         """Send chunks that nobody needs to see consumed."""
         # A list of little bytes is copied and sent without becoming a Buffers
         # first: that saves 10 us of 55 for 1024 x 64 bytes.
-        size = copy_list(chunks) if type(chunks) is list else 0
+        copy = copy_list(chunks) if type(chunks) is list else None
         sent = 0
-        if size:
-            # If this returns, no other task ran: the copy is still there.
+        if copy is not None:
             await checkpoint_if_cancelled()
-            self._put_back_before(size)
-            sent = self._push_copy(size)
-            if sent == size:
+            self._put_back_before(copy.size)
+            sent = self._push_copy(copy)
+            whole = sent == copy.size
+            # Not from the list, which another thread may have changed.
+            chunks = () if whole else (copy.rest(sent),)
+            copy.give_back()
+            if whole:
                 await cancel_shielded_checkpoint()
                 return sent
-            # Not from the list, which another thread may have changed.
-            chunks = [rest_of_copy(sent, size)]
         buffers = Buffers(chunks)
         try:
             return sent + await self.send(buffers)
@@ -131,7 +134,8 @@ class SendHalf:
         """Put TCP_NOTSENT_LOWAT back before a batch that fits in it."""
         if self._lifted and size <= _notsent_lowat.DEFAULT:
             self._lifted = False
-            _notsent_lowat.put_back(self._socket)
+            if self.may_lift:
+                _notsent_lowat.put_back(self._socket)
 
     @enable_ki_protection
     def _push(self, gather: Gather) -> bool:
@@ -151,17 +155,17 @@ class SendHalf:
         return whole
 
     @enable_ki_protection
-    def _push_copy(self, size: int) -> int:
+    def _push_copy(self, copy: Copy) -> int:
         """Send what was copied; return the bytes taken."""
         fd = open_fd(self._socket)
         self.calls += 1
         try:
-            sent = send_copy(fd, size)
+            sent = copy.send(fd)
         except BlockingIOError:
             return 0
         except OSError as error:
             raise_stream_error(error)
         self.bytes_sent += sent
-        if sent != size:
+        if sent != copy.size:
             self.partial_writes += 1
         return sent

@@ -25,10 +25,8 @@ if CORE == "c":
         Vector,
         copy_list,
         receive_into,
-        rest_of_copy,
         send,
         send_copied,
-        send_copy,
         send_pointed,
     )
 else:
@@ -36,10 +34,8 @@ else:
         Vector,
         copy_list,
         receive_into,
-        rest_of_copy,
         send,
         send_copied,
-        send_copy,
         send_pointed,
     )
 
@@ -56,10 +52,8 @@ __all__ = [
     "readv",
     "receive",
     "receive_into",
-    "rest_of_copy",
     "send",
     "send_copied",
-    "send_copy",
     "send_pointed",
     "writev",
 ]
