@@ -34,6 +34,7 @@ _SCOPE = struct.Struct("=I")
 SOCKADDR_IN_SIZE = 16
 SOCKADDR_IN6_SIZE = 28
 SOCKADDR_UN_SIZE = 110
+# A path ends with a zero byte there; an abstract name begins with one.
 SUN_PATH_SIZE = SOCKADDR_UN_SIZE - _FAMILY.size
 
 AF_INET = int(socket.AF_INET)
@@ -91,8 +92,7 @@ def _encode_unix(address: str | bytes) -> bytes:
     path = os.fsencode(address)
     if not path:
         raise ValueError("an empty path names no Unix socket")
-    # The kernel takes 108 bytes without a zero at the end (unix(7)).
-    if len(path) > SUN_PATH_SIZE:
+    if len(path) + bool(path[0]) > SUN_PATH_SIZE:
         raise ValueError(
             f"a path of {len(path)} bytes does not fit sun_path,"
             f" which has {SUN_PATH_SIZE}: {address!r}"
@@ -168,6 +168,11 @@ class AddressCache(dict[bytes, Address]):
             self.clear()
         self[sockaddr] = address
         return address
+
+
+def family_of(sockaddr: bytes) -> int:
+    """Return the address family of ``sockaddr``, 0 for ``b""``."""
+    return int(_FAMILY.unpack_from(sockaddr)[0]) if sockaddr else 0
 
 
 def takes_v6_datagrams(sockaddr: bytes) -> bool:
