@@ -4,9 +4,12 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._addresses import Address
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -43,9 +46,7 @@ class DatagramErrorGroup(ExceptionGroup[DatagramError]):
 
     sent: int
 
-    def __new__(
-        cls, errors: Sequence[DatagramError], sent: int
-    ) -> "DatagramErrorGroup":  # noqa: PYI034 (Self is new in 3.11)
+    def __new__(cls, errors: Sequence[DatagramError], sent: int) -> "Self":
         """Name both numbers in the message."""
         offered = len(errors) + sent
         group = super().__new__(

@@ -9,6 +9,9 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from ._addresses import Address
+from ._metadata import ControlMessage
+
 if TYPE_CHECKING:
     from . import _core_python_datagrams as core
 
@@ -46,10 +49,23 @@ receive_datagrams = core.receive_datagrams
 
 
 def receive_error(
-    sock: socket.socket, size: int
-) -> tuple[bytes, list[tuple[int, int, bytes]], object]:
-    """Take one entry off the error queue (recvmsg(2), MSG_ERRQUEUE)."""
-    payload, control, _, address = sock.recvmsg(
-        size, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
-    )
+    fd: int, size: int
+) -> tuple[bytes, list[ControlMessage], Address] | None:
+    """Take one entry off the error queue (recvmsg(2), MSG_ERRQUEUE).
+
+    Both cores do this with the standard library: reports are few.
+
+    Returns:
+      Up to ``size`` bytes of the datagram, the control messages, and the
+      address it was sent to; or None, if the queue is empty.
+    """
+    sock = socket.socket(fileno=fd)
+    try:
+        payload, control, _, address = sock.recvmsg(
+            size, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
+        )
+    except BlockingIOError:
+        return None
+    finally:
+        sock.detach()
     return payload, control, address

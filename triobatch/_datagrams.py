@@ -24,10 +24,10 @@ def as_payloads(payloads: Iterable[Payload]) -> list[bytes | memoryview]:
     listed = list(payloads)
     if set(map(type, listed)) <= {bytes}:
         return listed  # type: ignore[return-value]
-    return [_as_payload(payload) for payload in listed]
+    return [as_payload(payload) for payload in listed]
 
 
-def _as_payload(payload: Payload) -> bytes | memoryview:
+def as_payload(payload: Payload) -> bytes | memoryview:
     if isinstance(payload, bytes):
         return payload
     view = memoryview(payload)

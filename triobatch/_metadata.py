@@ -209,4 +209,4 @@ def decode_metadata(control: bytes) -> tuple[Metadata, int | None]:
             # the option was on; for a multicast it is the one to answer from.
             packed = local if any(local) else destination
             host = socket.inet_ntop(socket.AF_INET, packed)
-    return Metadata(tos, ttl, host, index), timestamp
+    return Metadata(tos, ttl, host, index or None), timestamp

@@ -109,6 +109,25 @@ def plan(
     return messages
 
 
+def plan_cut(
+    size: int, segment_size: int, limit: Limit, max_messages: int
+) -> Messages:
+    """Cut ``size`` bytes into datagrams of ``segment_size`` to one peer.
+
+    Returns:
+      The first ``max_messages`` messages at most; ``peers`` is empty.
+    """
+    count, rest = divmod(size, segment_size)
+    stretches = [(segment_size, count)] if count else []
+    if rest:
+        stretches.append((rest, 1))
+    messages = Messages([], [], [], [])
+    _add_runs(messages, stretches, limit)
+    for column in messages:
+        del column[max_messages:]
+    return messages
+
+
 def _equal_sizes(sizes: list[int]) -> Iterable[tuple[int, int]]:
     """Yield ``(size, count)`` for each stretch of equal sizes."""
     # The common cases, all equal or a short last one, cost no loop here.

@@ -1,0 +1,172 @@
+"""The sending half of a datagram socket: what to wait for between steps."""
+
+import errno
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+
+import trio
+
+from ._addresses import AF_INET, AF_INET6, Address, SockaddrCache
+from ._datagram_errors import DatagramErrorGroup
+from ._datagram_send import Dispatch, Outcome, SendCounters
+from ._guard import Guard
+from ._metadata import Metadata, encode_metadata
+from ._readiness import Readiness
+from ._segment_send import SegmentDispatch
+from ._segmentation import Segmentation
+
+AnyDispatch: TypeAlias = Dispatch | SegmentDispatch
+
+# A long batch lets other tasks run after so many system calls without a
+# wait: about 3 ms of plain datagrams.
+STEPS_BETWEEN_CHECKPOINTS = 16
+# The first wait for a congested interface, in seconds; each one is twice the
+# last, so five of them take 31 ms.
+FIRST_PAUSE = 0.001
+
+
+class Sending:
+    """One socket's way out.
+
+    Args:
+      readiness: What is waited for.
+      family: The socket's.
+      segments: What the kernel cuts a message into at most.
+    """
+
+    def __init__(
+        self, readiness: Readiness, family: int, segments: int
+    ) -> None:
+        self.counters = SendCounters()
+        self.segmentation = Segmentation(segments, time.monotonic)
+        self._readiness = readiness
+        self._family = family
+        self._internet = family in {AF_INET, AF_INET6}
+        self._guard = Guard("another task is sending on this socket")
+        self._sockaddrs = SockaddrCache()
+
+    def dispatch(
+        self,
+        payloads: list[bytes | memoryview],
+        addresses: list[Address],
+        metadata: Metadata | None,
+        on_sent: Callable[[], object] | None = None,
+    ) -> Dispatch:
+        """Return a batch that is ready to go.
+
+        Sent datagrams are deleted from both lists.
+
+        Raises:
+          TypeError: an address is no address.
+          ValueError: an address or the metadata is impossible.
+        """
+        return Dispatch(
+            payloads,
+            addresses,
+            list(map(self._sockaddrs.__getitem__, addresses)),
+            segmentation=self.segmentation,
+            counters=self.counters,
+            control=encode_metadata(metadata, self._family),
+            internet=self._internet,
+            on_sent=on_sent,
+        )
+
+    def segments(
+        self,
+        data: bytes | memoryview,
+        segment_size: int,
+        address: Address,
+        metadata: Metadata | None,
+    ) -> SegmentDispatch:
+        """Return a batch of one size to one address; see ``dispatch``."""
+        peer = self._sockaddrs[address]
+        control = encode_metadata(metadata, self._family)
+
+        def take_apart(
+            payloads: list[bytes | memoryview], position: int
+        ) -> Dispatch:
+            return Dispatch(
+                payloads,
+                [address] * len(payloads),
+                [peer] * len(payloads),
+                control=control,
+                internet=self._internet,
+                position=position,
+                segmentation=self.segmentation,
+                counters=self.counters,
+            )
+
+        return SegmentDispatch(
+            data,
+            segment_size,
+            peer,
+            segmentation=self.segmentation,
+            counters=self.counters,
+            control=control,
+            take_apart=take_apart,
+        )
+
+    async def send(self, dispatch: AnyDispatch) -> int:
+        """Send the batch; return how many datagrams went."""
+        with self._guard:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            yielded = False
+            steps = pauses = 0
+            again = False
+            while (outcome := self._step(dispatch)) is not Outcome.DONE:
+                if outcome is Outcome.FULL:
+                    await self._readiness.writable(
+                        dispatch.stalled, again=again
+                    )
+                    yielded = again = True
+                    continue
+                again = False
+                if outcome is Outcome.CONGESTED:
+                    # Not writability: on some systems that stays set, and
+                    # on others it never comes back.
+                    await trio.sleep(FIRST_PAUSE * 2**pauses)
+                    yielded = True
+                    pauses += 1
+                    continue
+                pauses = 0
+                steps += 1
+                if steps % STEPS_BETWEEN_CHECKPOINTS == 0:
+                    await trio.lowlevel.checkpoint()
+                    yielded = True
+            if not yielded:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        return _result(dispatch)
+
+    def send_nowait(self, dispatch: AnyDispatch) -> int:
+        """Send what goes now; return how many datagrams went.
+
+        Raises:
+          WouldBlock: nothing went, and nothing was refused.
+        """
+        with self._guard:
+            while (outcome := self._step(dispatch)) is Outcome.MORE:
+                pass
+        if outcome is not Outcome.DONE and not (
+            dispatch.sent or dispatch.errors
+        ):
+            raise trio.WouldBlock
+        return _result(dispatch)
+
+    @trio.lowlevel.enable_ki_protection
+    def _step(self, dispatch: AnyDispatch) -> Outcome:
+        fd = self._readiness.fileno()
+        try:
+            return dispatch.step(fd)
+        except OSError as exc:
+            if exc.errno in {errno.EBADF, errno.ENOTSOCK}:
+                raise trio.ClosedResourceError(
+                    "this socket was closed"
+                ) from None
+            raise
+
+
+def _result(dispatch: AnyDispatch) -> int:
+    if dispatch.errors:
+        raise DatagramErrorGroup(dispatch.errors, dispatch.sent)
+    return dispatch.sent
