@@ -37,11 +37,8 @@ async def make_socket(tmp_path):
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(family="ipv4", **options):
-            sock = DatagramSocket(
-                bound_socket(family, str(tmp_path)), **options
-            )
-            await stack.enter_async_context(sock)
-            return sock
+            sock = stack.enter_context(bound_socket(family, str(tmp_path)))
+            return DatagramSocket(sock, **options)
 
         yield make
 

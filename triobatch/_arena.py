@@ -109,12 +109,14 @@ class Inbox:
         self._count, self._next, self._offset = count, 0, 0
         segment_sizes = arena.segment_sizes[:count]
         trains = any(segment_sizes)
-        cut = any(arena.flags[:count]) and any(map(self._is_cut, range(count)))
+        odd = any(arena.flags[:count])
+        odd = odd or max(arena.sizes[:count]) > arena.slot_size
+        cut = odd and any(map(self._is_cut, range(count)))
         self._simple = not trains and not cut
         if not trains:
             return count
         return sum(
-            -(-size // segment_size) if segment_size else 1
+            -(-size // segment_size) if size and segment_size else 1
             for size, segment_size in zip(
                 arena.sizes, segment_sizes, strict=False
             )
@@ -242,17 +244,16 @@ class Inbox:
         arena = self.arena
         slot = self._next
         size = arena.sizes[slot]
+        if not size:
+            self._next += 1
+            return [b""]
         segment_size = arena.segment_sizes[slot] or size
         start = slot * arena.slot_size + self._offset
-        if not segment_size:
-            whole, rest = 0, 0
-            payloads = [b""]
-        else:
-            whole = min(limit, (size - self._offset) // segment_size)
-            row = _row(segment_size, 0, whole)
-            payloads = list(row.unpack_from(arena.memory, start))
-            self._offset += whole * segment_size
-            rest = size - self._offset
+        whole = min(limit, (size - self._offset) // segment_size)
+        row = _row(segment_size, 0, whole)
+        payloads = list(row.unpack_from(arena.memory, start))
+        self._offset += whole * segment_size
+        rest = size - self._offset
         if len(payloads) < limit and rest:
             start += whole * segment_size
             payloads.append(arena.memory[start : start + rest])
