@@ -40,7 +40,7 @@ def test_the_layout_is_that_of_cmsg_3():
 
 
 def test_nothing_asked_is_nothing_sent():
-    assert encode_metadata(None, socket.AF_INET) == ()
+    assert encode_metadata(Metadata(), socket.AF_INET) == ()
     assert encode_metadata(Metadata(), socket.AF_INET6) == ()
 
 

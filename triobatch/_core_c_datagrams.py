@@ -11,6 +11,7 @@ MAX_MESSAGES: int = lib.TB_MESSAGES
 
 # A look-up in lib costs 23 ns a call.
 _send_datagrams = lib.tb_send_datagrams
+_send_segments = lib.tb_send_segments
 _receive_datagrams = lib.tb_receive_datagrams
 _from_buffer = ffi.from_buffer
 
@@ -61,6 +62,48 @@ def send_datagrams(
     if sent < 0:
         raise OSError(-sent, os.strerror(-sent))
     return sent
+
+
+def send_segments(
+    fd: int,
+    data: bytes | memoryview,
+    segment_size: int,
+    run_size: int,
+    peer: bytes,
+    control: tuple[ControlMessage, ...] = (),
+) -> int:
+    """Send datagrams of one size to one peer with one ``sendmmsg``.
+
+    Args:
+      fd: A datagram socket.
+      data: The payloads, one behind the other; not empty.
+      segment_size: Bytes a datagram, at most 65535; the last may be shorter.
+      run_size: Bytes a message: ``segment_size`` or a multiple of it, which
+        the kernel cuts up.
+      peer: The sockaddr, ``b""`` for the connected peer.
+      control: What goes with every datagram.
+
+    Returns:
+      The bytes that were taken, in whole datagrams from the front.
+
+    Raises:
+      OSError: the first message was refused.
+    """
+    packed = pack_control(control) if control else b""
+    taken: int = _send_segments(
+        fd,
+        data if type(data) is bytes else _from_buffer(data),
+        len(data),
+        segment_size,
+        run_size,
+        peer,
+        len(peer),
+        packed,
+        len(packed),
+    )
+    if taken < 0:
+        raise OSError(-taken, os.strerror(-taken))
+    return taken
 
 
 def receive_datagrams(fd: int, arena: Arena, count: int) -> int:

@@ -86,6 +86,29 @@ def send_datagrams(
     return sent
 
 
+def send_segments(
+    fd: int,
+    data: bytes | memoryview,
+    segment_size: int,
+    run_size: int,
+    peer: bytes,
+    control: tuple[ControlMessage, ...] = (),
+) -> int:
+    """Send messages of one size one by one; see ``_core_c_datagrams``."""
+    most = min(len(data), MAX_MESSAGES * run_size)
+    starts = range(0, most, run_size)
+    sizes = [min(run_size, most - start) for start in starts]
+    sent = send_datagrams(
+        fd,
+        data,
+        sizes,
+        [segment_size if size > segment_size else 0 for size in sizes],
+        [peer],
+        control,
+    )
+    return sum(sizes[:sent])
+
+
 def _send(
     sock: socket.socket,
     payload: memoryview,

@@ -26,7 +26,7 @@ refused ones is sent. So at any time the queue holds exactly what was not.
 import enum
 import errno
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from . import _datagram_syscalls as syscalls
 from ._addresses import Address
@@ -90,31 +90,41 @@ class SendCounters:
     reports: int = 0
 
 
+@dataclass(slots=True)
+class Outlet:
+    """What all batches of one socket share.
+
+    Attributes:
+      segmentation: What the kernel may be asked to cut up.
+      internet: Whether it is an IPv4 or IPv6 socket.
+    """
+
+    segmentation: Segmentation
+    internet: bool
+    counters: SendCounters = field(default_factory=SendCounters)
+
+
 class Dispatch:
     """The state of one sending call.
 
     Args:
+      outlet: The socket's.
       payloads: The queue's own list; sent datagrams are deleted.
       addresses: Likewise.
       peers: The sockaddr of each datagram.
-      segmentation: The socket's.
-      counters: The socket's.
       control: What goes with every datagram.
-      internet: Whether it is an IPv4 or IPv6 socket.
       on_sent: Called as soon as the kernel has taken the whole batch.
       position: That of the first datagram.
     """
 
     def __init__(
         self,
+        outlet: Outlet,
         payloads: list[bytes | memoryview],
         addresses: list[Address],
         peers: list[bytes],
-        *,
-        segmentation: Segmentation,
-        counters: SendCounters,
         control: tuple[ControlMessage, ...],
-        internet: bool,
+        *,
         on_sent: Callable[[], object] | None = None,
         position: int = 0,
     ) -> None:
@@ -124,10 +134,10 @@ class Dispatch:
         self._payloads = payloads
         self._addresses = addresses
         self._peers = peers
-        self._segmentation = segmentation
-        self._counters = counters
+        self._segmentation = outlet.segmentation
+        self._counters = outlet.counters
+        self._internet = outlet.internet
         self._control = control
-        self._internet = internet
         self._on_sent = on_sent
         # Where each datagram was in the batch; datagrams that are added to
         # the queue from now on are not ours.

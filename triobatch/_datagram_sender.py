@@ -235,15 +235,22 @@ class DatagramSender:
         address: Address,
         metadata: Metadata | None,
     ) -> AnyDispatch:
-        listed = as_payloads(payloads)
+        listed = list(payloads)
         count = len(listed)
-        if count > 1:
-            size = len(listed[0])
-            equal = list(map(len, listed)).count(size) == count
-            if equal and 0 < size * count <= MAX_JOINED:
-                joined = b"".join(listed)
-                return self._sending.segments(joined, size, address, metadata)
-        return self._sending.dispatch(listed, [address] * count, metadata)
+        try:
+            # Sizes and a check that all are bytes, at once and without a
+            # loop.
+            sizes = list(map(bytes.__len__, listed))  # type: ignore[arg-type]
+        except TypeError:
+            sizes = []
+        size = sizes[0] if count > 1 and sizes else 0
+        if 0 < size * count <= MAX_JOINED and sizes.count(size) == count:
+            return self._sending.segments(
+                b"".join(listed), size, address, metadata
+            )
+        return self._sending.dispatch(
+            as_payloads(listed), [address] * count, metadata
+        )
 
     def _cut(
         self,

@@ -9,9 +9,9 @@ import trio
 
 from ._addresses import AF_INET, AF_INET6, Address, SockaddrCache
 from ._datagram_errors import DatagramErrorGroup
-from ._datagram_send import Dispatch, Outcome, SendCounters
+from ._datagram_send import Dispatch, Outcome, Outlet
 from ._guard import Guard
-from ._metadata import Metadata, encode_metadata
+from ._metadata import ControlMessage, Metadata, encode_metadata
 from ._readiness import Readiness
 from ._segment_send import SegmentDispatch
 from ._segmentation import Segmentation
@@ -38,11 +38,12 @@ class Sending:
     def __init__(
         self, readiness: Readiness, family: int, segments: int
     ) -> None:
-        self.counters = SendCounters()
-        self.segmentation = Segmentation(segments, time.monotonic)
+        self.outlet = Outlet(
+            Segmentation(segments, time.monotonic),
+            internet=family in {AF_INET, AF_INET6},
+        )
         self._readiness = readiness
         self._family = family
-        self._internet = family in {AF_INET, AF_INET6}
         self._guard = Guard("another task is sending on this socket")
         self._sockaddrs = SockaddrCache()
 
@@ -62,13 +63,11 @@ class Sending:
           ValueError: an address or the metadata is impossible.
         """
         return Dispatch(
+            self.outlet,
             payloads,
             addresses,
             list(map(self._sockaddrs.__getitem__, addresses)),
-            segmentation=self.segmentation,
-            counters=self.counters,
-            control=encode_metadata(metadata, self._family),
-            internet=self._internet,
+            self._control(metadata),
             on_sent=on_sent,
         )
 
@@ -80,32 +79,19 @@ class Sending:
         metadata: Metadata | None,
     ) -> SegmentDispatch:
         """Return a batch of one size to one address; see ``dispatch``."""
-        peer = self._sockaddrs[address]
-        control = encode_metadata(metadata, self._family)
-
-        def take_apart(
-            payloads: list[bytes | memoryview], position: int
-        ) -> Dispatch:
-            return Dispatch(
-                payloads,
-                [address] * len(payloads),
-                [peer] * len(payloads),
-                control=control,
-                internet=self._internet,
-                position=position,
-                segmentation=self.segmentation,
-                counters=self.counters,
-            )
-
         return SegmentDispatch(
+            self.outlet,
             data,
             segment_size,
-            peer,
-            segmentation=self.segmentation,
-            counters=self.counters,
-            control=control,
-            take_apart=take_apart,
+            address,
+            self._sockaddrs[address],
+            self._control(metadata),
         )
+
+    def _control(
+        self, metadata: Metadata | None
+    ) -> tuple[ControlMessage, ...]:
+        return encode_metadata(metadata, self._family) if metadata else ()
 
     async def send(self, dispatch: AnyDispatch) -> int:
         """Send the batch; return how many datagrams went."""

@@ -80,9 +80,10 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
 
     def statistics(self) -> DatagramStatistics:
         """Return the counts of this moment."""
-        sent = self._sending.counters
+        outlet = self._sending.outlet
+        sent = outlet.counters
         received = self._receiver.counters
-        refusals = self._sending.segmentation.refusals
+        refusals = outlet.segmentation.refusals
         return DatagramStatistics(
             datagrams_sent=sent.datagrams,
             send_calls=sent.calls,

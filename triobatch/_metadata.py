@@ -116,7 +116,7 @@ def metadata_options(family: int) -> list[tuple[int, int]]:
 
 
 def encode_metadata(
-    metadata: Metadata | None, family: int
+    metadata: Metadata, family: int
 ) -> tuple[ControlMessage, ...]:
     """Return the control messages that ask for ``metadata``.
 
@@ -124,8 +124,6 @@ def encode_metadata(
       ValueError: the local address is not numeric or of another family, or
         a number is out of range.
     """
-    if metadata is None:
-        return ()
     messages: list[ControlMessage] = []
     for name, value, lowest in (
         ("tos", metadata.tos, 0),

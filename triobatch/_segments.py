@@ -49,6 +49,12 @@ class Limit(NamedTuple):
     size: int = MAX_SIZE_V4
     segment_size: int = MAX_SIZE_V4
 
+    def datagrams_a_run(self, size: int) -> int:
+        """Return how many datagrams of ``size`` bytes one run holds."""
+        if not 0 < size <= self.segment_size:
+            return 1
+        return max(1, min(self.segments, self.size // size))
+
 
 class Messages(NamedTuple):
     """Messages for one sendmmsg, in the order of the datagrams.
@@ -109,25 +115,6 @@ def plan(
     return messages
 
 
-def plan_cut(
-    size: int, segment_size: int, limit: Limit, max_messages: int
-) -> Messages:
-    """Cut ``size`` bytes into datagrams of ``segment_size`` to one peer.
-
-    Returns:
-      The first ``max_messages`` messages at most; ``peers`` is empty.
-    """
-    count, rest = divmod(size, segment_size)
-    stretches = [(segment_size, count)] if count else []
-    if rest:
-        stretches.append((rest, 1))
-    messages = Messages([], [], [], [])
-    _add_runs(messages, stretches, limit)
-    for column in messages:
-        del column[max_messages:]
-    return messages
-
-
 def _equal_sizes(sizes: list[int]) -> Iterable[tuple[int, int]]:
     """Yield ``(size, count)`` for each stretch of equal sizes."""
     # The common cases, all equal or a short last one, cost no loop here.
@@ -162,9 +149,7 @@ def _add_runs(
         if not count:
             continue
         growing = size if size <= limit.segment_size else 0
-        whole = 1
-        if growing:
-            whole = max(1, min(limit.segments, limit.size // size))
+        whole = limit.datagrams_a_run(size)
         runs, rest = divmod(count, whole)
         sizes += [size * whole] * runs
         segment_sizes += [growing if whole > 1 else 0] * runs

@@ -83,6 +83,19 @@ ssize_t tb_send_datagrams(int fd, const char *payload, const uint32_t sizes[],
                           size_t name_count, const char *control,
                           size_t control_size);
 
+/* Send the front of `size` bytes as datagrams of segment_size bytes, the last
+ * of which may be shorter, with one sendmmsg(2) of up to TB_MESSAGES messages
+ * of run_size bytes. run_size is segment_size, or a multiple of it that the
+ * kernel cuts up. All go to `name`, or to the connected peer if name_size is
+ * 0, with `control`.
+ *
+ * Returns the bytes taken, whole datagrams, or -errno as above.
+ */
+ssize_t tb_send_segments(int fd, const char *payload, size_t size,
+                         uint16_t segment_size, size_t run_size,
+                         const char *name, size_t name_size,
+                         const char *control, size_t control_size);
+
 /* Where received messages go: message i to slot i, slot_size bytes each. */
 struct tb_arena {
     char *memory;

@@ -59,6 +59,19 @@ writable(const char *pointer)
     return (void *)(uintptr_t)pointer;
 }
 
+static long
+send_messages(int fd, struct mmsghdr messages[], size_t count)
+{
+    long sent;
+
+    do {
+        /* Not sendmmsg(): musl's is a loop over sendmsg(2). */
+        sent = syscall(SYS_sendmmsg, fd, messages, (unsigned int)count,
+                       MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && interrupted(errno));
+    return sent < 0 ? -errno : sent;
+}
+
 ssize_t
 tb_send_datagrams(int fd, const char *payload, const uint32_t sizes[],
                   const uint16_t segment_sizes[], size_t count,
@@ -68,7 +81,6 @@ tb_send_datagrams(int fd, const char *payload, const uint32_t sizes[],
     struct mmsghdr messages[TB_MESSAGES];
     struct iovec iovecs[TB_MESSAGES];
     union tb_control rooms[TB_MESSAGES];
-    long sent;
 
     if (control_size > TB_CONTROL_SIZE)
         return -EINVAL;
@@ -102,12 +114,55 @@ tb_send_datagrams(int fd, const char *payload, const uint32_t sizes[],
             header->msg_controllen = control_size;
         }
     }
-    do {
-        /* Not sendmmsg(): musl's is a loop over sendmsg(2). */
-        sent = syscall(SYS_sendmmsg, fd, messages, (unsigned int)count,
-                       MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (sent < 0 && interrupted(errno));
-    return sent < 0 ? -errno : sent;
+    return send_messages(fd, messages, count);
+}
+
+ssize_t
+tb_send_segments(int fd, const char *payload, size_t size,
+                 uint16_t segment_size, size_t run_size, const char *name,
+                 size_t name_size, const char *control, size_t control_size)
+{
+    struct mmsghdr messages[TB_MESSAGES];
+    struct iovec iovecs[TB_MESSAGES];
+    union tb_control room;
+    size_t room_size;
+    size_t count = 0;
+    size_t offered = 0;
+    long sent;
+
+    if (control_size > TB_CONTROL_SIZE || segment_size == 0
+        || run_size < segment_size)
+        return -EINVAL;
+    room_size = put_segment_size(&room, segment_size, control, control_size);
+    while (offered < size && count < TB_MESSAGES) {
+        struct msghdr *header = &messages[count].msg_hdr;
+        size_t left = size - offered;
+        size_t run = left < run_size ? left : run_size;
+
+        memset(&messages[count], 0, sizeof(messages[count]));
+        iovecs[count].iov_base = writable(payload + offered);
+        iovecs[count].iov_len = run;
+        header->msg_iov = &iovecs[count];
+        header->msg_iovlen = 1;
+        if (name_size > 0) {
+            header->msg_name = writable(name);
+            header->msg_namelen = (socklen_t)name_size;
+        }
+        if (run > segment_size) {
+            header->msg_control = room.bytes;
+            header->msg_controllen = room_size;
+        } else if (control_size > 0) {
+            header->msg_control = writable(control);
+            header->msg_controllen = control_size;
+        }
+        offered += run;
+        count++;
+    }
+    sent = send_messages(fd, messages, count);
+    if (sent < 0)
+        return sent;
+    return (size_t)sent == count ? (ssize_t)offered
+                                 : (ssize_t)((size_t)sent * run_size);
 }
 
 static uint32_t
