@@ -56,10 +56,16 @@ class Arena:
         gets no room for control messages: file descriptors that a peer
         passes are closed by the kernel, and not left open here.
       slot_size: Bytes a message.
+      memory: A writable buffer to use for the slots. Without it one is made,
+        which an ``Inbox`` can be put on.
     """
 
     def __init__(
-        self, slots: int, family: int, slot_size: int = SLOT_SIZE
+        self,
+        slots: int,
+        family: int,
+        slot_size: int = SLOT_SIZE,
+        memory: Any = None,
     ) -> None:
         internet = family in {AF_INET, AF_INET6}
         self.slots = slots
@@ -69,7 +75,7 @@ class Arena:
             AF_INET6: SOCKADDR_IN6_SIZE,
         }.get(family, SOCKADDR_UN_SIZE)
         self.control_size = CONTROL_SIZE if internet else 0
-        self.memory = mmap.mmap(-1, slots * slot_size)
+        self.memory: Any = memory or mmap.mmap(-1, slots * slot_size)
         self.names = bytearray(slots * self.name_size)
         self.control = mmap.mmap(-1, max(1, slots * self.control_size))
         self.sizes = array("I", bytes(4 * slots))
@@ -140,7 +146,7 @@ class Inbox:
                     raise self._truncation(slot)
                 break
             payloads = self._take_from_train(limit - len(taken))
-            taken += zip(payloads, repeat(self._address(slot)))
+            taken += zip(payloads, repeat(self.address(slot)))
         return taken
 
     def take_messages(self, limit: int) -> list[Message]:
@@ -152,7 +158,7 @@ class Inbox:
         taken: list[Message] = []
         while len(self) and len(taken) < limit:
             slot = self._next
-            address = self._address(slot)
+            address = self.address(slot)
             start = slot * arena.control_size
             metadata, timestamp = decode_metadata(
                 arena.control[start : start + arena.control_sizes[slot]]
@@ -198,7 +204,7 @@ class Inbox:
         start = slot * arena.slot_size
         size = arena.sizes[slot]
         payload = arena.memory[start : start + min(size, arena.slot_size)]
-        return TruncatedDatagramError(payload, self._address(slot), size)
+        return TruncatedDatagramError(payload, self.address(slot), size)
 
     def _take_whole(self, count: int) -> list[tuple[bytes, Address]]:
         first, last = self._next, self._next + count
@@ -224,7 +230,7 @@ class Inbox:
         count = last - first
         name_size = arena.name_size
         if arena.name_sizes[first:last].count(name_size) != count:
-            return map(self._address, range(first, last))
+            return map(self.address, range(first, last))
         names = bytes(arena.names[first * name_size : last * name_size])
         one = names[:name_size]
         if names == one * count:
@@ -232,7 +238,8 @@ class Inbox:
         each = _row(name_size, 0, count).unpack(names)
         return map(self._addresses.__getitem__, each)
 
-    def _address(self, slot: int) -> Address:
+    def address(self, slot: int) -> Address:
+        """Return the sender of the message in ``slot``."""
         arena = self.arena
         start = slot * arena.name_size
         # The kernel reports the size before it was cut (recvmsg(2)).
