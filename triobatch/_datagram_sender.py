@@ -13,6 +13,7 @@ from ._datagrams import (
     Datagram,
     Datagrams,
     Payload,
+    are_bytes,
     as_datagrams,
     as_payload,
     as_payloads,
@@ -237,17 +238,13 @@ class DatagramSender:
     ) -> AnyDispatch:
         listed = list(payloads)
         count = len(listed)
-        try:
-            # Sizes and a check that all are bytes, at once and without a
-            # loop.
-            sizes = list(map(bytes.__len__, listed))  # type: ignore[arg-type]
-        except TypeError:
-            sizes = []
-        size = sizes[0] if count > 1 and sizes else 0
-        if 0 < size * count <= MAX_JOINED and sizes.count(size) == count:
-            return self._sending.segments(
-                b"".join(listed), size, address, metadata
-            )
+        if count > 1 and are_bytes(listed):
+            sizes = list(map(len, listed))
+            size = sizes[0]
+            if 0 < size * count <= MAX_JOINED and sizes.count(size) == count:
+                return self._sending.segments(
+                    b"".join(listed), size, address, metadata
+                )
         return self._sending.dispatch(
             as_payloads(listed), [address] * count, metadata
         )
