@@ -10,6 +10,7 @@ import trio
 from trio.testing import assert_checkpoints
 
 from triobatch import _datagram_syscalls as syscalls
+from triobatch._datagram_capabilities import gso_segments
 from triobatch._datagram_errors import DatagramErrorGroup
 from triobatch._datagrams import Datagrams
 
@@ -115,6 +116,21 @@ async def test_send_many_survives_what_send_batch_does(
     data = b"".join(EQUAL)
     assert await sender.send_segments(data, 100, address_of(receiver)) == 1000
     assert await received(receiver) == EQUAL
+
+
+async def test_a_segment_is_refused_at_its_place_in_the_whole(
+    hosts, monkeypatch
+):
+    sender, receiver = hosts
+    script = Script(monkeypatch, [1, "EPERM", "EPERM", "EPERM"])
+    with pytest.raises(DatagramErrorGroup) as info:
+        await sender.send_many(EQUAL, address_of(receiver))
+    first_left = gso_segments()
+    assert [error.index for error in info.value.exceptions] == [first_left]
+    assert script.lines == []
+    assert info.value.sent == 999
+    arrived = await received(receiver)
+    assert arrived == EQUAL[:first_left] + EQUAL[first_left + 1 :]
 
 
 @pytest.mark.parametrize("refusal", ["EIO", "EINVAL", "EMSGSIZE"])

@@ -1,17 +1,17 @@
 """Batched datagrams for Trio: the half of the package that is here."""
 
-from ._buffers import Buffers
-from ._datagram_errors import (
+from triobatch._buffers import Buffers
+from triobatch._datagram_errors import (
     DatagramError,
     DatagramErrorGroup,
     TruncatedDatagramError,
 )
-from ._datagram_socket import DatagramSocket
-from ._datagram_statistics import DatagramStatistics
-from ._datagrams import Datagrams
-from ._error_queue import PeerError
-from ._metadata import Message, Metadata
-from ._open_udp_socket import open_udp_socket
+from triobatch._datagram_socket import DatagramSocket
+from triobatch._datagram_statistics import DatagramStatistics
+from triobatch._datagrams import Datagrams
+from triobatch._error_queue import PeerError
+from triobatch._metadata import Message, Metadata
+from triobatch._open_udp_socket import open_udp_socket
 
 __all__ = [
     "Buffers",

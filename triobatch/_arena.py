@@ -21,7 +21,7 @@ from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
-from ._addresses import (
+from triobatch._addresses import (
     AF_INET,
     AF_INET6,
     SOCKADDR_IN6_SIZE,
@@ -30,8 +30,8 @@ from ._addresses import (
     Address,
     AddressCache,
 )
-from ._datagram_errors import TruncatedDatagramError
-from ._metadata import Message, decode_metadata
+from triobatch._datagram_errors import TruncatedDatagramError
+from triobatch._metadata import Message, decode_metadata
 
 MSG_CTRUNC = 0x08
 MSG_TRUNC = 0x20

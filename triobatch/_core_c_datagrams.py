@@ -3,9 +3,9 @@
 import os
 from collections.abc import Sequence
 
-from ._arena import Arena
-from ._core import ffi, lib  # type: ignore[import-not-found]
-from ._metadata import ControlMessage, pack_control
+from triobatch._arena import Arena
+from triobatch._core import ffi, lib  # type: ignore[import-not-found]
+from triobatch._metadata import ControlMessage, pack_control
 
 MAX_MESSAGES: int = lib.TB_MESSAGES
 

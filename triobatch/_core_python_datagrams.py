@@ -13,15 +13,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ._addresses import (
+from triobatch._addresses import (
     AF_INET,
     AF_INET6,
     AddressCache,
     SockaddrCache,
     family_of,
 )
-from ._arena import MSG_TRUNC, Arena
-from ._metadata import (
+from triobatch._arena import MSG_TRUNC, Arena
+from triobatch._metadata import (
     SOL_UDP,
     UDP_GRO,
     UDP_SEGMENT,

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._addresses import Address
+from triobatch._addresses import Address
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from . import _datagram_syscalls as syscalls
-from ._addresses import Address, encode_address
-from ._arena import Arena, Inbox
-from ._datagrams import Datagram, Datagrams
+from triobatch import _datagram_syscalls as syscalls
+from triobatch._addresses import Address, encode_address
+from triobatch._arena import Arena, Inbox
+from triobatch._datagrams import Datagram, Datagrams
 
 ANY_FAMILY = 0
 

@@ -14,10 +14,10 @@ adapts is the number of slots that are offered:
 
 from dataclasses import dataclass
 
-from . import _datagram_syscalls as syscalls
-from ._addresses import AF_INET, AF_INET6
-from ._arena import Arena, Inbox
-from ._datagram_send import REPORTED
+from triobatch import _datagram_syscalls as syscalls
+from triobatch._addresses import AF_INET, AF_INET6
+from triobatch._arena import Arena, Inbox
+from triobatch._datagram_send import REPORTED
 
 # What is fetched at once, in datagrams, if less is asked for.
 BATCH = 64

@@ -6,12 +6,12 @@ from typing import TypeVar
 
 import trio
 
-from ._addresses import Address
-from ._datagram_receive import BATCH, Receiver
-from ._error_queue import PeerError
-from ._guard import Guard
-from ._metadata import Message, metadata_options
-from ._readiness import Readiness
+from triobatch._addresses import Address
+from triobatch._datagram_receive import BATCH, Receiver
+from triobatch._error_queue import PeerError
+from triobatch._guard import Guard
+from triobatch._metadata import Message, metadata_options
+from triobatch._readiness import Readiness
 
 T = TypeVar("T")
 

@@ -28,12 +28,12 @@ import errno
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from . import _datagram_syscalls as syscalls
-from ._addresses import Address
-from ._datagram_errors import DatagramError
-from ._metadata import ControlMessage
-from ._segmentation import NO_SEGMENTATION, REFUSALS, Segmentation
-from ._segments import Limit, Messages, by_destination, plan, within
+from triobatch import _datagram_syscalls as syscalls
+from triobatch._addresses import Address
+from triobatch._datagram_errors import DatagramError
+from triobatch._metadata import ControlMessage
+from triobatch._segmentation import NO_SEGMENTATION, REFUSALS, Segmentation
+from triobatch._segments import Limit, Messages, by_destination, plan, within
 
 # Datagrams planned at once: enough for four full runs. More would be cut off
 # by the limits below and be planned again.

@@ -4,12 +4,12 @@ import contextlib
 import functools
 from collections.abc import Iterable, Iterator
 
-from ._addresses import Address
-from ._buffers import Buffers
-from ._datagram_errors import DatagramErrorGroup
-from ._datagram_send import MAX_JOINED, Dispatch
-from ._datagram_sending import AnyDispatch, Sending
-from ._datagrams import (
+from triobatch._addresses import Address
+from triobatch._buffers import Buffers
+from triobatch._datagram_errors import DatagramErrorGroup
+from triobatch._datagram_send import MAX_JOINED, Dispatch
+from triobatch._datagram_sending import AnyDispatch, Sending
+from triobatch._datagrams import (
     Datagram,
     Datagrams,
     Payload,
@@ -18,7 +18,7 @@ from ._datagrams import (
     as_payload,
     as_payloads,
 )
-from ._metadata import Metadata
+from triobatch._metadata import Metadata
 
 
 class DatagramSender:

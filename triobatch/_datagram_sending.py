@@ -7,14 +7,14 @@ from typing import TypeAlias
 
 import trio
 
-from ._addresses import AF_INET, AF_INET6, Address, SockaddrCache
-from ._datagram_errors import DatagramErrorGroup
-from ._datagram_send import Dispatch, Outcome, Outlet
-from ._guard import Guard
-from ._metadata import ControlMessage, Metadata, encode_metadata
-from ._readiness import Readiness
-from ._segment_send import SegmentDispatch
-from ._segmentation import Segmentation
+from triobatch._addresses import AF_INET, AF_INET6, Address, SockaddrCache
+from triobatch._datagram_errors import DatagramErrorGroup
+from triobatch._datagram_send import Dispatch, Outcome, Outlet
+from triobatch._guard import Guard
+from triobatch._metadata import ControlMessage, Metadata, encode_metadata
+from triobatch._readiness import Readiness
+from triobatch._segment_send import SegmentDispatch
+from triobatch._segmentation import Segmentation
 
 AnyDispatch: TypeAlias = Dispatch | SegmentDispatch
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ._addresses import AF_INET, AF_INET6, AF_UNIX
-from ._datagram_capabilities import gso_segments
-from ._datagram_receiver import DatagramReceiver
-from ._datagram_sender import DatagramSender
-from ._datagram_sending import Sending
-from ._datagram_statistics import DatagramStatistics
-from ._metadata import SOL_UDP, UDP_GRO
-from ._readiness import Readiness, kernel_drops
+from triobatch._addresses import AF_INET, AF_INET6, AF_UNIX
+from triobatch._datagram_capabilities import gso_segments
+from triobatch._datagram_receiver import DatagramReceiver
+from triobatch._datagram_sender import DatagramSender
+from triobatch._datagram_sending import Sending
+from triobatch._datagram_statistics import DatagramStatistics
+from triobatch._metadata import SOL_UDP, UDP_GRO
+from triobatch._readiness import Readiness, kernel_drops
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -9,11 +9,11 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from ._addresses import Address
-from ._metadata import ControlMessage
+from triobatch._addresses import Address
+from triobatch._metadata import ControlMessage
 
 if TYPE_CHECKING:
-    from . import _core_python_datagrams as core
+    from triobatch import _core_python_datagrams as core
 
 
 def choose_core() -> str:
@@ -39,9 +39,9 @@ CORE = choose_core()
 
 if not TYPE_CHECKING:
     if CORE == "c":
-        from . import _core_c_datagrams as core
+        from triobatch import _core_c_datagrams as core
     else:
-        from . import _core_python_datagrams as core
+        from triobatch import _core_python_datagrams as core
 
 MAX_MESSAGES = core.MAX_MESSAGES
 send_datagrams = core.send_datagrams

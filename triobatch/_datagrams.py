@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias, TypeGuard
 
-from ._addresses import Address
+from triobatch._addresses import Address
 
 # collections.abc.Buffer (PEP 688) is there from Python 3.12 on only.
 Payload: TypeAlias = bytes | bytearray | memoryview

@@ -8,8 +8,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ._addresses import Address, decode_address
-from ._metadata import SOL_IP, SOL_IPV6, ControlMessage
+from triobatch._addresses import Address, decode_address
+from triobatch._metadata import SOL_IP, SOL_IPV6, ControlMessage
 
 IP_RECVERR = 11
 IPV6_RECVERR = 25

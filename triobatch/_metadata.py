@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
-from ._addresses import AF_INET6, Address
+from triobatch._addresses import AF_INET6, Address
 
 # (level, type, data), as sendmsg of the standard library takes them.
 ControlMessage: TypeAlias = tuple[int, int, bytes]

@@ -6,7 +6,7 @@ from typing import TypeAlias, cast
 
 import trio
 
-from ._datagram_socket import DatagramSocket
+from triobatch._datagram_socket import DatagramSocket
 
 _Sockaddr: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 _Found: TypeAlias = list[tuple[int, _Sockaddr]] | None

@@ -27,16 +27,16 @@ from collections.abc import Iterator
 
 import trio
 
-from . import _datagram_syscalls as syscalls
-from ._addresses import AF_INET, AF_INET6, AF_UNIX, decode_address
-from ._error_queue import (
+from triobatch import _datagram_syscalls as syscalls
+from triobatch._addresses import AF_INET, AF_INET6, AF_UNIX, decode_address
+from triobatch._error_queue import (
     IP_RECVERR,
     IPV6_RECVERR,
     PAYLOAD_SIZE,
     PeerError,
     decode_error,
 )
-from ._metadata import SOL_IP, SOL_IPV6
+from triobatch._metadata import SOL_IP, SOL_IPV6
 
 # include/uapi/asm-generic/socket.h; the ninth number counts the drops.
 SO_MEMINFO = 55

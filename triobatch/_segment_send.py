@@ -6,12 +6,12 @@ thousand. Only when the kernel refuses something is the rest taken apart into
 a ``Dispatch``, which finds out what each datagram comes to.
 """
 
-from . import _datagram_syscalls as syscalls
-from ._addresses import Address
-from ._datagram_errors import DatagramError
-from ._datagram_send import Dispatch, Outcome, Outlet
-from ._metadata import ControlMessage
-from ._segments import MAX_SIZE_V6
+from triobatch import _datagram_syscalls as syscalls
+from triobatch._addresses import Address
+from triobatch._datagram_errors import DatagramError
+from triobatch._datagram_send import Dispatch, Outcome, Outlet
+from triobatch._metadata import ControlMessage
+from triobatch._segments import MAX_SIZE_V6
 
 
 class SegmentDispatch:

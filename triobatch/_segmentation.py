@@ -14,8 +14,8 @@ import errno
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ._addresses import takes_v6_datagrams
-from ._segments import MAX_SIZE_V4, MAX_SIZE_V6, Limit
+from triobatch._addresses import takes_v6_datagrams
+from triobatch._segments import MAX_SIZE_V4, MAX_SIZE_V6, Limit
 
 # The kernel forgets a learned path MTU after ten minutes
 # (net.ipv4.route.mtu_expires); a wrong guess costs one system call.

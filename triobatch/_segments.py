@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
-from ._addresses import takes_v6_datagrams
+from triobatch._addresses import takes_v6_datagrams
 
 # 65535, less the headers of IPv4 (20) and UDP (8); IPv6 does not count its
 # own header in the length.
