@@ -7,6 +7,15 @@ cancellation.
 from triobatch import lowlevel
 from triobatch._buffers import Buffers
 from triobatch._capabilities import Capabilities, capabilities
+from triobatch._datagram_errors import (
+    DatagramError,
+    DatagramErrorGroup,
+    TruncatedDatagramError,
+)
+from triobatch._datagram_socket import DatagramSocket
+from triobatch._datagram_statistics import DatagramStatistics
+from triobatch._datagrams import Datagrams
+from triobatch._error_queue import PeerError
 from triobatch._listener import (
     BatchSocketListener,
     open_tcp_listeners,
@@ -15,6 +24,8 @@ from triobatch._listener import (
     open_unix_socket,
     serve_tcp,
 )
+from triobatch._metadata import Message, Metadata
+from triobatch._open_udp_socket import open_udp_socket
 from triobatch._send_buffers import send_buffers
 from triobatch._stream import BatchSocketStream
 from triobatch._stream_statistics import StreamStatistics
@@ -34,6 +45,17 @@ __all__ = [
     "open_unix_socket",
     "send_buffers",
     "serve_tcp",
+    # Datagrams
+    "DatagramError",
+    "DatagramErrorGroup",
+    "DatagramSocket",
+    "DatagramStatistics",
+    "Datagrams",
+    "Message",
+    "Metadata",
+    "PeerError",
+    "TruncatedDatagramError",
+    "open_udp_socket",
     # Under the bonnet
     "Capabilities",
     "capabilities",
