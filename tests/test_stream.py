@@ -258,6 +258,18 @@ async def test_waiting_to_send_ends_when_the_stream_is_closed(clogged_pair):
         await left.aclose()
 
 
+async def test_waiting_to_send_ends_when_the_connection_breaks(
+    clogged_pair, reset
+):
+    left, right = clogged_pair
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.wait_send_all_might_not_block)
+        await wait_all_tasks_blocked()
+        await reset(right)
+    with pytest.raises(trio.BrokenResourceError):
+        await left.send_all(b"x")
+
+
 # The end of the stream
 
 
