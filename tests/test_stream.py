@@ -107,8 +107,7 @@ def test_it_can_be_subclassed():
     assert issubclass(Loud, trio.SocketStream)
 
 
-async def test_tls_runs_over_it(pair):
-    # SSLStream takes any Stream; see test_send_buffers for batches over TLS.
+async def test_it_can_be_stapled(pair):
     left, right = pair
     stapled = trio.StapledStream(left, right)
     await stapled.send_all(b"through")
