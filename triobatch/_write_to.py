@@ -75,7 +75,7 @@ async def _write_to_datagram_socket(
     else:
         # As with Go: nothing is no datagram, so a queue that was sent can be
         # passed again and is not sent twice.
-        await trio.lowlevel.checkpoint()
+        await sock.send_batch(())
     return size
 
 
