@@ -14,7 +14,6 @@ from trio.lowlevel import enable_ki_protection
 
 from triobatch._chunks import locate
 from triobatch._datagram_socket import DatagramSocket
-from triobatch._errors import open_fd
 from triobatch._guard import Guard, InFlight
 from triobatch._send_buffers import send_buffers
 from triobatch._syscalls import IOV_MAX, writev
@@ -76,8 +75,7 @@ async def _write_to_datagram_socket(
     else:
         # As with Go: nothing is no datagram, so a queue that was sent can be
         # passed again and is not sent twice.
-        await trio.lowlevel.checkpoint()
-        open_fd(sock.socket)
+        await sock.send_batch(())
     return size
 
 
