@@ -5,6 +5,7 @@ cancellation.
 """
 
 from triobatch import lowlevel
+from triobatch._batch_sender import BatchSender, SenderStatistics
 from triobatch._buffers import Buffers
 from triobatch._capabilities import Capabilities, capabilities
 from triobatch._listener import (
@@ -16,6 +17,7 @@ from triobatch._listener import (
     serve_tcp,
 )
 from triobatch._send_buffers import send_buffers
+from triobatch._sender import open_batch_sender
 from triobatch._stream import BatchSocketStream, StreamStatistics
 from triobatch._version import __version__
 
@@ -33,6 +35,10 @@ __all__ = [
     "open_unix_socket",
     "send_buffers",
     "serve_tcp",
+    # In a nursery
+    "BatchSender",
+    "SenderStatistics",
+    "open_batch_sender",
     # Under the bonnet
     "Capabilities",
     "capabilities",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # How many bytes are offered to ``send_all`` at a time. Four full TLS records
 # of 16 KiB (RFC 8446, section 5.1): an SSLStream makes one for each 16 KiB,
 # and one more for what is left over, so pieces of whole records waste none.
-_PIECE_SIZE = 4 * 16384
+PIECE_SIZE = 4 * 16384
 
 
 @runtime_checkable
@@ -84,7 +84,7 @@ async def _send_pieces(stream: trio.abc.SendStream, buffers: Buffers) -> int:
             # It knows whether it is closed, and it is a checkpoint.
             await stream.send_all(b"")
         while buffers:
-            piece = buffers._piece(_PIECE_SIZE)
+            piece = buffers._piece(PIECE_SIZE)
             size = len(piece)
             await stream.send_all(piece)
             # Or the chunk could not be let go of.
