@@ -440,6 +440,14 @@ def test_consuming_moves_no_chunk_that_stays_but_once_on_average():
     assert moved - count <= count
 
 
+def test_the_slots_of_consumed_chunks_do_not_pile_up():
+    buffers = Buffers([b"x"] * 10)
+    for _ in range(1000):
+        buffers.append(b"y")
+        buffers.consume(1)
+        assert len(buffers._chunks) <= 2 * len(buffers) + 1
+
+
 def test_consuming_copies_no_list():
     buffers = Buffers([b"x"] * 100_000)
 

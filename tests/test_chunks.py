@@ -193,6 +193,7 @@ def test_copy_takes_whole_chunks_of_bytes(extension, position, room):
     size, stop = extension.copy(
         chunks, index, offset, ctypes.addressof(memory), room
     )
+    assert size <= room
     copied = chunks[index:stop]
     assert all(type(chunk) is bytes for chunk in copied)
     assert memory.raw[:size] == b"".join(copied)[offset:]

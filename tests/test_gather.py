@@ -58,7 +58,9 @@ def drain(sock):
 
 
 def pieces(count, size):
-    return [bytes([i % 251]) * size for i in range(count)]
+    """Return chunks of which no two, and no two places in one, look alike."""
+    pattern = bytes(range(251)) * (size // 251 + 2)
+    return [pattern[i % 251 :][:size] for i in range(count)]
 
 
 # The choice
@@ -327,6 +329,25 @@ def test_a_failed_call_consumes_nothing(monkeypatch, size, error):
     with pytest.raises(type(error)):
         Gather(buffers).push(-1)
     assert buffers.nbytes == 3 * size - 1
+
+
+@pytest.mark.parametrize("size", [10, LARGE])
+@pytest.mark.parametrize("twin", [False, True])
+def test_clear_lets_go_while_the_traceback_of_a_failure_lives(size, twin):
+    sources = [bytearray(size) for _ in range(3)]
+    buffers = Buffers(sources)
+    if twin:
+        original, buffers = buffers, buffers.copy()
+        original.clear()
+    with (
+        socket.socket() as unconnected,
+        pytest.raises(BrokenPipeError) as caught,
+    ):
+        Gather(buffers).push(unconnected.fileno())
+    buffers.clear()
+    assert caught.value.__traceback__ is not None
+    for source in sources:
+        source.append(0)
 
 
 @pytest.mark.parametrize("size", [10, LARGE])

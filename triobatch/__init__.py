@@ -18,7 +18,8 @@ from triobatch._listener import (
 )
 from triobatch._send_buffers import send_buffers
 from triobatch._sender import open_batch_sender
-from triobatch._stream import BatchSocketStream, StreamStatistics
+from triobatch._stream import BatchSocketStream
+from triobatch._stream_statistics import StreamStatistics
 from triobatch._version import __version__
 
 __all__ = [

@@ -145,7 +145,6 @@ class Buffers:
             self._chunks += kept
         else:
             self._chunks = kept
-            self._index = 0
         self._nbytes += size
 
     def consume(self, size: int) -> None:

@@ -15,7 +15,7 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from triobatch._chunks import COPY_SIZE, front
+from triobatch._chunks import COPY_SIZE, front, locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -73,14 +73,8 @@ def send_copied(
     return sent, sent == len(joined)
 
 
-def prepare_list(chunks: list[Buffer]) -> int:  # noqa: ARG001 (its twin's)
-    """Return 0: nothing is gained over the general way."""
-    return 0
-
-
-def send_prepared(fd: int, size: int) -> int:
-    """Refuse: nothing is ever prepared."""
-    raise ValueError(f"no {size} bytes were prepared for descriptor {fd}")
+def copy_list(chunks: list[Buffer]) -> None:
+    """Return None: nothing is gained over the general way."""
 
 
 class Vector:
@@ -92,12 +86,13 @@ class Vector:
       offset: Where the first one starts, in bytes.
     """
 
-    __slots__ = ("_chunks",)
+    __slots__ = ("_chunks", "_offset")
 
     def __init__(self, chunks: list[bytes | memoryview], offset: int) -> None:
+        # No views of its own outlive a call: they would keep what is exported
+        # from being let go of with the chunks.
         self._chunks = chunks
-        if offset:
-            self._chunks = [memoryview(chunks[0])[offset:], *chunks[1:]]
+        self._offset = offset
 
     def send(self, fd: int) -> tuple[int, bool]:
         """Send what is left with one system call.
@@ -105,25 +100,19 @@ class Vector:
         Returns:
           The bytes taken, and whether that is all of them.
         """
+        chunks = self._chunks
+        if self._offset:
+            chunks = [memoryview(chunks[0])[self._offset :], *chunks[1:]]
         with _borrowed(fd) as sock:
             if hasattr(sock, "sendmsg"):
-                sent = sock.sendmsg(self._chunks, (), _FLAGS)
+                sent = sock.sendmsg(chunks, (), _FLAGS)
             else:
                 sent = sock.send(
-                    b"".join(front(self._chunks, 0, 0, COPY_SIZE)), _FLAGS
+                    b"".join(front(chunks, 0, 0, COPY_SIZE)), _FLAGS
                 )
-        self._advance(sent)
+        index, self._offset = locate(self._chunks, 0, self._offset, sent)
+        self._chunks = self._chunks[index:]
         return sent, not self._chunks
-
-    def _advance(self, size: int) -> None:
-        for index, chunk in enumerate(self._chunks):
-            if size < len(chunk):
-                self._chunks = self._chunks[index:]
-                if size:
-                    self._chunks[0] = memoryview(chunk)[size:]
-                return
-            size -= len(chunk)
-        self._chunks = []
 
 
 def send_pointed(

@@ -84,11 +84,11 @@ async def _send_pieces(stream: trio.abc.SendStream, buffers: Buffers) -> int:
             # It knows whether it is closed, and it is a checkpoint.
             await stream.send_all(b"")
         while buffers:
-            piece = buffers._piece(PIECE_SIZE)
-            size = len(piece)
-            await stream.send_all(piece)
-            # Or the chunk could not be let go of.
-            del piece
+            # Released even when a traceback keeps it alive, so that the chunk
+            # can be let go of.
+            with memoryview(buffers._piece(PIECE_SIZE)) as piece:
+                size = len(piece)
+                await stream.send_all(piece)
             buffers._consume(size)
             sent += size
     return sent

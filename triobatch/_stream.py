@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
 import trio
@@ -17,6 +16,7 @@ from triobatch._errors import raise_stream_error
 from triobatch._guard import Guard
 from triobatch._stream_receive import ReceiveHalf
 from triobatch._stream_send import SendHalf
+from triobatch._stream_statistics import StreamStatistics
 from triobatch._views import writable_views
 
 if TYPE_CHECKING:
@@ -27,29 +27,6 @@ if TYPE_CHECKING:
 
 # As in trio.SocketStream.
 DEFAULT_RECEIVE_SIZE = 65536
-
-
-@dataclass(frozen=True, slots=True)
-class StreamStatistics:
-    """What a ``BatchSocketStream`` has done so far.
-
-    Attributes:
-      bytes_sent: Bytes that the kernel took.
-      send_calls: System calls that sent, or tried to.
-      partial_writes: Those of them that took less than they were offered.
-      send_waits: How often a task waited until the socket was writable.
-      bytes_received: Bytes that the kernel gave.
-      receive_calls: System calls that received, or tried to.
-      receive_waits: How often a task waited until the socket was readable.
-    """
-
-    bytes_sent: int
-    send_calls: int
-    partial_writes: int
-    send_waits: int
-    bytes_received: int
-    receive_calls: int
-    receive_waits: int
 
 
 class BatchSocketStream(trio.abc.HalfCloseableStream):

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
-from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
+from trio.lowlevel import (
+    cancel_shielded_checkpoint,
+    checkpoint_if_cancelled,
+    enable_ki_protection,
+)
 
 from triobatch import _syscalls
 from triobatch._errors import open_fd, raise_stream_error
@@ -50,19 +54,26 @@ class ReceiveHalf:
         open_fd(self._socket)
         await checkpoint_if_cancelled()
         waited = False
-        while True:
+        while (received := self._pull(system_call, room)) is None:
             fd = open_fd(self._socket)
-            self.calls += 1
-            try:
-                received = system_call(fd, room)
-                break
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                raise_stream_error(error)
             self.waits += 1
             await trio.lowlevel.wait_readable(fd)
             waited = True
         if not waited:
             await cancel_shielded_checkpoint()
         return received
+
+    # The Python core wants Ctrl-C held off while it borrows the descriptor.
+    @enable_ki_protection
+    def _pull(
+        self, system_call: Callable[[int, _Room], _Received], room: _Room
+    ) -> _Received | None:
+        """Make one system call; return None if it would block."""
+        fd = open_fd(self._socket)
+        self.calls += 1
+        try:
+            return system_call(fd, room)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise_stream_error(error)

@@ -16,13 +16,15 @@ from triobatch import _notsent_lowat
 from triobatch._buffers import Buffers
 from triobatch._errors import open_fd, raise_stream_error
 from triobatch._gather import Gather, InFlight
-from triobatch._syscalls import prepare_list, send_prepared
+from triobatch._syscalls import copy_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trio.socket import SocketType
     from typing_extensions import Buffer
+
+    from triobatch._core_c import Copy
 
 # A peer that reads as fast as we write never makes us wait. So that the other
 # tasks get their turn, a long send yields each time it has sent this many
@@ -74,24 +76,22 @@ class SendHalf:
 
     async def send_iterable(self, chunks: Iterable[Buffer]) -> int:
         """Send chunks that nobody needs to see consumed."""
-        # A list of bytes that one call may send whole does not become a
-        # Buffers first: that saves 10 us of 55 for 1024 x 64 bytes. A list of
-        # our own: another thread may change the caller's, and what the kernel
-        # is pointed to has to stay alive.
-        size = sent = 0
-        if type(chunks) is list:
-            chunks = chunks.copy()
-            size = prepare_list(chunks)
-        if size:
-            # If this returns, no other task ran: it is still prepared.
+        # A list of little bytes is copied and sent without becoming a Buffers
+        # first: that saves 10 us of 55 for 1024 x 64 bytes.
+        copy = copy_list(chunks) if type(chunks) is list else None
+        sent = 0
+        if copy is not None:
             await checkpoint_if_cancelled()
-            self._put_back_before(size)
-            sent = self._push_prepared(size)
-            if sent == size:
+            self._put_back_before(copy.size)
+            sent = self._push_copy(copy)
+            whole = sent == copy.size
+            # Not from the list, which another thread may have changed.
+            chunks = () if whole else (copy.rest(sent),)
+            copy.give_back()
+            if whole:
                 await cancel_shielded_checkpoint()
                 return sent
         buffers = Buffers(chunks)
-        buffers.consume(sent)
         try:
             return sent + await self.send(buffers)
         finally:
@@ -134,7 +134,8 @@ class SendHalf:
         """Put TCP_NOTSENT_LOWAT back before a batch that fits in it."""
         if self._lifted and size <= _notsent_lowat.DEFAULT:
             self._lifted = False
-            _notsent_lowat.put_back(self._socket)
+            if self.may_lift:
+                _notsent_lowat.put_back(self._socket)
 
     @enable_ki_protection
     def _push(self, gather: Gather) -> bool:
@@ -146,24 +147,25 @@ class SendHalf:
         except BlockingIOError:
             return False
         except OSError as error:
-            raise_stream_error(error)
+            # The frames of the failed call hold views of the chunks.
+            raise_stream_error(error.with_traceback(None))
         self.bytes_sent += sent
         if not whole:
             self.partial_writes += 1
         return whole
 
     @enable_ki_protection
-    def _push_prepared(self, size: int) -> int:
-        """Send what was prepared; return the bytes taken."""
+    def _push_copy(self, copy: Copy) -> int:
+        """Send what was copied; return the bytes taken."""
         fd = open_fd(self._socket)
         self.calls += 1
         try:
-            sent = send_prepared(fd, size)
+            sent = copy.send(fd)
         except BlockingIOError:
             return 0
         except OSError as error:
             raise_stream_error(error)
         self.bytes_sent += sent
-        if sent != size:
+        if sent != copy.size:
             self.partial_writes += 1
         return sent

@@ -23,22 +23,20 @@ if TYPE_CHECKING:
 if CORE == "c":
     from triobatch._core_c import (
         Vector,
-        prepare_list,
+        copy_list,
         receive_into,
         send,
         send_copied,
         send_pointed,
-        send_prepared,
     )
 else:
     from triobatch._core_python import (  # type: ignore[assignment]
         Vector,
-        prepare_list,
+        copy_list,
         receive_into,
         send,
         send_copied,
         send_pointed,
-        send_prepared,
     )
 
 # Whether chunks are measured and copied in C (_native/chunks.c).
@@ -48,7 +46,7 @@ __all__ = [
     "HAS_CHUNK_EXTENSION",
     "IOV_MAX",
     "Vector",
-    "prepare_list",
+    "copy_list",
     "preadv",
     "pwritev",
     "readv",
@@ -56,7 +54,6 @@ __all__ = [
     "receive_into",
     "send",
     "send_copied",
-    "send_prepared",
     "send_pointed",
     "writev",
 ]

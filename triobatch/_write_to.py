@@ -140,26 +140,19 @@ class _FileWriter:
 
     def _write_to_fd(self, chunks: list[Chunk], raw: io.FileIO) -> None:
         # What the file object still holds goes first, and a reader's
-        # lookahead is undone: then the kernel's position is what tell() says.
+        # lookahead is undone. It then takes the kernel's position as its own,
+        # and asks for it when it needs it.
         self._file.flush()
         index = offset = 0
-        try:
-            while index < len(chunks):
-                window = chunks[index : index + IOV_MAX]
-                window[0] = memoryview(window[0])[offset:]
-                # Asked anew each time: another task may have closed the file
-                # (ValueError), and its number be another file's by now.
-                size = writev(raw.fileno(), window)
-                del window
-                self.written += size
-                index, offset = locate(chunks, index, offset, size)
-        finally:
-            # A buffered file remembers where it left the descriptor, and
-            # trusts that. A seek from the end makes it ask.
-            if self._file is not raw and not raw.closed and raw.seekable():
-                position = raw.tell()
-                self._file.seek(0, os.SEEK_END)
-                self._file.seek(position)
+        while index < len(chunks):
+            window = chunks[index : index + IOV_MAX]
+            window[0] = memoryview(window[0])[offset:]
+            # Asked anew each time: another task may have closed the file
+            # (ValueError), and its number be another file's by now.
+            size = writev(raw.fileno(), window)
+            del window
+            self.written += size
+            index, offset = locate(chunks, index, offset, size)
 
 
 async def _write_to_file(

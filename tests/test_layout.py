@@ -1,0 +1,206 @@
+"""How the package is laid out: who imports whom, and how long files are."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import triobatch
+
+PACKAGE = Path(triobatch.__file__).parent
+NATIVE = PACKAGE / "_native"
+
+# From the top down: a module imports only from below its own line.
+LAYERS = [
+    "__main__",
+    "__init__",
+    "lowlevel",
+    "_version",
+    "_capabilities",
+    "_listener",
+    "_stream",
+    "_stream_statistics",
+    "_write_to",
+    "_stream_send",
+    "_stream_receive",
+    "_send_buffers",
+    "_notsent_lowat",
+    "_gather",
+    "_errors",
+    "_guard",
+    "_buffers",
+    "_views",
+    "_syscalls",
+    "_core_c",
+    "_core_python",
+    "_chunks",
+    "_core_choice",
+    "_core",
+    "_chunks_c",
+]
+
+# What knows neither trio nor sockets, and so can be used with neither.
+SANS_IO = ["_buffers", "_views", "_chunks", "_core_choice"]
+
+# Who may import the cores. _core_choice tries whether there is one.
+CORES = {"_core_c", "_core_python", "_core", "_chunks_c"}
+IMPORT_CORES = {"_syscalls", "_core_c", "_chunks", "_core_choice"}
+
+# What a function imports when it is called, upwards: the only such import.
+UPWARDS = {("_buffers", "_write_to")}
+
+SOURCES = {path.stem: path for path in PACKAGE.glob("*.py")}
+
+
+def for_type_checkers(node):
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    )
+
+
+def walk_what_runs(tree):
+    """Walk a module, without what only a type checker reads."""
+    for node in ast.iter_child_nodes(tree):
+        if for_type_checkers(node):
+            for other in node.orelse:
+                yield other
+                yield from walk_what_runs(other)
+        else:
+            yield node
+            yield from walk_what_runs(node)
+
+
+def imported_by(name):
+    """Return every module that a module imports, at any time, by full name."""
+    tree = ast.parse(SOURCES[name].read_text(encoding="utf-8"))
+    imported = set()
+    for node in walk_what_runs(tree):
+        if isinstance(node, ast.Import):
+            imported.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            if node.module == "triobatch":
+                imported.update(f"triobatch.{x.name}" for x in node.names)
+            else:
+                imported.add(node.module)
+    return imported
+
+
+def own_imports(name):
+    return {
+        imported.removeprefix("triobatch.").partition(".")[0]
+        for imported in imported_by(name)
+        if imported.startswith("triobatch.")
+    } & set(LAYERS)
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_every_module_has_its_layer(name):
+    assert LAYERS.count(name) == 1
+
+
+def test_every_layer_has_its_module():
+    extensions = {"_core", "_chunks_c"}
+    assert set(LAYERS) - extensions == set(SOURCES)
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_imports_go_down(name):
+    below = LAYERS[LAYERS.index(name) + 1 :]
+    upwards = {(name, other) for other in own_imports(name) - {*below}}
+    if name == "__main__":
+        upwards = set()
+    assert upwards <= UPWARDS
+
+
+def test_the_import_upwards_runs_only_when_it_is_called():
+    for name, other in UPWARDS:
+        tree = ast.parse(SOURCES[name].read_text(encoding="utf-8"))
+        at_import = {
+            node.module
+            for node in tree.body
+            if isinstance(node, ast.ImportFrom)
+        }
+        assert other in own_imports(name)
+        assert f"triobatch.{other}" not in at_import
+
+
+def reached_from(name):
+    """Return the top-level packages that importing a module brings along."""
+    reached, seen, todo = set(), set(), [name]
+    while todo:
+        current = todo.pop()
+        if current in seen or current not in SOURCES:
+            continue
+        seen.add(current)
+        reached |= {full.partition(".")[0] for full in imported_by(current)}
+        todo += [
+            other
+            for other in own_imports(current)
+            if (current, other) not in UPWARDS
+        ]
+    return reached
+
+
+@pytest.mark.parametrize("name", SANS_IO)
+def test_what_is_sans_io_knows_neither_trio_nor_sockets(name):
+    assert reached_from(name).isdisjoint(
+        {"trio", "socket", "_socket", "select", "asyncio", "outcome"}
+    )
+
+
+def test_the_search_for_imports_finds_them():
+    # Or the tests above would pass on anything.
+    assert "trio" in reached_from("_gather")
+    assert "socket" in reached_from("_core_python")
+    assert own_imports("_gather") == {"_chunks", "_syscalls"}
+    assert "_buffers" in own_imports("__init__")
+
+
+@pytest.mark.parametrize("name", ["_syscalls", "_core_c", "_core_python"])
+def test_the_system_calls_know_no_trio(name):
+    assert "trio" not in reached_from(name)
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_only_the_system_calls_import_the_cores(name):
+    assert name in IMPORT_CORES or own_imports(name).isdisjoint(CORES)
+
+
+@pytest.mark.parametrize("name", ["__init__", "lowlevel"])
+def test_public_modules_only_hand_on(name):
+    tree = ast.parse(SOURCES[name].read_text(encoding="utf-8"))
+    docstring, *body = tree.body
+    assert isinstance(docstring, ast.Expr)
+    for node in body:
+        if isinstance(node, ast.Assign):
+            (target,) = node.targets
+            assert target.id in ("__all__", "__version__")
+        else:
+            assert isinstance(node, ast.ImportFrom)
+
+
+def test_everything_public_can_be_imported():
+    for module in (triobatch, triobatch.lowlevel):
+        assert len(module.__all__) == len(set(module.__all__))
+        for name in module.__all__:
+            assert not name.startswith("_") or name == "__version__"
+            assert hasattr(module, name)
+
+
+def test_there_is_no_package_for_the_c_sources():
+    assert not (NATIVE / "__init__.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [
+        *((path, 320) for path in sorted(PACKAGE.rglob("*.py"))),
+        *((path, 399) for path in sorted(NATIVE.glob("*.[ch]"))),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_files_stay_small(path, limit):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= limit
