@@ -17,6 +17,11 @@ LAYERS = [
     "lowlevel",
     "_version",
     "_capabilities",
+    "_sender",
+    "_batch_sender",
+    "_sending_task",
+    "_broadcast",
+    "_broadcast_result",
     "_listener",
     "_stream",
     "_stream_statistics",
@@ -28,6 +33,7 @@ LAYERS = [
     "_gather",
     "_errors",
     "_guard",
+    "_outbox",
     "_buffers",
     "_views",
     "_syscalls",
@@ -40,7 +46,7 @@ LAYERS = [
 ]
 
 # What knows neither trio nor sockets, and so can be used with neither.
-SANS_IO = ["_buffers", "_views", "_chunks", "_core_choice"]
+SANS_IO = ["_outbox", "_buffers", "_views", "_chunks", "_core_choice"]
 
 # Who may import the cores. _core_choice tries whether there is one.
 CORES = {"_core_c", "_core_python", "_core", "_chunks_c"}

@@ -6,6 +6,8 @@ cancellation.
 
 from triobatch import lowlevel
 from triobatch._batch_sender import BatchSender, SenderStatistics
+from triobatch._broadcast import broadcast, broadcast_nowait
+from triobatch._broadcast_result import BroadcastResult, Delivery
 from triobatch._buffers import Buffers
 from triobatch._capabilities import Capabilities, capabilities
 from triobatch._listener import (
@@ -38,7 +40,11 @@ __all__ = [
     "serve_tcp",
     # In a nursery
     "BatchSender",
+    "BroadcastResult",
+    "Delivery",
     "SenderStatistics",
+    "broadcast",
+    "broadcast_nowait",
     "open_batch_sender",
     # Under the bonnet
     "Capabilities",

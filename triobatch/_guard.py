@@ -18,9 +18,13 @@ class Guard:
         self._message = message
 
     def __enter__(self) -> None:
-        if self._busy:
-            raise trio.BusyResourceError(self._message)
+        self.check()
         self._busy = True
 
     def __exit__(self, *exc_info: object) -> None:
         self._busy = False
+
+    def check(self) -> None:
+        """Raise ``BusyResourceError`` if a task is inside."""
+        if self._busy:
+            raise trio.BusyResourceError(self._message)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 if CORE == "c":
     from triobatch._core_c import (
         Vector,
+        broadcast,
         copy_list,
         receive_into,
         send,
@@ -32,6 +33,7 @@ if CORE == "c":
 else:
     from triobatch._core_python import (  # type: ignore[assignment]
         Vector,
+        broadcast,
         copy_list,
         receive_into,
         send,
@@ -46,6 +48,7 @@ __all__ = [
     "HAS_CHUNK_EXTENSION",
     "IOV_MAX",
     "Vector",
+    "broadcast",
     "copy_list",
     "preadv",
     "pwritev",

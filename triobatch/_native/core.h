@@ -46,4 +46,13 @@ void tb_point(struct iovec *iovecs, void *bases[], const size_t sizes[],
  */
 ssize_t tb_receive_vector(int fd, struct iovec *iovecs, size_t count);
 
+/* broadcast.c: one payload to many stream sockets. */
+
+/* Send `size` bytes to every descriptor, with one send(2) each.
+ *
+ * results[i] becomes the bytes that fds[i] took, or -errno.
+ */
+void tb_broadcast(const int fds[], ssize_t results[], size_t count,
+                  const void *data, size_t size);
+
 #endif
