@@ -1,7 +1,10 @@
-"""Connected pairs of sockets and streams, over TCP and Unix sockets."""
+"""Connected pairs of sockets and streams, and datagram sockets."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import struct
 
 import pytest
@@ -9,7 +12,7 @@ import trio
 from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
 
-from triobatch import BatchSocketStream, _write_to
+from triobatch import BatchSocketStream, DatagramSocket, _write_to
 
 
 async def _connected(family, send_size):
@@ -137,3 +140,49 @@ async def clogged_pair(make_streams, clog):
 def small_hops(monkeypatch):
     """``write_to`` writes 7 bytes each time it goes to a worker thread."""
     monkeypatch.setattr(_write_to, "_HOP_SIZE", 7)
+
+
+# Over what the limit for everybody allows (socket(7)); Python has no name
+# for it.
+SO_RCVBUFFORCE = 33
+
+
+def _bound_socket(family, directory):
+    """Return a Trio datagram socket with a name of its own."""
+    if family == "unix":
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        sock.bind(os.path.join(directory, os.urandom(6).hex()))
+    else:
+        version = socket.AF_INET if family == "ipv4" else socket.AF_INET6
+        sock = socket.socket(version, socket.SOCK_DGRAM)
+        sock.bind(("127.0.0.1" if family == "ipv4" else "::1", 0))
+        # 4 MiB hold what the tests have on its way at once.
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
+    sock.setblocking(False)
+    return trio.socket.from_stdlib_socket(sock)
+
+
+@pytest.fixture
+async def make_socket(tmp_path):
+    """Return a function that makes a bound ``DatagramSocket``."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def make(family="ipv4", **options):
+            sock = stack.enter_context(_bound_socket(family, str(tmp_path)))
+            return DatagramSocket(sock, **options)
+
+        yield make
+
+
+@pytest.fixture
+async def datagram_pair():
+    """Return two connected Unix datagram sockets, with small buffers."""
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    left.setblocking(False)
+    right.setblocking(False)
+    async with (
+        DatagramSocket(trio.socket.from_stdlib_socket(left)) as first,
+        DatagramSocket(trio.socket.from_stdlib_socket(right)) as second,
+    ):
+        yield first, second

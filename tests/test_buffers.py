@@ -7,7 +7,7 @@ from array import array
 import pytest
 
 from triobatch import Buffers
-from triobatch._gather import InFlight
+from triobatch._guard import InFlight
 
 
 def contents(buffers):

@@ -8,6 +8,7 @@ import pytest
 
 from triobatch import Capabilities, _chunks, capabilities
 from triobatch._core_choice import CORE, CORE_REASON
+from triobatch._datagram_capabilities import gso_segments, has_gro
 
 
 def test_the_core_is_the_one_that_runs():
@@ -64,6 +65,13 @@ def test_capabilities_cannot_be_changed():
         capabilities().core = "rust"
 
 
+def test_datagram_calls_are_those_of_the_kernel_and_the_core():
+    found = capabilities()
+    assert found.sendmmsg == (CORE == "c")
+    assert found.gso_segments == gso_segments()
+    assert found.gro == has_gro()
+
+
 def test_each_one_gets_a_line():
     found = Capabilities(
         core="c",
@@ -71,6 +79,9 @@ def test_each_one_gets_a_line():
         chunk_extension=True,
         kernel="Linux 6",
         iov_max=1024,
+        sendmmsg=True,
+        gso_segments=128,
+        gro=False,
     )
     assert str(found).splitlines() == [
         "core             c",
@@ -78,4 +89,7 @@ def test_each_one_gets_a_line():
         "chunk_extension  True",
         "kernel           Linux 6",
         "iov_max          1024",
+        "sendmmsg         True",
+        "gso_segments     128",
+        "gro              False",
     ]

@@ -10,7 +10,8 @@ import trio
 
 from triobatch import Buffers, _gather, _syscalls
 from triobatch._chunks import COPY_SIZE, IOV_MAX
-from triobatch._gather import COPY_BELOW, Gather, InFlight
+from triobatch._gather import COPY_BELOW, Gather
+from triobatch._guard import InFlight
 
 LARGE = 4 * COPY_BELOW
 

@@ -44,7 +44,14 @@ def content(fd):
 
 
 def test_the_module_is_what_it_says():
-    assert lowlevel.__all__ == ["preadv", "pwritev", "readv", "writev"]
+    assert lowlevel.__all__ == [
+        "preadv",
+        "pwritev",
+        "readv",
+        "recvmmsg",
+        "sendmmsg",
+        "writev",
+    ]
 
 
 @pytest.mark.parametrize("count", COUNTS)

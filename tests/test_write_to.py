@@ -73,14 +73,14 @@ async def test_a_memory_stream_gets_it_all():
 )
 async def test_anything_else_is_refused(target):
     buffers = Buffers([b"kept"])
-    with pytest.raises(TypeError, match="target must be a stream or an"):
+    with pytest.raises(TypeError, match="target must be a stream,"):
         await buffers.write_to(target)
     assert bytes(buffers) == b"kept"
 
 
 async def test_a_stream_that_only_receives_is_refused():
     _, receiver = trio.testing.memory_stream_one_way_pair()
-    with pytest.raises(TypeError, match="target must be a stream or an"):
+    with pytest.raises(TypeError, match="target must be a stream,"):
         await Buffers([b"kept"]).write_to(receiver)
 
 

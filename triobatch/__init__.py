@@ -10,6 +10,15 @@ from triobatch._broadcast import broadcast, broadcast_nowait
 from triobatch._broadcast_result import BroadcastResult, Delivery
 from triobatch._buffers import Buffers
 from triobatch._capabilities import Capabilities, capabilities
+from triobatch._datagram_errors import (
+    DatagramError,
+    DatagramErrorGroup,
+    TruncatedDatagramError,
+)
+from triobatch._datagram_socket import DatagramSocket
+from triobatch._datagram_statistics import DatagramStatistics
+from triobatch._datagrams import Datagrams
+from triobatch._error_queue import PeerError
 from triobatch._listener import (
     BatchSocketListener,
     open_tcp_listeners,
@@ -18,6 +27,8 @@ from triobatch._listener import (
     open_unix_socket,
     serve_tcp,
 )
+from triobatch._metadata import Message, Metadata
+from triobatch._open_udp_socket import open_udp_socket
 from triobatch._send_buffers import send_buffers
 from triobatch._sender import open_batch_sender
 from triobatch._stream import BatchSocketStream
@@ -38,6 +49,17 @@ __all__ = [
     "open_unix_socket",
     "send_buffers",
     "serve_tcp",
+    # Datagrams
+    "DatagramError",
+    "DatagramErrorGroup",
+    "DatagramSocket",
+    "DatagramStatistics",
+    "Datagrams",
+    "Message",
+    "Metadata",
+    "PeerError",
+    "TruncatedDatagramError",
+    "open_udp_socket",
     # In a nursery
     "BatchSender",
     "BroadcastResult",

@@ -32,7 +32,7 @@ from trio.lowlevel import (
 )
 
 from triobatch._buffers import Buffers
-from triobatch._gather import InFlight
+from triobatch._guard import InFlight
 from triobatch._outbox import Outbox
 from triobatch._sending_task import SendingTask
 from triobatch._stream import BatchSocketStream

@@ -238,7 +238,8 @@ class Buffers:
         Args:
           target: A ``BatchSocketStream`` or any other
             ``trio.abc.SendStream`` (see ``send_buffers``), a
-            ``trio.lowlevel.FdStream`` such as a pipe, or an asynchronous
+            ``trio.lowlevel.FdStream`` such as a pipe, a connected
+            ``DatagramSocket`` (one datagram, never more), or an asynchronous
             file from ``trio.open_file`` in a binary mode.
 
         Returns:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from triobatch import _syscalls
 from triobatch._core_choice import CORE, CORE_REASON
+from triobatch._datagram_capabilities import gso_segments, has_gro
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,10 @@ class Capabilities:
       chunk_extension: Whether lists of chunks are measured and copied in C.
       kernel: The kernel's name and release.
       iov_max: How many buffers one system call takes.
+      sendmmsg: Whether one system call takes many datagrams.
+      gso_segments: How many datagrams the kernel cuts one message into at the
+        most (UDP_SEGMENT); 1 if it does not.
+      gro: Whether the kernel puts datagrams together on receipt (UDP_GRO).
     """
 
     core: str
@@ -26,6 +31,9 @@ class Capabilities:
     chunk_extension: bool
     kernel: str
     iov_max: int
+    sendmmsg: bool
+    gso_segments: int
+    gro: bool
 
     def __str__(self) -> str:
         width = max(len(field.name) for field in fields(self))
@@ -46,4 +54,7 @@ def capabilities() -> Capabilities:
         chunk_extension=_syscalls.HAS_CHUNK_EXTENSION,
         kernel=f"{platform.system()} {platform.release()}",
         iov_max=_syscalls.IOV_MAX,
+        sendmmsg=CORE == "c",
+        gso_segments=gso_segments(),
+        gro=has_gro(),
     )

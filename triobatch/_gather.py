@@ -15,36 +15,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import trio
-
 from triobatch._chunks import COPY_BELOW
 from triobatch._syscalls import IOV_MAX, Vector, send_copied, send_pointed
 
 if TYPE_CHECKING:
     from triobatch._buffers import Buffers
-
-
-class InFlight:
-    """Keep everybody else from consuming some buffers, for a ``with`` block.
-
-    Raises:
-      trio.BusyResourceError: somebody is sending them already.
-    """
-
-    __slots__ = ("_buffers",)
-
-    def __init__(self, buffers: Buffers) -> None:
-        self._buffers = buffers
-
-    def __enter__(self) -> None:
-        if self._buffers._in_flight:
-            raise trio.BusyResourceError(
-                "another task is currently sending these buffers"
-            )
-        self._buffers._in_flight = True
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._buffers._in_flight = False
 
 
 class Gather:

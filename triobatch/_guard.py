@@ -1,8 +1,13 @@
-"""One task a direction, as Trio's own streams have it."""
+"""One task at a time: a direction, as Trio's streams have it, and a queue."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import trio
+
+if TYPE_CHECKING:
+    from triobatch._buffers import Buffers
 
 
 class Guard:
@@ -28,3 +33,26 @@ class Guard:
         """Raise ``BusyResourceError`` if a task is inside."""
         if self._busy:
             raise trio.BusyResourceError(self._message)
+
+
+class InFlight:
+    """Keep everybody else from consuming some buffers, for a ``with`` block.
+
+    Raises:
+      trio.BusyResourceError: somebody is sending them already.
+    """
+
+    __slots__ = ("_buffers",)
+
+    def __init__(self, buffers: Buffers) -> None:
+        self._buffers = buffers
+
+    def __enter__(self) -> None:
+        if self._buffers._in_flight:
+            raise trio.BusyResourceError(
+                "another task is currently sending these buffers"
+            )
+        self._buffers._in_flight = True
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._buffers._in_flight = False

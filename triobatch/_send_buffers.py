@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import trio
 
 from triobatch._buffers import Buffers
-from triobatch._gather import InFlight
+from triobatch._guard import InFlight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

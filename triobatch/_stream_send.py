@@ -17,7 +17,8 @@ from trio.lowlevel import (
 from triobatch import _notsent_lowat
 from triobatch._buffers import Buffers
 from triobatch._errors import open_fd, raise_stream_error
-from triobatch._gather import Gather, InFlight
+from triobatch._gather import Gather
+from triobatch._guard import InFlight
 from triobatch._syscalls import copy_list
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._chunks import locate
-from triobatch._gather import InFlight
-from triobatch._guard import Guard
+from triobatch._datagram_socket import DatagramSocket
+from triobatch._guard import Guard, InFlight
 from triobatch._send_buffers import send_buffers
 from triobatch._syscalls import IOV_MAX, writev
 
@@ -43,7 +43,7 @@ class AsyncFile(Protocol):
         """The synchronous file."""
 
 
-Target: TypeAlias = trio.abc.SendStream | AsyncFile
+Target: TypeAlias = trio.abc.SendStream | DatagramSocket | AsyncFile
 
 
 async def write_to(buffers: Buffers, target: Target) -> int:
@@ -52,15 +52,31 @@ async def write_to(buffers: Buffers, target: Target) -> int:
         return await _write_to_pipe(buffers, target)
     if isinstance(target, trio.abc.SendStream):
         return await send_buffers(target, buffers)
+    if isinstance(target, DatagramSocket):
+        return await _write_to_datagram_socket(buffers, target)
     file = getattr(target, "wrapped", None)
     if isinstance(file, (io.RawIOBase, io.BufferedIOBase)):
         return await _write_to_file(buffers, file)
     if isinstance(file, io.TextIOBase):
         raise TypeError("target must be a file opened in a binary mode")
     raise TypeError(
-        "target must be a stream or an asynchronous binary file, "
+        "target must be a stream, a DatagramSocket or an asynchronous "
+        "binary file, "
         f"not {type(target).__name__}"
     )
+
+
+async def _write_to_datagram_socket(
+    buffers: Buffers, sock: DatagramSocket
+) -> int:
+    size = buffers.nbytes
+    if size:
+        await sock.send(buffers)
+    else:
+        # As with Go: nothing is no datagram, so a queue that was sent can be
+        # passed again and is not sent twice.
+        await trio.lowlevel.checkpoint()
+    return size
 
 
 if sys.platform != "win32":

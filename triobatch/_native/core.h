@@ -46,6 +46,87 @@ void tb_point(struct iovec *iovecs, void *bases[], const size_t sizes[],
  */
 ssize_t tb_receive_vector(int fd, struct iovec *iovecs, size_t count);
 
+/* datagrams.c: many datagrams in one system call.
+ *
+ * A message is what one entry of sendmmsg(2) or recvmmsg(2) holds: a
+ * datagram, or a run of them that the kernel cuts up or has put together.
+ */
+
+/* At most this many messages a call. The curve is flat from 16 on, and the
+ * headers are on the stack: 17 KiB.
+ */
+enum { TB_MESSAGES = 64 };
+
+/* Bytes of control messages that a caller may add to each message: room for
+ * a packet information (40), and a traffic class (24) and a hop limit (24)
+ * for each of IPv4 and IPv6, of which the kernel takes the one that applies.
+ */
+enum { TB_CONTROL_SIZE = 160 };
+
+/* Send up to TB_MESSAGES messages with one sendmmsg(2).
+ *
+ * Message i is sizes[i] bytes of `payload`, starting where message i - 1
+ * ended. Where segment_sizes[i] is not 0 the kernel cuts it into datagrams of
+ * that many bytes, the last of which may be shorter (UDP_SEGMENT, udp(7)).
+ *
+ * `names` holds name_count sockaddrs, one behind the other, of name_sizes[i]
+ * bytes: none for a connected socket, one for all messages, or one for each;
+ * there a size of 0 is the connected peer. `control` goes with every message.
+ *
+ * Returns how many messages the kernel took, or -errno if it refused the
+ * first. What stopped it at a later one is lost; the next call, starting with
+ * that message, may meet it again (sendmmsg(2), BUGS).
+ */
+ssize_t tb_send_datagrams(int fd, const char *payload, const uint32_t sizes[],
+                          const uint16_t segment_sizes[], size_t count,
+                          const char *names, const uint32_t name_sizes[],
+                          size_t name_count, const char *control,
+                          size_t control_size);
+
+/* Send the front of `size` bytes as datagrams of segment_size bytes, the last
+ * of which may be shorter, with one sendmmsg(2) of up to TB_MESSAGES messages
+ * of run_size bytes. run_size is segment_size, or a multiple of it that the
+ * kernel cuts up. All go to `name`, or to the connected peer if name_size is
+ * 0, with `control`.
+ *
+ * Returns the bytes taken, whole datagrams, or -errno as above.
+ */
+ssize_t tb_send_segments(int fd, const char *payload, size_t size,
+                         uint16_t segment_size, size_t run_size,
+                         const char *name, size_t name_size,
+                         const char *control, size_t control_size);
+
+/* Where received messages go: message i to slot i, slot_size bytes each. */
+struct tb_arena {
+    char *memory;
+    size_t slot_size;
+    /* One sockaddr a slot. */
+    char *names;
+    size_t name_size;
+    /* Control messages, or none where control_size is 0. */
+    char *control;
+    size_t control_size;
+    /* One item a slot: what the kernel says of the message. A size larger
+     * than slot_size is that of a truncated datagram before it was cut.
+     */
+    uint32_t *sizes;
+    uint32_t *flags;
+    uint32_t *name_sizes;
+    uint32_t *control_sizes;
+    /* The datagrams that make up the message have this size, the last may be
+     * shorter; 0 if it is one datagram (UDP_GRO, udp(7)).
+     */
+    uint32_t *segment_sizes;
+};
+
+/* Fill slots 0 to count - 1, at most TB_MESSAGES, with one recvmmsg(2), or
+ * one recvmsg(2) if `count` is 1.
+ *
+ * Returns the number of messages received, at least 1, or -errno.
+ */
+ssize_t tb_receive_datagrams(int fd, const struct tb_arena *arena,
+                             size_t count);
+
 /* broadcast.c: one payload to many stream sockets. */
 
 /* Send `size` bytes to every descriptor, with one send(2) each.

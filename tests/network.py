@@ -1,0 +1,82 @@
+"""Network namespaces of our own: hosts that are ours to break."""
+
+import contextlib
+import ctypes
+import itertools
+import os
+import socket
+import subprocess
+import threading
+
+import pytest
+
+CLONE_NEWNET = 0x40000000
+
+_numbers = itertools.count()
+
+needs_namespaces = pytest.mark.skipif(
+    os.name != "posix"
+    or not hasattr(os, "geteuid")
+    or os.geteuid() != 0
+    or not os.path.exists("/sbin/ip"),
+    reason="needs root and ip(8) for a network namespace",
+)
+
+
+class Namespace:
+    """A network namespace whose loopback is up."""
+
+    def __init__(self):
+        self.name = f"triobatch-{os.getpid()}-{next(_numbers)}"
+        run("ip", "netns", "add", self.name)
+        self.run("ip", "link", "set", "lo", "up")
+
+    def run(self, *command):
+        run("ip", "netns", "exec", self.name, *command)
+
+    def socket(self, *arguments):
+        """Return a socket that lives in this namespace."""
+        made = []
+
+        def make():
+            libc = ctypes.CDLL(None, use_errno=True)
+            with open(f"/run/netns/{self.name}") as file:
+                if libc.setns(file.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+            made.append(socket.socket(*arguments))
+
+        # A namespace is a thread's own, and a socket stays where it was made.
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        made[0].setblocking(False)
+        return made[0]
+
+
+def run(*command):
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def namespaces(count=1):
+    with contextlib.ExitStack() as stack:
+        made = []
+        for _ in range(count):
+            space = Namespace()
+            stack.callback(run, "ip", "netns", "delete", space.name)
+            made.append(space)
+        yield made
+
+
+@contextlib.contextmanager
+def two_hosts():
+    """Join two namespaces, 10.77.0.1 and 10.77.0.2, by a veth pair."""
+    with namespaces(2) as (near, far):
+        near.run(
+            *("ip", "link", "add", "veth", "type", "veth"),
+            *("peer", "name", "veth", "netns", far.name),
+        )
+        for space, host in ((near, "10.77.0.1"), (far, "10.77.0.2")):
+            space.run("ip", "address", "add", f"{host}/24", "dev", "veth")
+            space.run("ip", "link", "set", "veth", "up")
+        yield near, far

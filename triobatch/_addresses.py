@@ -1,0 +1,185 @@
+"""Socket addresses, between Python's form and the sockaddr of ``ip(7)``.
+
+An address is what ``recvfrom`` of the standard library returns: ``(host,
+port)``, ``(host, port, flowinfo, scope_id)``, a path (``str``), an abstract
+name (``bytes`` that start with a zero byte), or ``None`` where a Unix peer
+has no name; for a datagram to send, ``None`` is the connected peer.
+
+The cores get sockaddrs. That makes equal what the kernel takes for equal
+(``("::1", 9)`` and ``("::1", 9, 0, 0)``), so that "to one destination" is a
+comparison of bytes, and it lets each distinct peer be decoded once: a dict
+look-up costs 30 ns, an ``inet_ntop`` and a new tuple 600 ns.
+
+The family is read from the address itself and not from the socket: an IPv6
+address on an IPv4 socket is refused by the kernel, as one datagram's error.
+Hosts are numeric, because a look-up waits.
+"""
+
+import os
+import socket
+import struct
+from typing import TypeAlias
+
+Address: TypeAlias = (
+    tuple[str, int] | tuple[str, int, int, int] | str | bytes | None
+)
+
+# The layouts of ip(7), ipv6(7) and unix(7). Ports and flow information are
+# in network order, the family and the scope in the machine's own.
+_FAMILY = struct.Struct("=H")
+_PORT = struct.Struct(">H")
+_IPV6 = struct.Struct(">HI16s")
+_SCOPE = struct.Struct("=I")
+
+SOCKADDR_IN_SIZE = 16
+SOCKADDR_IN6_SIZE = 28
+SOCKADDR_UN_SIZE = 110
+# A path ends with a zero byte there; an abstract name begins with one.
+SUN_PATH_SIZE = SOCKADDR_UN_SIZE - _FAMILY.size
+
+AF_INET = int(socket.AF_INET)
+AF_INET6 = int(socket.AF_INET6)
+# Windows has Unix sockets, but its Python does not name them.
+AF_UNIX = int(getattr(socket, "AF_UNIX", 1))
+
+V4_MAPPED = bytes(10) + b"\xff\xff"
+
+
+def encode_address(address: Address) -> bytes:
+    """Return the sockaddr of ``address``, ``b""`` for ``None``.
+
+    Raises:
+      TypeError: ``address`` is not an address at all.
+      ValueError: the host is not numeric, a number is out of range, or a
+        path is too long for ``sun_path`` (108 bytes).
+    """
+    if address is None:
+        return b""
+    if isinstance(address, str | bytes):
+        return _encode_unix(address)
+    if not isinstance(address, tuple) or len(address) not in {2, 3, 4}:
+        raise TypeError(f"not a socket address: {address!r}")
+    host, port, flowinfo, scope_id = (*address, 0, 0)[:4]
+    if not isinstance(host, str):
+        raise TypeError(f"the host is not a str: {address!r}")
+    try:
+        if ":" not in host:
+            if len(address) != 2:
+                raise ValueError(f"too many items for IPv4: {address!r}")
+            return (
+                _FAMILY.pack(AF_INET)
+                + _PORT.pack(port)
+                + socket.inet_pton(socket.AF_INET, host)
+                + bytes(8)
+            )
+        return (
+            _FAMILY.pack(AF_INET6)
+            + _IPV6.pack(
+                port, flowinfo, socket.inet_pton(socket.AF_INET6, host)
+            )
+            + _SCOPE.pack(scope_id)
+        )
+    except OSError:
+        raise ValueError(
+            f"the host is not a numeric address: {address!r};"
+            " resolve names first, with trio.socket.getaddrinfo"
+        ) from None
+    except struct.error as exc:
+        raise ValueError(f"{exc}: {address!r}") from None
+
+
+def _encode_unix(address: str | bytes) -> bytes:
+    path = os.fsencode(address)
+    if not path:
+        raise ValueError("an empty path names no Unix socket")
+    if len(path) + bool(path[0]) > SUN_PATH_SIZE:
+        raise ValueError(
+            f"a path of {len(path)} bytes does not fit sun_path,"
+            f" which has {SUN_PATH_SIZE}: {address!r}"
+        )
+    if path[0] and 0 in path:
+        raise ValueError(f"a zero byte inside a path: {address!r}")
+    return _FAMILY.pack(AF_UNIX) + path
+
+
+def decode_address(sockaddr: bytes) -> Address:
+    """Return the address that ``sockaddr`` holds.
+
+    Bytes after an IPv4 or IPv6 sockaddr are ignored.
+
+    Raises:
+      ValueError: the sockaddr is cut short, or of another family.
+    """
+    # An unnamed Unix peer: no sockaddr at all, or the family alone.
+    if not sockaddr:
+        return None
+    if len(sockaddr) >= _FAMILY.size:
+        (family,) = _FAMILY.unpack_from(sockaddr)
+        if family == AF_INET and len(sockaddr) >= SOCKADDR_IN_SIZE:
+            (port,) = _PORT.unpack_from(sockaddr, 2)
+            return socket.inet_ntop(socket.AF_INET, sockaddr[4:8]), port
+        if family == AF_INET6 and len(sockaddr) >= SOCKADDR_IN6_SIZE:
+            port, flowinfo, host = _IPV6.unpack_from(sockaddr, 2)
+            (scope_id,) = _SCOPE.unpack_from(sockaddr, 24)
+            name = socket.inet_ntop(socket.AF_INET6, host)
+            return name, port, flowinfo, scope_id
+        if family == AF_UNIX:
+            return _decode_unix(sockaddr[_FAMILY.size :])
+    raise ValueError(f"not a sockaddr: {sockaddr!r}")
+
+
+def _decode_unix(path: bytes) -> Address:
+    if not path:
+        return None
+    if not path[0]:
+        return path  # an abstract name may hold zero bytes, and end in them
+    return os.fsdecode(path.split(b"\0", 1)[0])
+
+
+class SockaddrCache(dict[Address, bytes]):
+    """``encode_address``, each address once: ``map(cache.__getitem__, ...)``.
+
+    At most ``limit`` peers are remembered: their number is up to the
+    network. Past that the cache starts again from empty.
+    """
+
+    def __init__(self, limit: int = 4096) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def __missing__(self, address: Address) -> bytes:
+        sockaddr = encode_address(address)
+        if len(self) >= self._limit:
+            self.clear()
+        self[address] = sockaddr
+        return sockaddr
+
+
+class AddressCache(dict[bytes, Address]):
+    """``decode_address``, each sockaddr once; bounded in the same way."""
+
+    def __init__(self, limit: int = 4096) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def __missing__(self, sockaddr: bytes) -> Address:
+        address = decode_address(sockaddr)
+        if len(self) >= self._limit:
+            self.clear()
+        self[sockaddr] = address
+        return address
+
+
+def family_of(sockaddr: bytes) -> int:
+    """Return the address family of ``sockaddr``, 0 for ``b""``."""
+    return int(_FAMILY.unpack_from(sockaddr)[0]) if sockaddr else 0
+
+
+def takes_v6_datagrams(sockaddr: bytes) -> bool:
+    """Tell whether a datagram to ``sockaddr`` leaves as IPv6."""
+    # The size first: it spares the common IPv4 the rest.
+    return (
+        len(sockaddr) == SOCKADDR_IN6_SIZE
+        and family_of(sockaddr) == AF_INET6
+        and sockaddr[8:20] != V4_MAPPED
+    )

@@ -1,0 +1,91 @@
+"""What can be wrong with one datagram of a batch."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from triobatch._addresses import Address
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
+
+
+class DatagramError(OSError):
+    """The kernel refused one datagram.
+
+    Attributes:
+      errno: Why.
+      index: Its position in the batch that the call was given.
+      address: Where it was to go, ``None`` for the connected peer.
+    """
+
+    def __init__(self, number: int, index: int, address: Address) -> None:
+        super().__init__(number, os.strerror(number))
+        self.index = index
+        self.address = address
+
+    def __str__(self) -> str:
+        peer = repr(self.address) if self.address else "the connected peer"
+        return f"{super().__str__()}: datagram {self.index} to {peer}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.errno, self.index, self.address)
+
+
+class DatagramErrorGroup(ExceptionGroup[DatagramError]):
+    """The datagrams of one batch that were refused; the rest was sent.
+
+    Attributes:
+      sent: How many datagrams of the batch the kernel took.
+    """
+
+    sent: int
+
+    def __new__(cls, errors: Sequence[DatagramError], sent: int) -> "Self":
+        """Name both numbers in the message."""
+        offered = len(errors) + sent
+        group = super().__new__(
+            cls,
+            f"{len(errors)} of {offered} datagrams refused, {sent} sent",
+            errors,
+        )
+        group.sent = sent
+        return group
+
+    def derive(  # type: ignore[override]
+        self, excs: Sequence[DatagramError], /
+    ) -> "DatagramErrorGroup":
+        """Keep the number that was sent in what ``except*`` splits off."""
+        return type(self)(excs, self.sent)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.exceptions, self.sent)
+
+
+class TruncatedDatagramError(OSError):
+    """A datagram was larger than the room for it; its end is lost.
+
+    Its ``errno`` is ``EMSGSIZE``, which Windows reports in this case.
+
+    Attributes:
+      payload: The front that fitted.
+      address: The sender.
+      size: Bytes that it had.
+    """
+
+    def __init__(self, payload: bytes, address: Address, size: int) -> None:
+        super().__init__(
+            errno.EMSGSIZE,
+            f"a datagram of {size} bytes was cut to {len(payload)}",
+        )
+        self.payload = payload
+        self.address = address
+        self.size = size
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.payload, self.address, self.size)

@@ -1,0 +1,36 @@
+"""What a datagram socket tells about itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DatagramStatistics:
+    """Counts since a ``DatagramSocket`` was made.
+
+    Attributes:
+      datagrams_sent: Datagrams that the kernel took.
+      send_calls: System calls that were made for it.
+      gso_runs: Messages of two or more datagrams among them, which the
+        kernel cut up.
+      gso_refusals: How often it refused to, by the errno's name; the
+        datagrams of such a run were sent again one by one.
+      datagrams_received: Datagrams that the kernel handed over.
+      receive_calls: System calls that were made for it, those that found
+        nothing included.
+      truncated: Datagrams among them whose end was lost.
+      reports: Errors that the network reported of datagrams sent earlier,
+        and that a call met; ``error_queue`` tells which datagrams.
+      kernel_drops: Datagrams that the kernel dropped because the socket's
+        receive buffer was full; ``None`` where it does not say.
+    """
+
+    datagrams_sent: int
+    send_calls: int
+    gso_runs: int
+    gso_refusals: Mapping[str, int]
+    datagrams_received: int
+    receive_calls: int
+    truncated: int
+    reports: int
+    kernel_drops: int | None

@@ -1,0 +1,240 @@
+#include "core.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Names from linux/udp.h, which the C libraries' headers do not all have. */
+#define TB_SOL_UDP 17
+#define TB_UDP_SEGMENT 103
+#define TB_UDP_GRO 104
+
+/* A recvmmsg(2) that a signal interrupts can leave the kernel's own
+ * ERESTARTSYS in the socket's pending error, where the next call finds it.
+ */
+#define TB_ERESTARTSYS 512
+
+/* The control messages of one segmented message. */
+union tb_control {
+    size_t aligned; /* as struct cmsghdr, which no array can hold */
+    char bytes[CMSG_SPACE(sizeof(uint16_t)) + TB_CONTROL_SIZE];
+};
+
+static size_t
+at_most_messages(size_t count)
+{
+    return count < TB_MESSAGES ? count : TB_MESSAGES;
+}
+
+static int
+interrupted(int error)
+{
+    return error == EINTR || error == TB_ERESTARTSYS;
+}
+
+static size_t
+put_segment_size(union tb_control *room, uint16_t segment_size,
+                 const char *control, size_t control_size)
+{
+    struct cmsghdr *header = (void *)room->bytes;
+
+    memset(room->bytes, 0, CMSG_SPACE(sizeof(segment_size)));
+    header->cmsg_level = TB_SOL_UDP;
+    header->cmsg_type = TB_UDP_SEGMENT;
+    header->cmsg_len = CMSG_LEN(sizeof(segment_size));
+    memcpy(CMSG_DATA(header), &segment_size, sizeof(segment_size));
+    if (control_size > 0)
+        memcpy(room->bytes + CMSG_SPACE(sizeof(segment_size)), control,
+               control_size);
+    return CMSG_SPACE(sizeof(segment_size)) + control_size;
+}
+
+/* The kernel reads through these pointers only, but msghdr and iovec serve
+ * receiving too and so cannot say const.
+ */
+static void *
+writable(const char *pointer)
+{
+    return (void *)(uintptr_t)pointer;
+}
+
+static long
+send_messages(int fd, struct mmsghdr messages[], size_t count)
+{
+    long sent;
+
+    do {
+        /* Not sendmmsg(): musl's is a loop over sendmsg(2). */
+        sent = syscall(SYS_sendmmsg, fd, messages, (unsigned int)count,
+                       MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && interrupted(errno));
+    return sent < 0 ? -errno : sent;
+}
+
+ssize_t
+tb_send_datagrams(int fd, const char *payload, const uint32_t sizes[],
+                  const uint16_t segment_sizes[], size_t count,
+                  const char *names, const uint32_t name_sizes[],
+                  size_t name_count, const char *control, size_t control_size)
+{
+    struct mmsghdr messages[TB_MESSAGES];
+    struct iovec iovecs[TB_MESSAGES];
+    union tb_control rooms[TB_MESSAGES];
+
+    if (control_size > TB_CONTROL_SIZE)
+        return -EINVAL;
+    count = at_most_messages(count);
+    /* Zeroed whole: musl's msghdr has padding that the kernel reads. */
+    memset(messages, 0, count * sizeof(messages[0]));
+    for (size_t i = 0; i < count; i++) {
+        struct msghdr *header = &messages[i].msg_hdr;
+
+        iovecs[i].iov_base = writable(payload);
+        iovecs[i].iov_len = sizes[i];
+        payload += sizes[i];
+        header->msg_iov = &iovecs[i];
+        header->msg_iovlen = 1;
+        if (name_count > 0) {
+            size_t name = name_count == 1 ? 0 : i;
+
+            if (name_sizes[name] > 0) {
+                header->msg_name = writable(names);
+                header->msg_namelen = name_sizes[name];
+            }
+            if (name_count > 1)
+                names += name_sizes[name];
+        }
+        if (segment_sizes[i] > 0) {
+            header->msg_control = rooms[i].bytes;
+            header->msg_controllen = put_segment_size(
+                &rooms[i], segment_sizes[i], control, control_size);
+        } else if (control_size > 0) {
+            header->msg_control = writable(control);
+            header->msg_controllen = control_size;
+        }
+    }
+    return send_messages(fd, messages, count);
+}
+
+ssize_t
+tb_send_segments(int fd, const char *payload, size_t size,
+                 uint16_t segment_size, size_t run_size, const char *name,
+                 size_t name_size, const char *control, size_t control_size)
+{
+    struct mmsghdr messages[TB_MESSAGES];
+    struct iovec iovecs[TB_MESSAGES];
+    union tb_control room;
+    size_t room_size;
+    size_t count = 0;
+    size_t offered = 0;
+    long sent;
+
+    if (control_size > TB_CONTROL_SIZE || segment_size == 0
+        || run_size < segment_size)
+        return -EINVAL;
+    room_size = put_segment_size(&room, segment_size, control, control_size);
+    while (offered < size && count < TB_MESSAGES) {
+        struct msghdr *header = &messages[count].msg_hdr;
+        size_t left = size - offered;
+        size_t run = left < run_size ? left : run_size;
+
+        memset(&messages[count], 0, sizeof(messages[count]));
+        iovecs[count].iov_base = writable(payload + offered);
+        iovecs[count].iov_len = run;
+        header->msg_iov = &iovecs[count];
+        header->msg_iovlen = 1;
+        if (name_size > 0) {
+            header->msg_name = writable(name);
+            header->msg_namelen = (socklen_t)name_size;
+        }
+        if (run > segment_size) {
+            header->msg_control = room.bytes;
+            header->msg_controllen = room_size;
+        } else if (control_size > 0) {
+            header->msg_control = writable(control);
+            header->msg_controllen = control_size;
+        }
+        offered += run;
+        count++;
+    }
+    sent = send_messages(fd, messages, count);
+    if (sent < 0)
+        return sent;
+    return (size_t)sent == count ? (ssize_t)offered
+                                 : (ssize_t)((size_t)sent * run_size);
+}
+
+static uint32_t
+segment_size_of(struct msghdr *header)
+{
+    for (struct cmsghdr *item = CMSG_FIRSTHDR(header); item != NULL;
+         item = CMSG_NXTHDR(header, item)) {
+        if (item->cmsg_level == TB_SOL_UDP && item->cmsg_type == TB_UDP_GRO
+            && item->cmsg_len >= CMSG_LEN(sizeof(int))) {
+            int segment_size;
+
+            memcpy(&segment_size, CMSG_DATA(item), sizeof(segment_size));
+            return segment_size > 0 ? (uint32_t)segment_size : 0;
+        }
+    }
+    return 0;
+}
+
+static int
+receive(int fd, struct mmsghdr messages[], size_t count)
+{
+    /* With MSG_TRUNC the length is the datagram's own, however much fits. */
+    int flags = MSG_DONTWAIT | MSG_TRUNC;
+    ssize_t size;
+
+    if (count > 1)
+        return recvmmsg(fd, messages, (unsigned int)count, flags, NULL);
+    size = recvmsg(fd, &messages[0].msg_hdr, flags);
+    if (size < 0)
+        return -1;
+    messages[0].msg_len = (unsigned int)size;
+    return 1;
+}
+
+ssize_t
+tb_receive_datagrams(int fd, const struct tb_arena *arena, size_t count)
+{
+    struct mmsghdr messages[TB_MESSAGES];
+    struct iovec iovecs[TB_MESSAGES];
+    int received;
+
+    if (count == 0)
+        return -EINVAL;
+    count = at_most_messages(count);
+    memset(messages, 0, count * sizeof(messages[0]));
+    for (size_t i = 0; i < count; i++) {
+        struct msghdr *header = &messages[i].msg_hdr;
+
+        iovecs[i].iov_base = arena->memory + i * arena->slot_size;
+        iovecs[i].iov_len = arena->slot_size;
+        header->msg_iov = &iovecs[i];
+        header->msg_iovlen = 1;
+        header->msg_name = arena->names + i * arena->name_size;
+        header->msg_namelen = (socklen_t)arena->name_size;
+        if (arena->control_size > 0) {
+            header->msg_control = arena->control + i * arena->control_size;
+            header->msg_controllen = arena->control_size;
+        }
+    }
+    do {
+        received = receive(fd, messages, count);
+    } while (received < 0 && interrupted(errno));
+    if (received < 0)
+        return -errno;
+    for (size_t i = 0; i < (size_t)received; i++) {
+        struct msghdr *header = &messages[i].msg_hdr;
+
+        arena->sizes[i] = messages[i].msg_len;
+        arena->flags[i] = (uint32_t)header->msg_flags;
+        arena->name_sizes[i] = header->msg_namelen;
+        arena->control_sizes[i] = (uint32_t)header->msg_controllen;
+        arena->segment_sizes[i] = segment_size_of(header);
+    }
+    return received;
+}

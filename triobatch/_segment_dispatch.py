@@ -1,0 +1,122 @@
+"""Datagrams of one size to one address, sent without a list of them.
+
+The common batch. Its payloads are one piece of memory, and what is left of
+it is one number, so that a step costs the same for one datagram and for four
+thousand. Only when the kernel refuses something is the rest taken apart into
+a ``Dispatch``, which finds out what each datagram comes to.
+"""
+
+from triobatch import _datagram_syscalls as syscalls
+from triobatch._addresses import Address
+from triobatch._datagram_errors import DatagramError
+from triobatch._dispatch import Dispatch, Outcome, Outlet
+from triobatch._metadata import ControlMessage
+from triobatch._segments import MAX_SIZE_V6
+
+
+class SegmentDispatch:
+    """The state of one such call; has what ``Dispatch`` has.
+
+    Args:
+      outlet: The socket's.
+      data: The payloads, one behind the other.
+      segment_size: Bytes a payload; the last may be shorter.
+      address: Where they go.
+      peer: Its sockaddr.
+      control: What goes with every datagram.
+    """
+
+    __slots__ = (
+        "_address",
+        "_control",
+        "_data",
+        "_outlet",
+        "_rest",
+        "_segment_size",
+        "_taken",
+        "stalled",
+    )
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        data: bytes | memoryview,
+        segment_size: int,
+        address: Address,
+        peer: bytes,
+        control: tuple[ControlMessage, ...],
+    ) -> None:
+        self.stalled = peer
+        self._outlet = outlet
+        self._data = data
+        self._segment_size = segment_size
+        self._address = address
+        self._control = control
+        # Bytes that the kernel took before there was a `_rest`.
+        self._taken = 0
+        self._rest: Dispatch | None = None
+        if segment_size > MAX_SIZE_V6:
+            # No datagram, so no segment; but an error for each of them.
+            self._take_apart()
+
+    @property
+    def sent(self) -> int:
+        """Datagrams that the kernel took."""
+        sent = -(-self._taken // self._segment_size)
+        return sent + self._rest.sent if self._rest else sent
+
+    @property
+    def errors(self) -> list[DatagramError]:
+        """What was refused."""
+        return self._rest.errors if self._rest else []
+
+    def step(self, fd: int) -> Outcome:
+        """Make one system call, and account for what it has taken."""
+        if self._rest is not None:
+            return self._rest.step(fd)
+        data, start = self._data, self._taken
+        size = len(data)
+        if start >= size:
+            return Outcome.DONE
+        outlet, segment_size = self._outlet, self._segment_size
+        limit = outlet.segmentation.limit(self.stalled)
+        run_size = limit.datagrams_a_run(segment_size) * segment_size
+        counters = outlet.counters
+        counters.calls += 1
+        try:
+            taken = syscalls.send_segments(
+                fd,
+                memoryview(data)[start:] if start else data,
+                segment_size,
+                run_size,
+                self.stalled,
+                self._control,
+            )
+        except BlockingIOError:
+            return Outcome.FULL
+        except OSError:
+            self._take_apart()
+            return Outcome.MORE
+        self._taken = start + taken
+        counters.datagrams += -(-taken // segment_size)
+        if run_size > segment_size:
+            # The last one is a run if more than one datagram is left for it.
+            whole, last = divmod(taken, run_size)
+            counters.runs += whole + (last > segment_size)
+        return Outcome.DONE if self._taken == size else Outcome.MORE
+
+    def _take_apart(self) -> None:
+        left = memoryview(self._data)
+        step = self._segment_size
+        starts = range(self._taken, len(left), step)
+        payloads: list[bytes | memoryview] = [
+            left[start : start + step] for start in starts
+        ]
+        self._rest = Dispatch(
+            self._outlet,
+            payloads,
+            [self._address] * len(payloads),
+            [self.stalled] * len(payloads),
+            self._control,
+            position=self._taken // step,
+        )
