@@ -20,6 +20,7 @@ LAYERS = [
     # In a nursery.
     "_sender",
     "_batch_sender",
+    "_stream_sending_task",
     "_sending_task",
     "_broadcast",
     "_broadcast_result",

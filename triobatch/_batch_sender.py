@@ -34,8 +34,8 @@ from trio.lowlevel import (
 from triobatch._buffers import Buffers
 from triobatch._guard import InFlight
 from triobatch._outbox import Outbox
-from triobatch._sending_task import SendingTask
 from triobatch._stream import BatchSocketStream
+from triobatch._stream_sending_task import StreamSendingTask
 from triobatch._views import view_of_bytes
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class BatchSender:
     ) -> None:
         self._target = target
         self._outbox = Outbox(max_buffered, trio.current_time)
-        self._sending = SendingTask(target, self._outbox, grace)
+        self._sending = StreamSendingTask(target, self._outbox, grace)
         self._calls_before = self._send_calls()
 
     @property
