@@ -296,7 +296,7 @@ async def test_statistics_tell_what_was_done(clogged_pair):
     before = left.statistics().send_calls
     async with open_batch_sender(left, max_buffered=4) as sender:
         assert sender.statistics() == triobatch.SenderStatistics(
-            0, 0, 0, 0, 0, 0, 0.0
+            0, 0, 0, 0, 0, 0, 0, 0.0
         )
         async with trio.open_nursery() as nursery:
             await sender.send(b"12345")

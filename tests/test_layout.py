@@ -20,7 +20,10 @@ LAYERS = [
     # In a nursery.
     "_sender",
     "_batch_sender",
+    "_datagram_batch_sender",
+    "_sender_statistics",
     "_stream_sending_task",
+    "_datagram_sending_task",
     "_sending_task",
     "_broadcast",
     "_broadcast_result",

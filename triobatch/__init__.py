@@ -5,11 +5,12 @@ cancellation.
 """
 
 from triobatch import lowlevel
-from triobatch._batch_sender import BatchSender, SenderStatistics
+from triobatch._batch_sender import BatchSender
 from triobatch._broadcast import broadcast, broadcast_nowait
 from triobatch._broadcast_result import BroadcastResult, Delivery
 from triobatch._buffers import Buffers
 from triobatch._capabilities import Capabilities, capabilities
+from triobatch._datagram_batch_sender import DatagramBatchSender
 from triobatch._datagram_errors import (
     DatagramError,
     DatagramErrorGroup,
@@ -31,6 +32,7 @@ from triobatch._metadata import Message, Metadata
 from triobatch._open_udp_socket import open_udp_socket
 from triobatch._send_buffers import send_buffers
 from triobatch._sender import open_batch_sender
+from triobatch._sender_statistics import SenderStatistics
 from triobatch._stream import BatchSocketStream
 from triobatch._stream_statistics import StreamStatistics
 from triobatch._version import __version__
@@ -63,6 +65,7 @@ __all__ = [
     # In a nursery
     "BatchSender",
     "BroadcastResult",
+    "DatagramBatchSender",
     "Delivery",
     "SenderStatistics",
     "broadcast",

@@ -18,7 +18,6 @@ room, the kernel, a cancellation, or the end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
@@ -34,6 +33,7 @@ from trio.lowlevel import (
 from triobatch._buffers import Buffers
 from triobatch._guard import InFlight
 from triobatch._outbox import Outbox
+from triobatch._sender_statistics import SenderStatistics
 from triobatch._stream import BatchSocketStream
 from triobatch._stream_sending_task import StreamSendingTask
 from triobatch._views import view_of_bytes
@@ -41,31 +41,6 @@ from triobatch._views import view_of_bytes
 if TYPE_CHECKING:
     from trio.lowlevel import RaiseCancelT
     from typing_extensions import Buffer
-
-
-@dataclass(frozen=True, slots=True)
-class SenderStatistics:
-    """What a ``BatchSender`` has done so far.
-
-    Attributes:
-      buffered_size: Bytes that are queued, or in the batch on its way.
-      peak_size: The most that this ever was.
-      waiting: How many tasks wait for room.
-      messages: How many messages the stream has taken.
-      batches: In how many batches.
-      send_calls: The system calls by which the stream has sent since; None
-        for a stream that is no ``BatchSocketStream``.
-      longest_wait: The longest that a message took from the queue to the
-        kernel, in seconds.
-    """
-
-    buffered_size: int
-    peak_size: int
-    waiting: int
-    messages: int
-    batches: int
-    send_calls: int | None
-    longest_wait: float
 
 
 class BatchSender:
@@ -189,6 +164,7 @@ class BatchSender:
             peak_size=outbox.peak,
             waiting=outbox.waiting,
             messages=outbox.messages,
+            refused=0,
             batches=outbox.batches,
             send_calls=(
                 None
