@@ -12,6 +12,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 from triobatch import (
     Buffers,
     DatagramError,
+    DatagramErrorGroup,
     DatagramSocket,
     open_batch_sender,
     open_udp_socket,
@@ -119,6 +120,61 @@ async def test_each_learns_its_own_outcome(udp_pair):
     }
     assert (done.messages, done.refused, done.buffered_size) == (6, 3, 0)
     assert len(await receive_all(right, 6)) == 6
+
+
+async def test_a_batch_learns_its_own_outcomes(udp_pair):
+    left, right, address = udp_pair
+    large = b"x" * 70_000
+    async with open_batch_sender(left) as sender:
+        with assert_checkpoints():
+            assert await sender.send_batch([]) == 0
+        with assert_checkpoints():
+            assert await sender.send_batch([(b"1", address)] * 3) == 3
+        sender.send_nowait(large, address)
+        with pytest.raises(DatagramErrorGroup) as refused:
+            await sender.send_batch(
+                [(b"2", address), (large, address), (b"3", address)]
+            )
+        assert refused.value.sent == 2
+        assert [error.index for error in refused.value.exceptions] == [1]
+    assert sorted(await receive_all(right, 5)) == [
+        b"1",
+        b"1",
+        b"1",
+        b"2",
+        b"3",
+    ]
+
+
+async def test_a_batch_that_is_cancelled_is_withdrawn(stuck_pair):
+    left, right = stuck_pair
+    async with (
+        trio.open_nursery() as nursery,
+        open_batch_sender(left) as sender,
+    ):
+        with trio.CancelScope() as scope:
+            nursery.start_soon(cancel_soon, scope)
+            await sender.send_batch([(b"a", None), (b"b", None)])
+        assert scope.cancelled_caught
+        assert sender.statistics().waiting == 0
+        sender.send_nowait(b"c")
+        assert await receive_all(right, 1) == [b"c"]
+
+
+async def test_a_batch_is_told_when_the_block_is_left(stuck_pair):
+    left, _right = stuck_pair
+
+    async def send(sender):
+        with pytest.raises(trio.ClosedResourceError):
+            await sender.send_batch([(b"a", None), (b"b", None)])
+
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(BodyError):
+            async with open_batch_sender(left) as sender:
+                nursery.start_soon(send, sender)
+                await wait_all_tasks_blocked()
+                raise BodyError
+    assert sender.unsent == []
 
 
 async def test_a_refused_buffers_is_left_as_it_was(udp_pair):

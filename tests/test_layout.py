@@ -18,6 +18,7 @@ LAYERS = [
     "_version",
     "_capabilities",
     # In a nursery.
+    "_serve_udp",
     "_sender",
     "_batch_sender",
     "_datagram_batch_sender",

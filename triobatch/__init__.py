@@ -33,6 +33,7 @@ from triobatch._open_udp_socket import open_udp_socket
 from triobatch._send_buffers import send_buffers
 from triobatch._sender import open_batch_sender
 from triobatch._sender_statistics import SenderStatistics
+from triobatch._serve_udp import serve_udp
 from triobatch._stream import BatchSocketStream
 from triobatch._stream_statistics import StreamStatistics
 from triobatch._version import __version__
@@ -62,6 +63,7 @@ __all__ = [
     "PeerError",
     "TruncatedDatagramError",
     "open_udp_socket",
+    "serve_udp",
     # In a nursery
     "BatchSender",
     "BroadcastResult",

@@ -15,20 +15,26 @@ from trio.lowlevel import (
 )
 
 from triobatch._buffers import Buffers
+from triobatch._datagram_errors import DatagramErrorGroup
 from triobatch._datagram_sending_task import (
     DatagramSendingTask,
     QueuedDatagram,
+    Waiter,
 )
+from triobatch._datagrams import as_datagrams
 from triobatch._guard import InFlight
 from triobatch._sender_statistics import SenderStatistics
 from triobatch._views import view_of_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trio.lowlevel import RaiseCancelT, Task
     from typing_extensions import Buffer
 
     from triobatch._addresses import Address
     from triobatch._datagram_socket import DatagramSocket
+    from triobatch._datagrams import Datagram, Datagrams
 
 # What a datagram counts for beside its bytes, so that those without any are
 # not let in without end.
@@ -92,6 +98,38 @@ class DatagramBatchSender:
                 await self._send(view, address)
 
     @enable_ki_protection
+    async def send_batch(
+        self, datagrams: Datagrams | Iterable[Datagram]
+    ) -> int:
+        """Send a batch of datagrams, and wait for what becomes of it.
+
+        Args:
+          datagrams: ``(payload, address)`` pairs. A ``Datagrams`` is not
+            consumed.
+
+        Returns:
+          How many datagrams were sent: all of them.
+
+        Raises:
+          DatagramErrorGroup: some were refused, with a ``DatagramError`` for
+            each; all others were sent.
+          TypeError, ValueError: an argument is impossible.
+          trio.ClosedResourceError: the block was left before they were sent,
+            or the socket closed.
+          trio.BrokenResourceError: the socket has failed.
+
+        If it is cancelled, those that the kernel has not yet taken are
+        withdrawn.
+        """
+        batch = as_datagrams(datagrams)
+        for _, address in batch:
+            self._target._sending.check_address(address)
+        waiter = await self._send_all(batch)
+        if waiter.errors:
+            raise DatagramErrorGroup(waiter.errors, waiter.sent)
+        return waiter.sent
+
+    @enable_ki_protection
     def send_nowait(
         self, data: Buffer | Buffers, address: Address = None
     ) -> None:
@@ -128,7 +166,7 @@ class DatagramBatchSender:
                 payload = bytes(view)
         if full:
             raise trio.WouldBlock
-        sending.put(QueuedDatagram(payload, address, None))
+        sending.put(QueuedDatagram(payload, address))
 
     @enable_ki_protection
     async def flush(self) -> None:
@@ -168,21 +206,35 @@ class DatagramBatchSender:
     async def _send(
         self, payload: bytes | memoryview, address: Address
     ) -> None:
+        waiter = await self._send_all([(payload, address)])
+        if waiter.errors:
+            raise waiter.errors[0]
+
+    async def _send_all(
+        self, datagrams: Iterable[tuple[bytes | memoryview, Address]]
+    ) -> Waiter:
         await checkpoint_if_cancelled()
         self._check_open()
-        datagram = QueuedDatagram(payload, address, current_task())
-        self._sending.put(datagram)
+        waiter = Waiter(current_task(), 0)
+        queued = [
+            QueuedDatagram(payload, address, waiter, index)
+            for index, (payload, address) in enumerate(datagrams)
+        ]
+        count = waiter.left = len(queued)
+        if not count:
+            await cancel_shielded_checkpoint()
+            return waiter
+        for datagram in queued:
+            self._sending.put(datagram)
 
         def abort(_: RaiseCancelT) -> Abort:
-            if self._sending.withdraw(datagram):
-                return Abort.SUCCEEDED
-            return Abort.FAILED
+            withdrawn = list(map(self._sending.withdraw, queued))
+            return Abort.SUCCEEDED if any(withdrawn) else Abort.FAILED
 
         await wait_task_rescheduled(abort)
-        if datagram.error is not None:
-            raise datagram.error
-        if not datagram.sent:
+        if waiter.sent + len(waiter.errors) < count:
             self._sending.raise_ended()
+        return waiter
 
     async def _send_the_rest(self) -> None:
         """Let nothing more in, and wait until all the rest was sent."""

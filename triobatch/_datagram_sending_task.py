@@ -28,26 +28,62 @@ if TYPE_CHECKING:
     from triobatch._dispatch import Dispatch
 
 
-class QueuedDatagram:
-    """A datagram, and the task that waits for what becomes of it.
+class Waiter:
+    """A task that waits for the outcome of one datagram, or of a few.
 
     Attributes:
-      task: The task; None once it was told, and for a datagram of which
-        nobody wants to know.
-      sent: Whether the kernel has taken it.
-      error: Why the kernel refused it.
+      left: How many have no outcome yet.
+      sent: How many the kernel has taken.
+      errors: Why the kernel refused the others.
     """
 
-    __slots__ = ("address", "error", "payload", "position", "sent", "task")
+    __slots__ = ("_task", "errors", "left", "sent")
+
+    def __init__(self, task: Task, count: int) -> None:
+        self.left = count
+        self.sent = 0
+        self.errors: list[DatagramError] = []
+        self._task = task
+
+    def settle(self, error: DatagramError | None) -> None:
+        """Note the outcome of a datagram; after the last, go on."""
+        if error is None:
+            self.sent += 1
+        else:
+            self.errors.append(error)
+        self.left -= 1
+        if not self.left:
+            reschedule(self._task)
+
+    def give_up(self) -> Task:
+        """Return the task, which is told by its caller that it is over."""
+        self.left = 0
+        return self._task
+
+
+class QueuedDatagram:
+    """A datagram in the queue, or in the batch on its way.
+
+    Args:
+      payload: Exported for as long as it is queued.
+      address: Where to.
+      waiter: Who wants to know what becomes of it, if anybody.
+      index: Its place in what the waiter sends.
+    """
+
+    __slots__ = ("address", "index", "payload", "position", "waiter")
 
     def __init__(
-        self, payload: bytes | memoryview, address: Address, task: Task | None
+        self,
+        payload: bytes | memoryview,
+        address: Address,
+        waiter: Waiter | None = None,
+        index: int = 0,
     ) -> None:
         self.payload = payload
         self.address = address
-        self.task = task
-        self.sent = False
-        self.error: DatagramError | None = None
+        self.waiter = waiter
+        self.index = index
         # In the batch that is on its way, if any.
         self.position = -1
 
@@ -60,7 +96,7 @@ class DatagramSendingTask(SendingTask):
       nbytes: Bytes in the queue, and in the batch on its way.
       peak: The most that this ever was.
       count: Datagrams, likewise.
-      waiting: How many tasks wait for an outcome.
+      waiting: How many of them somebody waits for.
       unsent: See ``DatagramBatchSender``.
     """
 
@@ -83,23 +119,25 @@ class DatagramSendingTask(SendingTask):
         self._flushing: OrderedDict[Hashable, int] = OrderedDict()
 
     def put(self, datagram: QueuedDatagram) -> None:
-        """Queue a datagram. Its task, if any, is to wait for ``withdraw``."""
+        """Queue a datagram."""
         if not self._queued:
             self._since = trio.current_time()
         self._queued[datagram] = None
         self.count += 1
         self.nbytes += len(datagram.payload)
         self.peak = max(self.peak, self.nbytes)
-        self.waiting += datagram.task is not None
+        self.waiting += datagram.waiter is not None
         self.wake()
 
     def withdraw(self, datagram: QueuedDatagram) -> bool:
         """Take a datagram back; return False if its outcome is known.
 
-        Its task is then on its way, or made so.
+        Its waiter has been told it then, or is told it now.
         """
         if datagram in self._queued:
             del self._queued[datagram]
+        elif datagram.position < 0:
+            return False
         elif self._dispatch is None or not self._dispatch.withdraw(
             datagram.position
         ):
@@ -108,11 +146,7 @@ class DatagramSendingTask(SendingTask):
         elif not self._dispatch.unsent():
             # What is waited for concerns nobody any more.
             self._batch_scope.cancel()
-        datagram.task = None
-        datagram.position = -1
-        self.waiting -= 1
-        self.count -= 1
-        self.nbytes -= len(datagram.payload)
+        self._forget(datagram)
         return True
 
     def wait_flushed(self, token: Hashable) -> bool:
@@ -186,13 +220,11 @@ class DatagramSendingTask(SendingTask):
         self.closed = True
         in_vain: list[Hashable] = list(self._flushing)
         for datagram in self._queued:
-            if datagram.task is not None:
-                in_vain.append(datagram.task)
-                datagram.task = None
-                self.waiting -= 1
-            else:
+            if datagram.waiter is None:
                 payload = bytes(datagram.payload)
                 self.unsent.append((payload, datagram.address))
+            elif datagram.waiter.left:
+                in_vain.append(datagram.waiter.give_up())
         self._queued = {}
         return in_vain
 
@@ -221,21 +253,22 @@ class DatagramSendingTask(SendingTask):
         if datagram.position < 0:
             return
         error = errors.get(datagram.position)
-        datagram.position = -1
-        self.count -= 1
-        self.nbytes -= len(datagram.payload)
+        waiter = datagram.waiter
+        self._forget(datagram)
         if error is None:
-            datagram.sent = True
             self.messages += 1
         else:
-            # To its sender it is not one of a batch.
-            number = error.errno or 0
-            datagram.error = DatagramError(number, 0, error.address)
+            # To its sender its place is another one.
+            error = DatagramError(
+                error.errno or 0, datagram.index, error.address
+            )
             self.refused += 1
-        self._tell(datagram)
+        if waiter is not None:
+            waiter.settle(error)
 
-    def _tell(self, datagram: QueuedDatagram) -> None:
-        if datagram.task is not None:
-            task, datagram.task = datagram.task, None
-            self.waiting -= 1
-            reschedule(task)
+    def _forget(self, datagram: QueuedDatagram) -> None:
+        self.waiting -= datagram.waiter is not None
+        self.count -= 1
+        self.nbytes -= len(datagram.payload)
+        datagram.position = -1
+        datagram.waiter = None
