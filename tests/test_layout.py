@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import triobatch
+import triobatch.testing
 
 PACKAGE = Path(triobatch.__file__).parent
 NATIVE = PACKAGE / "_native"
@@ -15,8 +16,13 @@ LAYERS = [
     "__main__",
     "__init__",
     "lowlevel",
+    "testing",
     "_version",
     "_capabilities",
+    # For tests.
+    "_scripted_calls",
+    "_memory_datagrams",
+    "_check_stream",
     # In a nursery.
     "_serve_udp",
     "_sender",
@@ -119,6 +125,7 @@ CORES = {
     "_chunks_c",
 }
 IMPORT_CORES = {
+    "_scripted_calls",
     "_syscalls",
     "_datagram_syscalls",
     "_core_c",
@@ -251,7 +258,7 @@ def test_only_the_system_calls_import_the_cores(name):
     assert name in IMPORT_CORES or own_imports(name).isdisjoint(CORES)
 
 
-@pytest.mark.parametrize("name", ["__init__", "lowlevel"])
+@pytest.mark.parametrize("name", ["__init__", "lowlevel", "testing"])
 def test_public_modules_only_hand_on(name):
     tree = ast.parse(SOURCES[name].read_text(encoding="utf-8"))
     docstring, *body = tree.body
@@ -265,7 +272,7 @@ def test_public_modules_only_hand_on(name):
 
 
 def test_everything_public_can_be_imported():
-    for module in (triobatch, triobatch.lowlevel):
+    for module in (triobatch, triobatch.lowlevel, triobatch.testing):
         assert len(module.__all__) == len(set(module.__all__))
         for name in module.__all__:
             assert not name.startswith("_") or name == "__version__"
