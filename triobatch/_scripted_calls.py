@@ -71,10 +71,11 @@ def scripted_calls(
 
     Each item of a script is for one call: a number lets it take at most so
     many bytes of a stream, or messages of a datagram socket (where a run of
-    datagrams that the kernel cuts up is one message); ``os_error(errno.EIO)``, or any
-    other OSError, is raised in its place; None leaves it to the kernel, as are
-    the calls after the last item. EAGAIN is waited for, which ends at once on
-    a socket that is ready, and EINTR is never seen: the call is repeated. ::
+    datagrams that the kernel cuts up is one message); an OSError, such as
+    ``os_error(errno.EIO)``, is raised in its place; None leaves it to the
+    kernel, as are the calls after the last item. EAGAIN is waited for, which
+    ends at once on a socket that is ready, and EINTR is never seen: the call
+    is repeated. ::
 
         script = [3, os_error(errno.EAGAIN), os_error(errno.ECONNRESET)]
         with scripted_calls(stream, sending=script):
