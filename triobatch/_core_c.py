@@ -34,6 +34,7 @@ _send = lib.tb_send
 _send_vector = lib.tb_send_vector
 _receive_vector = lib.tb_receive_vector
 _point = lib.tb_point
+_broadcast = lib.tb_broadcast
 
 
 def _result(result: int) -> int:
@@ -237,3 +238,14 @@ def receive_into(fd: int, buffers: Sequence[memoryview]) -> int:
     for base in bases:
         ffi.release(base)
     return _result(received)
+
+
+def broadcast(fds: list[int], data: bytes) -> list[int]:
+    """Send ``data`` to many descriptors, with one ``send(2)`` each.
+
+    Returns:
+      For each of them the bytes taken, or the errno, negative.
+    """
+    results = ffi.new("ssize_t[]", len(fds))
+    _broadcast(fds, results, len(fds), data, len(data))
+    return list(results)

@@ -26,13 +26,17 @@ class Guard:
     # Ctrl-C between taking it and letting go would leave it taken for ever.
     @enable_ki_protection
     def __enter__(self) -> None:
-        if self._busy:
-            raise trio.BusyResourceError(self._message)
+        self.check()
         self._busy = True
 
     @enable_ki_protection
     def __exit__(self, *exc_info: object) -> None:
         self._busy = False
+
+    def check(self) -> None:
+        """Raise ``BusyResourceError`` if a task is inside."""
+        if self._busy:
+            raise trio.BusyResourceError(self._message)
 
 
 class InFlight:

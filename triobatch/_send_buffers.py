@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # How many bytes are offered to ``send_all`` at a time. Four full TLS records
 # of 16 KiB (RFC 8446, section 5.1): an SSLStream makes one for each 16 KiB,
 # and one more for what is left over, so pieces of whole records waste none.
-_PIECE_SIZE = 4 * 16384
+PIECE_SIZE = 4 * 16384
 
 
 @runtime_checkable
@@ -89,7 +89,7 @@ async def _send_pieces(stream: trio.abc.SendStream, buffers: Buffers) -> int:
         while buffers:
             # Released even when a traceback keeps it alive, so that the chunk
             # can be let go of.
-            with memoryview(buffers._piece(_PIECE_SIZE)) as piece:
+            with memoryview(buffers._piece(PIECE_SIZE)) as piece:
                 size = len(piece)
                 await stream.send_all(piece)
             buffers._consume(size)

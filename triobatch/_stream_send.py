@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import trio
@@ -128,6 +130,29 @@ class SendHalf:
                 ):
                     break
         return self.bytes_sent - before
+
+    def prepare(self, size: int) -> int:
+        """Return the descriptor, for somebody else to send ``size`` bytes."""
+        fd = open_fd(self._socket)
+        self._put_back_before(size)
+        return fd
+
+    def account(self, size: int, result: int) -> int:
+        """Account for what ``send(2)`` answered; return the bytes it took.
+
+        Raises:
+          trio.ClosedResourceError: the descriptor was closed on this side.
+          trio.BrokenResourceError: the connection broke.
+        """
+        self.calls += 1
+        if result < 0:
+            if -result == errno.EAGAIN:
+                return 0
+            raise_stream_error(OSError(-result, os.strerror(-result)))
+        self.bytes_sent += result
+        if result != size:
+            self.partial_writes += 1
+        return result
 
     async def wait_might_not_block(self) -> None:
         """Wait until sending might not block, by Trio's measure of it."""

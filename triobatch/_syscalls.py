@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 if CORE == "c":
     from triobatch._core_c import (
         Vector,
+        broadcast,
         copy_list,
         receive_into,
         send,
@@ -33,6 +34,7 @@ if CORE == "c":
 else:
     from triobatch._core_python import (  # type: ignore[assignment]
         Vector,
+        broadcast,
         copy_list,
         receive_into,
         send,
@@ -47,6 +49,7 @@ __all__ = [
     "HAS_CHUNK_EXTENSION",
     "IOV_MAX",
     "Vector",
+    "broadcast",
     "copy_list",
     "preadv",
     "pwritev",
