@@ -107,8 +107,7 @@ def test_it_can_be_subclassed():
     assert issubclass(Loud, trio.SocketStream)
 
 
-async def test_tls_runs_over_it(pair):
-    # SSLStream takes any Stream; see test_send_buffers for batches over TLS.
+async def test_it_can_be_stapled(pair):
     left, right = pair
     stapled = trio.StapledStream(left, right)
     await stapled.send_all(b"through")
@@ -256,6 +255,18 @@ async def test_waiting_to_send_ends_when_the_stream_is_closed(clogged_pair):
 
         await wait_all_tasks_blocked()
         await left.aclose()
+
+
+async def test_waiting_to_send_ends_when_the_connection_breaks(
+    clogged_pair, reset
+):
+    left, right = clogged_pair
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.wait_send_all_might_not_block)
+        await wait_all_tasks_blocked()
+        await reset(right)
+    with pytest.raises(trio.BrokenResourceError):
+        await left.send_all(b"x")
 
 
 # The end of the stream

@@ -17,3 +17,6 @@ def copy(
     room: int,
     /,
 ) -> tuple[int, int]: ...
+def copy_segments(
+    chunks: Sequence[Buffer], address: int, room: int, /
+) -> tuple[int, int]: ...

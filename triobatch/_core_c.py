@@ -61,15 +61,16 @@ class Vector:
     """A gathered send: an iovec array built once, and advanced in C.
 
     Args:
-      chunks: At least one and at most IOV_MAX. The caller keeps every one of
-        them alive, and exported, until its last byte is sent: this points to
-        them and holds nothing.
+      chunks: At least one and at most IOV_MAX. The caller keeps those that
+        are views exported until their last byte is sent.
       offset: Where the first one starts, in bytes.
     """
 
-    __slots__ = ("_address", "_iovecs", "_vector")
+    __slots__ = ("_address", "_chunks", "_iovecs", "_vector")
 
     def __init__(self, chunks: list[bytes | memoryview], offset: int) -> None:
+        # A pointer keeps nothing alive.
+        self._chunks = chunks
         self._allocate(len(chunks))
         self.point(chunks, offset)
 

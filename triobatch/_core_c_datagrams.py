@@ -1,10 +1,13 @@
 """The datagram calls on the C core: shapes and lifetimes, nothing else."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from triobatch._arena import Arena
+from triobatch._chunks import COPY_SIZE
 from triobatch._core import ffi, lib
+from triobatch._core_c import Copy
+from triobatch._datagrams import Payload
 from triobatch._metadata import ControlMessage, pack_control
 
 MAX_MESSAGES: int = lib.TB_MESSAGES
@@ -14,6 +17,13 @@ _send_datagrams = lib.tb_send_datagrams
 _send_segments = lib.tb_send_segments
 _receive_datagrams = lib.tb_receive_datagrams
 _from_buffer = ffi.from_buffer
+
+_copy_segments: Callable[[list[Payload], int, int], tuple[int, int]]
+try:
+    from triobatch._chunks_c import copy_segments as _copy_segments
+except ImportError:
+    # PyPy and free-threaded builds.
+    _copy_segments = lambda *_: (0, 0)  # noqa: E731
 
 
 def send_datagrams(
@@ -104,6 +114,30 @@ def send_segments(
     if taken < 0:
         raise OSError(-taken, os.strerror(-taken))
     return taken
+
+
+def copy_segments(
+    payloads: list[Payload],
+) -> tuple[memoryview, int, Callable[[], None]] | None:
+    """Copy payloads side by side, if they are bytes of one size.
+
+    The last may be shorter. Joining them costs three looks at each, and a
+    bytes object whose pages are faulted in each time: 58 us for 64 x 1200
+    bytes, 40 without.
+
+    Returns:
+      The copy, the size, and what to call when the copy is done with; None
+      for any other payloads.
+    """
+    if len(payloads) < 2:
+        return None
+    copy = Copy.take()
+    size, copied = _copy_segments(payloads, copy.address, COPY_SIZE)
+    if not size:
+        copy.give_back()
+        return None
+    data = memoryview(ffi.buffer(copy.memory, copied))
+    return data, size, copy.give_back
 
 
 def receive_datagrams(fd: int, arena: Arena, count: int) -> int:

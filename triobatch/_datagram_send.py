@@ -81,8 +81,12 @@ class Sending:
         segment_size: int,
         address: Address,
         metadata: Metadata | None,
+        done: Callable[[], None] | None = None,
     ) -> SegmentDispatch:
-        """Return a batch of one size to one address; see ``dispatch``."""
+        """Return a batch of one size to one address; see ``dispatch``.
+
+        ``done`` is called when ``data`` is no longer needed.
+        """
         return SegmentDispatch(
             self.outlet,
             data,
@@ -90,6 +94,7 @@ class Sending:
             address,
             self._sockaddrs[address],
             self._control(metadata),
+            done,
         )
 
     def _control(

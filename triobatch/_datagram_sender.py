@@ -4,6 +4,7 @@ import contextlib
 import functools
 from collections.abc import Iterable, Iterator
 
+from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import Address
 from triobatch._buffers import Buffers
 from triobatch._datagram_errors import DatagramErrorGroup
@@ -241,6 +242,10 @@ class DatagramSender:
         metadata: Metadata | None,
     ) -> AnyDispatch:
         listed = list(payloads)
+        copied = syscalls.copy_segments(listed)
+        if copied is not None:
+            data, size, done = copied
+            return self._sending.segments(data, size, address, metadata, done)
         count = len(listed)
         if count > 1 and are_bytes(listed):
             sizes = list(map(len, listed))

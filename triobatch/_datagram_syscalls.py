@@ -24,6 +24,7 @@ if not TYPE_CHECKING:
 MAX_MESSAGES = core.MAX_MESSAGES
 send_datagrams = core.send_datagrams
 send_segments = core.send_segments
+copy_segments = core.copy_segments
 receive_datagrams = core.receive_datagrams
 
 

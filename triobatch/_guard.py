@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 if TYPE_CHECKING:
     from triobatch._buffers import Buffers
@@ -22,10 +23,13 @@ class Guard:
         self._busy = False
         self._message = message
 
+    # Ctrl-C between taking it and letting go would leave it taken for ever.
+    @enable_ki_protection
     def __enter__(self) -> None:
         self.check()
         self._busy = True
 
+    @enable_ki_protection
     def __exit__(self, *exc_info: object) -> None:
         self._busy = False
 
@@ -47,6 +51,8 @@ class InFlight:
     def __init__(self, buffers: Buffers) -> None:
         self._buffers = buffers
 
+    # Ctrl-C between taking it and letting go would leave it taken for ever.
+    @enable_ki_protection
     def __enter__(self) -> None:
         if self._buffers._in_flight:
             raise trio.BusyResourceError(
@@ -54,5 +60,6 @@ class InFlight:
             )
         self._buffers._in_flight = True
 
+    @enable_ki_protection
     def __exit__(self, *exc_info: object) -> None:
         self._buffers._in_flight = False

@@ -68,13 +68,16 @@ class _UnixListener(BatchSocketListener):
 
     async def aclose(self) -> None:
         """Close the socket, and unlink its name if it is still ours."""
-        if self.socket.fileno() != -1:
-            try:
-                if _identity(self._filename) == self._identity:
-                    os.unlink(self._filename)
-            except FileNotFoundError:
-                pass
-        await super().aclose()
+        try:
+            if (
+                self.socket.fileno() != -1
+                and _identity(self._filename) == self._identity
+            ):
+                os.unlink(self._filename)
+        except FileNotFoundError:
+            pass
+        finally:
+            await super().aclose()
 
 
 def _identity(filename: str | bytes) -> tuple[int, int]:
@@ -192,20 +195,29 @@ async def open_unix_listener(
                 await probe.connect(name)
             except ConnectionRefusedError:
                 os.unlink(name)
+            except BlockingIOError as error:
+                # Somebody listens, and has no room for more (unix(7)).
+                raise _address_in_use(name) from error
             else:
-                raise OSError(
-                    errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), name
-                )
+                raise _address_in_use(name)
     socket = tsocket.socket(tsocket.AF_UNIX, tsocket.SOCK_STREAM)
     try:
         await socket.bind(name)
-        if mode is not None:
-            os.chmod(name, mode)
-        socket.listen(_UNIX_BACKLOG if backlog is None else backlog)
-        return _UnixListener(socket, name)
+        try:
+            if mode is not None:
+                os.chmod(name, mode)
+            socket.listen(_UNIX_BACKLOG if backlog is None else backlog)
+            return _UnixListener(socket, name)
+        except BaseException:
+            os.unlink(name)
+            raise
     except BaseException:
         socket.close()
         raise
+
+
+def _address_in_use(filename: str | bytes) -> OSError:
+    return OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), filename)
 
 
 def _is_socket(filename: str | bytes) -> bool:

@@ -6,6 +6,8 @@ thousand. Only when the kernel refuses something is the rest taken apart into
 a ``Dispatch``, which finds out what each datagram comes to.
 """
 
+from collections.abc import Callable
+
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import Address
 from triobatch._datagram_errors import DatagramError
@@ -24,12 +26,14 @@ class SegmentDispatch:
       address: Where they go.
       peer: Its sockaddr.
       control: What goes with every datagram.
+      done: Called when ``data`` is no longer needed.
     """
 
     __slots__ = (
         "_address",
         "_control",
         "_data",
+        "_done",
         "_outlet",
         "_rest",
         "_segment_size",
@@ -45,6 +49,7 @@ class SegmentDispatch:
         address: Address,
         peer: bytes,
         control: tuple[ControlMessage, ...],
+        done: Callable[[], None] | None = None,
     ) -> None:
         self.stalled = peer
         self._outlet = outlet
@@ -52,6 +57,7 @@ class SegmentDispatch:
         self._segment_size = segment_size
         self._address = address
         self._control = control
+        self._done = done
         # Bytes that the kernel took before there was a `_rest`.
         self._taken = 0
         self._rest: Dispatch | None = None
@@ -103,10 +109,14 @@ class SegmentDispatch:
             # The last one is a run if more than one datagram is left for it.
             whole, last = divmod(taken, run_size)
             counters.runs += whole + (last > segment_size)
-        return Outcome.DONE if self._taken == size else Outcome.MORE
+        if self._taken < size:
+            return Outcome.MORE
+        if self._done is not None:
+            self._done()
+        return Outcome.DONE
 
     def _take_apart(self) -> None:
-        left = memoryview(self._data)
+        left = memoryview(bytes(self._data) if self._done else self._data)
         step = self._segment_size
         starts = range(self._taken, len(left), step)
         payloads: list[bytes | memoryview] = [
@@ -120,3 +130,5 @@ class SegmentDispatch:
             self._control,
             position=self._taken // step,
         )
+        if self._done is not None:
+            self._done()

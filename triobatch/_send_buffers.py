@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from triobatch._buffers import Buffers
 from triobatch._guard import InFlight
@@ -77,6 +78,8 @@ async def send_buffers(
         own.clear()
 
 
+# Ctrl-C comes out of send_all then, and not after it, when the piece was sent.
+@enable_ki_protection
 async def _send_pieces(stream: trio.abc.SendStream, buffers: Buffers) -> int:
     sent = 0
     with InFlight(buffers):

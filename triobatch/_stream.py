@@ -162,7 +162,8 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         Raises:
           trio.BusyResourceError: another task is sending on this stream.
           trio.ClosedResourceError: this stream was closed.
-          trio.BrokenResourceError: the connection broke.
+
+        It returns when the connection broke, too: sending will say so.
         """
         with self._send_guard:
             await self._send.wait_might_not_block()
