@@ -47,6 +47,10 @@ class Sending:
         self._guard = Guard("another task is sending on this socket")
         self._sockaddrs = SockaddrCache()
 
+    def check_address(self, address: Address) -> None:
+        """Raise TypeError or ValueError if it is none for this socket."""
+        self._sockaddrs[address]
+
     def dispatch(
         self,
         payloads: list[bytes | memoryview],
