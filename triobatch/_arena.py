@@ -136,7 +136,10 @@ class Inbox:
             are handed out by the next call.
         """
         if self._simple:
-            return self._take_whole(min(limit, len(self)))
+            count = min(limit, len(self))
+            return (
+                [self._take_one()] if count == 1 else (self._take_whole(count))
+            )
         taken: list[tuple[bytes, Address]] = []
         while len(self) and len(taken) < limit:
             slot = self._next
@@ -205,6 +208,15 @@ class Inbox:
         size = arena.sizes[slot]
         payload = arena.memory[start : start + min(size, arena.slot_size)]
         return TruncatedDatagramError(payload, self.address(slot), size)
+
+    def _take_one(self) -> tuple[bytes, Address]:
+        # A lone datagram is the rule at low load, and columns cost 5 us.
+        arena = self.arena
+        slot = self._next
+        self._next += 1
+        start = slot * arena.slot_size
+        payload = arena.memory[start : start + arena.sizes[slot]]
+        return payload, self.address(slot)
 
     def _take_whole(self, count: int) -> list[tuple[bytes, Address]]:
         first, last = self._next, self._next + count
