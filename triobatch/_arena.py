@@ -137,9 +137,9 @@ class Inbox:
         """
         if self._simple:
             count = min(limit, len(self))
-            return (
-                [self._take_one()] if count == 1 else (self._take_whole(count))
-            )
+            if count == 1:
+                return [self._take_one()]
+            return self._take_whole(count)
         taken: list[tuple[bytes, Address]] = []
         while len(self) and len(taken) < limit:
             slot = self._next
@@ -210,7 +210,7 @@ class Inbox:
         return TruncatedDatagramError(payload, self.address(slot), size)
 
     def _take_one(self) -> tuple[bytes, Address]:
-        # A lone datagram is the rule at low load, and columns cost 5 us.
+        # A lone datagram is the rule at low load, and slicing columns costs 6 us.
         arena = self.arena
         slot = self._next
         self._next += 1
