@@ -113,6 +113,9 @@ class Inbox:
         """
         arena = self.arena
         self._count, self._next, self._offset = count, 0, 0
+        if count == 1 and not arena.segment_sizes[0]:
+            self._simple = not self._is_cut(0)
+            return 1
         segment_sizes = arena.segment_sizes[:count]
         trains = any(segment_sizes)
         odd = any(arena.flags[:count])
@@ -210,7 +213,7 @@ class Inbox:
         return TruncatedDatagramError(payload, self.address(slot), size)
 
     def _take_one(self) -> tuple[bytes, Address]:
-        # A lone datagram is the rule at low load, and slicing columns costs 6 us.
+        # The rule at low load: slicing columns costs 6 us more.
         arena = self.arena
         slot = self._next
         self._next += 1
