@@ -88,6 +88,24 @@ def test_a_cut_datagram_is_no_datagram(size, flags):
     assert inbox.truncated == 1
 
 
+@pytest.mark.parametrize(
+    ("size", "flags"), [(150, 0), (100, MSG_TRUNC), (50, MSG_CTRUNC)]
+)
+def test_a_cut_datagram_alone_is_no_datagram(size, flags):
+    inbox = filled((bytes(size), 0, B, flags))
+    with pytest.raises(TruncatedDatagramError):
+        inbox.take(64)
+    assert not inbox
+    assert inbox.truncated == 1
+
+
+def test_a_train_alone_is_cut():
+    inbox = filled((b"aaab", 3, A, 0))
+    assert inbox.take(1) == [(b"aaa", A)]
+    assert inbox.take(1) == [(b"b", A)]
+    assert not inbox
+
+
 def test_a_cut_datagram_is_a_message_that_says_so():
     inbox = filled((bytes(150), 0, B, MSG_TRUNC), (b"after", 0, A, 0))
     cut, whole = inbox.take_messages(64)

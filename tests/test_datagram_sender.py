@@ -104,25 +104,46 @@ async def test_what_passes_neither_loses_nor_repeats_a_datagram(
     assert await received(receiver) == payloads
 
 
+@pytest.mark.parametrize("method", ["many", "segments"])
 @pytest.mark.parametrize("lines", [["EIO"], [2, "EINVAL"], [1, "EMSGSIZE"]])
 async def test_send_many_survives_what_send_batch_does(
-    hosts, monkeypatch, lines
+    hosts, monkeypatch, lines, method
 ):
     sender, receiver = hosts
+    target = address_of(receiver)
     Script(monkeypatch, lines)
-    assert await sender.send_many(EQUAL, address_of(receiver)) == 1000
+    if method == "many":
+        assert await sender.send_many(EQUAL, target) == 1000
+    else:
+        data = b"".join(EQUAL)
+        assert await sender.send_segments(data, 100, target) == 1000
     assert await received(receiver) == EQUAL
-    Script(monkeypatch, lines)
-    data = b"".join(EQUAL)
-    assert await sender.send_segments(data, 100, address_of(receiver)) == 1000
-    assert await received(receiver) == EQUAL
+
+
+async def test_a_report_met_by_a_lone_datagram_is_counted(hosts, monkeypatch):
+    sender, receiver = hosts
+    for send in (
+        lambda: sender.send(b"x", address_of(receiver)),
+        lambda: sender.send_batch([(b"x", address_of(receiver))]),
+        lambda: sender.send_many([b"x"], address_of(receiver)),
+        lambda: sender.send_segments(b"x", 1, address_of(receiver)),
+    ):
+        before = sender.statistics()
+        script = Script(monkeypatch, ["ECONNREFUSED"])
+        await send()
+        assert [line for line, _ in script.calls] == ["ECONNREFUSED", None]
+        assert await received(receiver) == [b"x"]
+        after = sender.statistics()
+        assert after.reports == before.reports + 1
+        assert after.send_calls == before.send_calls + 2
+        monkeypatch.undo()
 
 
 async def test_a_segment_is_refused_at_its_place_in_the_whole(
     hosts, monkeypatch
 ):
     sender, receiver = hosts
-    script = Script(monkeypatch, [1, "EPERM", "EPERM", "EPERM"])
+    script = Script(monkeypatch, [1, "EPERM", "EPERM"])
     with pytest.raises(DatagramErrorGroup) as info:
         await sender.send_many(EQUAL, address_of(receiver))
     first_left = gso_segments()
@@ -140,7 +161,7 @@ async def test_a_refused_run_goes_again_unsegmented(
     sender, receiver = hosts
     # What may be a report of the network is believed the second time.
     tries = 2 if refusal == "EMSGSIZE" else 1
-    script = Script(monkeypatch, [refusal] * (1 + tries))
+    script = Script(monkeypatch, [refusal] * tries)
     await sender.send_many(EQUAL[:10], address_of(receiver))
     assert script.calls[0][1] == [100]
     assert script.calls[-1][1] == [0] * 10

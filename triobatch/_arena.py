@@ -113,6 +113,9 @@ class Inbox:
         """
         arena = self.arena
         self._count, self._next, self._offset = count, 0, 0
+        if count == 1 and not arena.segment_sizes[0]:
+            self._simple = not self._is_cut(0)
+            return 1
         segment_sizes = arena.segment_sizes[:count]
         trains = any(segment_sizes)
         odd = any(arena.flags[:count])
@@ -136,7 +139,10 @@ class Inbox:
             are handed out by the next call.
         """
         if self._simple:
-            return self._take_whole(min(limit, len(self)))
+            count = min(limit, len(self))
+            if count == 1:
+                return [self._take_one()]
+            return self._take_whole(count)
         taken: list[tuple[bytes, Address]] = []
         while len(self) and len(taken) < limit:
             slot = self._next
@@ -205,6 +211,15 @@ class Inbox:
         size = arena.sizes[slot]
         payload = arena.memory[start : start + min(size, arena.slot_size)]
         return TruncatedDatagramError(payload, self.address(slot), size)
+
+    def _take_one(self) -> tuple[bytes, Address]:
+        # The rule at low load: slicing columns costs 6 us more.
+        arena = self.arena
+        slot = self._next
+        self._next += 1
+        start = slot * arena.slot_size
+        payload = arena.memory[start : start + arena.sizes[slot]]
+        return payload, self.address(slot)
 
     def _take_whole(self, count: int) -> list[tuple[bytes, Address]]:
         first, last = self._next, self._next + count

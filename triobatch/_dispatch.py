@@ -197,6 +197,10 @@ class Dispatch:
             del column[index]
         return True
 
+    def judge(self, error: OSError) -> Outcome:
+        """Account for an error that the first message has met elsewhere."""
+        return self._judge(error, self._plan(len(self.errors)))
+
     def _columns(self) -> Iterator[list]:  # type: ignore[type-arg]
         yield self._payloads
         yield self._addresses

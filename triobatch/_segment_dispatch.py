@@ -100,9 +100,8 @@ class SegmentDispatch:
             )
         except BlockingIOError:
             return Outcome.FULL
-        except OSError:
-            self._take_apart()
-            return Outcome.MORE
+        except OSError as error:
+            return self._take_apart().judge(error)
         self._taken = start + taken
         counters.datagrams += -(-taken // segment_size)
         if run_size > segment_size:
@@ -115,14 +114,14 @@ class SegmentDispatch:
             self._done()
         return Outcome.DONE
 
-    def _take_apart(self) -> None:
+    def _take_apart(self) -> Dispatch:
         left = memoryview(bytes(self._data) if self._done else self._data)
         step = self._segment_size
         starts = range(self._taken, len(left), step)
         payloads: list[bytes | memoryview] = [
             left[start : start + step] for start in starts
         ]
-        self._rest = Dispatch(
+        rest = Dispatch(
             self._outlet,
             payloads,
             [self._address] * len(payloads),
@@ -130,5 +129,7 @@ class SegmentDispatch:
             self._control,
             position=self._taken // step,
         )
+        self._rest = rest
         if self._done is not None:
             self._done()
+        return rest

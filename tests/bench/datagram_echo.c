@@ -2,9 +2,10 @@
  *
  *   blast PORT PEERS MILLISECONDS   keeps requests on their way from PEERS
  *                                   sockets; prints echoes a second
- *   ping PORT COUNT                 one request a millisecond; prints the
- *                                   median and the 99th percentile of the
- *                                   microseconds until it is back
+ *   ping COUNT PORT...              a request a millisecond to each in turn;
+ *                                   prints for each the median and the 99th
+ *                                   percentile of the microseconds until it
+ *                                   is back
  */
 #include <arpa/inet.h>
 #include <poll.h>
@@ -19,6 +20,7 @@
 #define SIZE 1200
 #define ON_THEIR_WAY 256
 #define MAX_PEERS 64
+#define MAX_SERVERS 4
 #define RCVBUFFORCE 33
 
 static char payload[ON_THEIR_WAY * SIZE];
@@ -126,23 +128,31 @@ ascending(const void *left, const void *right)
     return (difference > 0) - (difference < 0);
 }
 
+/* In turn, so that whatever else the machine does falls on all alike. */
 static void
-ping(const char *port, int count)
+ping(int count, int servers, char *ports[])
 {
-    double *spent = malloc((size_t)count * sizeof(*spent));
-    int fd = client(port);
+    double *spent = malloc((size_t)(count * servers) * sizeof(*spent));
+    int fds[MAX_SERVERS];
 
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < servers; i++)
+        fds[i] = client(ports[i]);
+    for (int i = 0; i < count * servers; i++) {
+        int server = i % servers;
         double start = now();
 
-        if (send(fd, payload, SIZE, 0) < 0
-            || recv(fd, room, sizeof(room), 0) != SIZE)
+        if (send(fds[server], payload, SIZE, 0) < 0
+            || recv(fds[server], room, sizeof(room), 0) != SIZE)
             exit(1);
-        spent[i] = now() - start;
+        spent[server * count + i / servers] = now() - start;
         usleep(1000);
     }
-    qsort(spent, (size_t)count, sizeof(*spent), ascending);
-    printf("%.1f %.1f\n", spent[count / 2], spent[count * 99 / 100]);
+    for (int i = 0; i < servers; i++) {
+        double *own = spent + i * count;
+
+        qsort(own, (size_t)count, sizeof(*own), ascending);
+        printf("%.1f %.1f\n", own[count / 2], own[count * 99 / 100]);
+    }
     free(spent);
 }
 
@@ -157,8 +167,8 @@ main(int argc, char *argv[])
         printf("%.0f\n", blast(argv[2], peers, atof(argv[4]) * 1e3));
         return 0;
     }
-    if (argc == 4 && strcmp(argv[1], "ping") == 0) {
-        ping(argv[2], atoi(argv[3]));
+    if (argc > 3 && argc <= 3 + MAX_SERVERS && strcmp(argv[1], "ping") == 0) {
+        ping(atoi(argv[2]), argc - 3, argv + 3);
         return 0;
     }
     return 2;
