@@ -50,6 +50,9 @@ _sockaddrs = SockaddrCache()
 def _borrowed(fd: int) -> Iterator[socket.socket]:
     sock = socket.socket(fileno=fd)
     try:
+        if socket.getdefaulttimeout() is not None:
+            # Or the call would wait that long.
+            sock.setblocking(False)
         yield sock
     finally:
         sock.detach()
