@@ -38,6 +38,7 @@ LAYERS = [
     "_segment_dispatch",
     "_dispatch",
     "_readiness",
+    "_unix_peer",
     "_datagram_statistics",
     "_datagram_lowlevel",
     "_datagram_capabilities",

@@ -40,7 +40,8 @@ class DatagramReceiver:
             than a slot of 64 KiB, which only a Unix peer can send.
           OSError: the socket has failed.
           BusyResourceError: another task is receiving.
-          ClosedResourceError: the socket is closed.
+          ClosedResourceError: the socket is closed, or was shut down for
+            receiving and nothing is left.
 
         Nothing is lost if it is cancelled. See recvmmsg(2).
         """
@@ -72,7 +73,8 @@ class DatagramReceiver:
           ValueError: ``max_datagrams`` is not positive.
           OSError: the socket has failed.
           BusyResourceError: another task is receiving.
-          ClosedResourceError: the socket is closed.
+          ClosedResourceError: the socket is closed, or was shut down for
+            receiving and nothing is left.
 
         Nothing is lost if it is cancelled. See recvmmsg(2), udp(7).
         """
@@ -117,7 +119,7 @@ class DatagramReceiver:
         Raises:
           ValueError: the socket was made without ``error_queue``.
           BusyResourceError: another task is receiving errors.
-          ClosedResourceError: the socket is closed.
+          ClosedResourceError: the socket is closed, or was shut down.
 
         It can wait beside a task that receives datagrams. See ip(7),
         IP_RECVERR.
