@@ -55,6 +55,7 @@ LAYERS = [
     "_core_python",
     # Sans-IO that the cores need as well.
     "_arena",
+    "_reports",
     "_segmentation",
     "_segments",
     "_error_queue",
@@ -79,6 +80,7 @@ SANS_IO = [
     "_datagrams",
     "_error_queue",
     "_metadata",
+    "_reports",
     "_segmentation",
     "_segments",
     "_views",

@@ -38,33 +38,54 @@ class DatagramError(OSError):
 
 
 class DatagramErrorGroup(ExceptionGroup[DatagramError]):
-    """The datagrams of one batch that were refused; the rest was sent.
+    """The datagrams of one batch that were refused.
+
+    All others were sent, except by a method that does not wait: it may leave
+    some which can be sent later.
 
     Attributes:
-      sent: How many datagrams of the batch the kernel took.
+      offered: How many datagrams the batch had.
+      sent: How many of them the kernel took.
+      left: How many were neither sent nor refused.
     """
 
+    offered: int
     sent: int
+    left: int
 
-    def __new__(cls, errors: Sequence[DatagramError], sent: int) -> "Self":
-        """Name both numbers in the message."""
-        offered = len(errors) + sent
+    if TYPE_CHECKING:
+
+        @property
+        def exceptions(self) -> tuple[DatagramError, ...]: ...
+
+    def __new__(
+        cls,
+        errors: Sequence[DatagramError],
+        sent: int,
+        left: int = 0,
+        offered: int | None = None,
+    ) -> "Self":
+        """Name the numbers in the message."""
+        if offered is None:
+            offered = len(errors) + sent + left
         group = super().__new__(
             cls,
-            f"{len(errors)} of {offered} datagrams refused, {sent} sent",
+            f"{len(errors)} of {offered} datagrams refused, {sent} sent"
+            + (f", {left} left" if left else ""),
             errors,
         )
-        group.sent = sent
+        group.offered, group.sent, group.left = offered, sent, left
         return group
 
     def derive(  # type: ignore[override]
         self, excs: Sequence[DatagramError], /
     ) -> "DatagramErrorGroup":
-        """Keep the number that was sent in what ``except*`` splits off."""
-        return type(self)(excs, self.sent)
+        """Keep the batch's numbers in what ``except*`` splits off."""
+        return type(self)(excs, self.sent, self.left, self.offered)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.exceptions, self.sent)
+        numbers = self.sent, self.left, self.offered
+        return type(self), (self.exceptions, *numbers)
 
 
 class TruncatedDatagramError(OSError):

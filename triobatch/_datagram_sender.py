@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import Address
 from triobatch._buffers import Buffers
-from triobatch._datagram_errors import DatagramErrorGroup
 from triobatch._datagram_send import AnyDispatch, Sending
 from triobatch._datagrams import (
     Datagram,
@@ -57,8 +56,8 @@ class DatagramSender:
 
         If it is cancelled, the datagram was not sent. See udp(7), unix(7).
         """
-        with _one_at_a_time(data), _singly():
-            await self._sending.send(self._one(data, address, metadata))
+        with _one_at_a_time(data):
+            await self._sending.send_one(self._one(data, address, metadata))
 
     def send_nowait(
         self,
@@ -68,8 +67,8 @@ class DatagramSender:
         metadata: Metadata | None = None,
     ) -> None:
         """Send one datagram now, or raise ``WouldBlock``; see ``send``."""
-        with _one_at_a_time(data), _singly():
-            self._sending.send_nowait(self._one(data, address, metadata))
+        with _one_at_a_time(data):
+            self._sending.send_one_nowait(self._one(data, address, metadata))
 
     async def send_batch(
         self,
@@ -286,12 +285,3 @@ def _one_at_a_time(
 ) -> contextlib.AbstractContextManager[None]:
     """Keep others from consuming a ``Buffers`` that is being sent."""
     return InFlight(data) if isinstance(data, Buffers) else _NOTHING
-
-
-@contextlib.contextmanager
-def _singly() -> Iterator[None]:
-    """Raise the one error of a batch of one as it is."""
-    try:
-        yield
-    except DatagramErrorGroup as group:
-        raise group.exceptions[0] from None
