@@ -1,6 +1,7 @@
 """What a datagram socket offers to a task that receives."""
 
 import contextlib
+import operator
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -96,6 +97,7 @@ class DatagramReceiver:
         IP_RECVTTL, SO_TIMESTAMPNS; Linux): of datagrams that came before it,
         some may be missing.
         """
+        _check_limit(max_datagrams)
         self._turn_metadata_on()
         return await self._receive(
             max_datagrams, self._receiver.inbox.take_messages
@@ -105,6 +107,7 @@ class DatagramReceiver:
         self, max_datagrams: int = BATCH
     ) -> list[Message]:
         """Receive what is there, or raise ``WouldBlock``."""
+        _check_limit(max_datagrams)
         self._turn_metadata_on()
         return self._receive_nowait(
             max_datagrams, self._receiver.inbox.take_messages
@@ -205,5 +208,5 @@ class DatagramReceiver:
 
 
 def _check_limit(limit: int) -> None:
-    if limit < 1:
+    if operator.index(limit) < 1:
         raise ValueError(f"max_datagrams {limit} is not positive")
