@@ -64,7 +64,7 @@ async def main(host: str | None, port: int, count: int) -> None:
     datagrams = statistics.datagrams_sent + statistics.datagrams_received
     print(
         f"{count} datagrams of {SIZE} bytes: {count - returned} lost,"
-        f" {calls / datagrams:.3f} system calls a datagram,"
+        f" {calls / max(1, datagrams):.3f} system calls a datagram,"
         f" {returned / seconds:,.0f} echoes a second"
     )
 
