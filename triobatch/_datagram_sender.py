@@ -2,7 +2,10 @@
 
 import contextlib
 import functools
+import operator
 from collections.abc import Iterable, Iterator
+
+import trio
 
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import Address
@@ -94,13 +97,16 @@ class DatagramSender:
           OSError: the socket has failed. A ``Datagrams`` holds what was not
             sent.
           TypeError, ValueError: an argument is impossible. Nothing was done.
-          BufferError: another call is sending this ``Datagrams``.
-          BusyResourceError: another task is sending.
+          BusyResourceError: another task is sending, or sending this
+            ``Datagrams``.
           ClosedResourceError: the socket is closed.
 
         Datagrams to one address leave in order; those to different ones may
-        pass each other. If it is cancelled, a ``Datagrams`` holds exactly
-        what was not sent, and can be passed again. See sendmmsg(2), udp(7).
+        pass each other, but none passes one that the kernel has no room for:
+        on an unconnected Unix socket a peer that does not read holds up the
+        whole batch, and is best sent to alone. If it is cancelled, a
+        ``Datagrams`` holds exactly what was not sent, and can be passed
+        again. See sendmmsg(2), udp(7), unix(7).
         """
         with self._queued(datagrams, metadata) as dispatch:
             return await self._sending.send(dispatch)
@@ -119,7 +125,8 @@ class DatagramSender:
           empty.
 
         Raises:
-          WouldBlock: none can be sent now.
+          WouldBlock: the first cannot be sent now. Those behind it are not
+            tried, also if they go to other addresses.
         """
         if not isinstance(datagrams, Datagrams):
             raise TypeError(
@@ -264,7 +271,7 @@ class DatagramSender:
         address: Address,
         metadata: Metadata | None,
     ) -> AnyDispatch:
-        if segment_size < 1:
+        if operator.index(segment_size) < 1:
             raise ValueError(f"segment_size {segment_size} is not positive")
         return self._sending.segments(
             as_payload(data), segment_size, address, metadata
@@ -276,7 +283,12 @@ class DatagramSender:
         datagrams: Datagrams | Iterable[Datagram],
         metadata: Metadata | None,
     ) -> Iterator[Dispatch]:
-        with as_datagrams(datagrams).lend() as (payloads, addresses):
+        queue = as_datagrams(datagrams)
+        if queue._lent:
+            raise trio.BusyResourceError(
+                "another task is sending these datagrams"
+            )
+        with queue._lend() as (payloads, addresses):
             yield self._sending.dispatch(payloads, addresses, metadata)
 
 
