@@ -32,7 +32,8 @@ async def main() -> None:
         print(f"from send_many: {len(batch)} datagrams")
         for payload, _ in batch:
             print(payload.decode(), end="")
-        print(f"system calls: {sender.statistics().send_calls}")
+        calls = sender.statistics().send_calls
+        print(f"system calls to send them all: {calls}")
 
 
 if __name__ == "__main__":

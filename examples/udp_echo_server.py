@@ -1,49 +1,89 @@
 """Send back every datagram that comes.
 
-    python examples/udp_echo_server.py [PORT [HOST]]
+Start it in one terminal, and the client in another::
 
-One line answers a whole batch: what one system call has brought is what one
-system call sends back. Ctrl-C ends it, with the count.
+    python examples/udp_echo_server.py 127.0.0.1:9000
+    python examples/udp_echo_client.py 127.0.0.1:9000
+
+One line answers a whole batch: what one system call has brought, the next one
+sends back. Ctrl-C stops it.
 """
 
+from __future__ import annotations
+
+import argparse
 import sys
 
 import trio
+from echo_server import cancel_on_ctrl_c, format_address
 
 import triobatch
 
-
-async def answer(sock: triobatch.DatagramSocket) -> None:
-    """Send back what is there, and wait only if nothing is."""
-    try:
-        await sock.send_batch(await sock.receive_batch())
-    except triobatch.DatagramErrorGroup as refused:
-        # All the others were sent.
-        for error in refused.exceptions:
-            print(error, file=sys.stderr)
+# What arrives while the answers are on their way; the kernel caps it at
+# net.core.rmem_max, and drops what does not fit.
+RECEIVE_BUFFER = 4 << 20
 
 
-async def main(port: int, host: str | None) -> None:
-    """Serve on one port."""
-    async with await triobatch.open_udp_socket(
-        local_address=(host, port), receive_buffer_size=4 << 20
-    ) as sock:
-        name = sock.socket.getsockname()
-        print(f"echoing on {name[0]}, port {name[1]}", flush=True)
+def parse_address(text: str) -> tuple[str, int]:
+    """Read ``host:port``."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not host:port")
+    # An IPv6 address is written in brackets: [::1]:9000.
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+async def echo(sock: triobatch.DatagramSocket) -> None:
+    """Send back what is there, and wait only if nothing is; for ever."""
+    while True:
         try:
-            while True:
-                await answer(sock)
-        finally:
-            print(sock.statistics())
+            await sock.send_batch(await sock.receive_batch())
+        except triobatch.DatagramErrorGroup as refused:
+            # All the others of the batch were sent.
+            for error in refused.exceptions:
+                print(error, file=sys.stderr)
+
+
+async def serve(address: tuple[str, int]) -> int:
+    """Serve until Ctrl-C; return the exit status."""
+    try:
+        sock = await triobatch.open_udp_socket(
+            local_address=address, receive_buffer_size=RECEIVE_BUFFER
+        )
+    except OSError as error:
+        print(
+            f"cannot listen at {format_address(address)}: {error}",
+            file=sys.stderr,
+        )
+        return 1
+    async with sock, trio.open_nursery() as nursery:
+        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        nursery.start_soon(echo, sock)
+        name = format_address(sock.socket.getsockname())
+        print(f"listening at {name}", flush=True)
+    done = sock.statistics()
+    print(
+        f"echoed {done.datagrams_sent:,} of {done.datagrams_received:,} "
+        f"datagrams: received with {done.receive_calls:,} system calls, "
+        f"sent with {done.send_calls:,}"
+    )
+    return 0
+
+
+def main() -> int:
+    """Read the command line, and serve."""
+    parser = argparse.ArgumentParser(
+        description="Send back every datagram that comes."
+    )
+    parser.add_argument(
+        "address",
+        nargs="?",
+        type=parse_address,
+        default="127.0.0.1:9000",
+        help="host:port (default: %(default)s)",
+    )
+    return trio.run(serve, parser.parse_args().address)
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    try:
-        trio.run(
-            main,
-            int(arguments[0]) if arguments else 7777,
-            arguments[1] if len(arguments) > 1 else None,
-        )
-    except KeyboardInterrupt:
-        pass
+    sys.exit(main())

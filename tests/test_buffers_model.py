@@ -1,5 +1,7 @@
 """Buffers beside a plain list of bytes, under whatever order of calls."""
 
+import copy
+import sys
 from array import array
 from collections import Counter
 
@@ -199,3 +201,75 @@ TestBuffersAgainstAModel = Comparison.TestCase
 TestBuffersAgainstAModel.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None
 )
+
+
+def interrupted_at(call, code, position):
+    """Call, and interrupt where a signal is seen to: after a call in ``code``.
+
+    Returns whether it came to that many calls.
+    """
+    seen = 0
+
+    def look(frame, event, argument):
+        nonlocal seen
+        if frame.f_code is code and event == "c_return":
+            seen += 1
+            if seen == position:
+                raise KeyboardInterrupt
+
+    sys.setprofile(look)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+@pytest.mark.parametrize("make", [bytes, bytearray])
+@pytest.mark.parametrize("size", [0, 7, 10, 15, 25, 40, 59, 60])
+def test_an_interrupted_consume_has_happened_or_not(make, size):
+    original = b"".join(b"%d" % i * 10 for i in range(6))
+    position = 1
+    while True:
+        buffers = Buffers(make(b"%d" % i * 10) for i in range(6))
+        interrupted = interrupted_at(
+            lambda: buffers.consume(size),  # noqa: B023
+            Buffers._consume.__code__,
+            position,
+        )
+        left = bytes(buffers)
+        assert buffers.nbytes == len(left)
+        assert left in (original, original[size:])
+        if not interrupted:
+            break
+        position += 1
+    assert left == original[size:]
+
+
+def test_an_interrupted_extend_has_happened_or_not():
+    position = 1
+    while True:
+        buffers = Buffers([b"abc"])
+        interrupted = interrupted_at(
+            lambda: buffers.extend([b"def", b"ghi"]),  # noqa: B023
+            Buffers.extend.__code__,
+            position,
+        )
+        left = bytes(buffers)
+        assert buffers.nbytes == len(left)
+        assert left in (b"abc", b"abcdefghi")
+        if not interrupted:
+            break
+        position += 1
+    assert left == b"abcdefghi"
+
+
+def test_copy_copy_has_a_position_of_its_own():
+    buffers = Buffers([b"foo", bytearray(b"bar")])
+    twin = copy.copy(buffers)
+    buffers.consume(4)
+    assert bytes(twin) == b"foobar"
+    twin.clear()
+    assert bytes(buffers) == b"ar"

@@ -1,9 +1,12 @@
-"""One task a direction."""
+"""One task at a time."""
+
+import sys
 
 import pytest
 import trio
 
-from triobatch._guard import Guard
+from triobatch import Buffers
+from triobatch._guard import Guard, InFlight
 
 
 def test_a_second_task_is_turned_away():
@@ -48,3 +51,22 @@ async def test_cancellation_lets_the_next_one_in():
     assert scope.cancelled_caught
     with guard:
         pass
+
+
+@pytest.mark.parametrize("kind", [Guard("busy"), InFlight(Buffers())])
+async def test_ctrl_c_cannot_come_between_taking_and_letting_go(kind):
+    # Python sees to signals when a function starts and after each call, so
+    # one could find __exit__ begun, and end it before it has let go.
+    found = []
+
+    def look(frame, event, argument):
+        if frame.f_code.co_name in ("__enter__", "__exit__"):
+            found.append(trio.lowlevel.currently_ki_protected())
+
+    sys.setprofile(look)
+    try:
+        with kind:
+            pass
+    finally:
+        sys.setprofile(None)
+    assert found

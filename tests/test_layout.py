@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import triobatch
+import triobatch.testing
 
 PACKAGE = Path(triobatch.__file__).parent
 NATIVE = PACKAGE / "_native"
@@ -15,8 +16,24 @@ LAYERS = [
     "__main__",
     "__init__",
     "lowlevel",
+    "testing",
     "_version",
     "_capabilities",
+    # For tests.
+    "_scripted_calls",
+    "_memory_datagrams",
+    "_check_stream",
+    # In a nursery.
+    "_serve_udp",
+    "_sender",
+    "_batch_sender",
+    "_datagram_batch_sender",
+    "_sender_statistics",
+    "_stream_sending_task",
+    "_datagram_sending_task",
+    "_sending_task",
+    "_broadcast",
+    "_broadcast_result",
     # Streams.
     "_listener",
     "_stream",
@@ -44,6 +61,7 @@ LAYERS = [
     "_datagram_capabilities",
     "_guard",
     # Sans-IO.
+    "_outbox",
     "_buffers",
     "_views",
     # The kernel.
@@ -81,6 +99,7 @@ SANS_IO = [
     "_error_queue",
     "_metadata",
     "_reports",
+    "_outbox",
     "_segmentation",
     "_segments",
     "_views",
@@ -109,6 +128,7 @@ CORES = {
     "_chunks_c",
 }
 IMPORT_CORES = {
+    "_scripted_calls",
     "_syscalls",
     "_datagram_syscalls",
     "_core_c",
@@ -241,7 +261,7 @@ def test_only_the_system_calls_import_the_cores(name):
     assert name in IMPORT_CORES or own_imports(name).isdisjoint(CORES)
 
 
-@pytest.mark.parametrize("name", ["__init__", "lowlevel"])
+@pytest.mark.parametrize("name", ["__init__", "lowlevel", "testing"])
 def test_public_modules_only_hand_on(name):
     tree = ast.parse(SOURCES[name].read_text(encoding="utf-8"))
     docstring, *body = tree.body
@@ -255,7 +275,7 @@ def test_public_modules_only_hand_on(name):
 
 
 def test_everything_public_can_be_imported():
-    for module in (triobatch, triobatch.lowlevel):
+    for module in (triobatch, triobatch.lowlevel, triobatch.testing):
         assert len(module.__all__) == len(set(module.__all__))
         for name in module.__all__:
             assert not name.startswith("_") or name == "__version__"

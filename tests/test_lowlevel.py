@@ -204,3 +204,16 @@ def test_reading_into_what_is_read_only_is_a_buffer_error(fd):
     with pytest.raises(BufferError):
         lowlevel.preadv(fd, [b"no"], 0)
     assert position(fd) == 0
+
+
+def test_any_iterable_will_do():
+    reader, writer = os.pipe()
+    try:
+        queue = triobatch.Buffers([b"foo", b"bar"])
+        assert lowlevel.writev(writer, queue) == 6
+        assert queue.nbytes == 6
+        assert lowlevel.writev(writer, (b"%d" % i for i in range(5))) == 5
+        assert os.read(reader, 20) == b"foobar01234"
+    finally:
+        os.close(reader)
+        os.close(writer)

@@ -6,7 +6,9 @@ from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import BatchSocketStream, Buffers, _notsent_lowat
-from triobatch._notsent_lowat import DEFAULT, LIFTED
+from triobatch._notsent_lowat import DEFAULT, lifted_for
+
+NO_LIMIT = 2**31 - 1
 
 pytestmark = pytest.mark.skipif(
     not hasattr(tsocket, "TCP_NOTSENT_LOWAT"),
@@ -43,6 +45,17 @@ async def blocked(pair):
         nursery.cancel_scope.cancel()
 
 
+@pytest.fixture
+async def blocked_once(pair):
+    """A stream whose large batch was cancelled, with much of it waiting."""
+    left, _ = pair
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.send_buffers, [bytes(2**20)] * 30)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    return left
+
+
 async def test_a_new_stream_has_what_trio_gives_it(pair):
     assert value_of(pair[0]) == DEFAULT
     sock = tsocket.socket()
@@ -52,7 +65,7 @@ async def test_a_new_stream_has_what_trio_gives_it(pair):
 
 
 async def test_a_large_batch_lifts_it(blocked):
-    assert value_of(blocked) == LIFTED
+    assert 30 * 2**20 < value_of(blocked) <= lifted_for(30 * 2**20)
 
 
 async def test_a_large_batch_to_a_fast_peer_is_sent_whole(pair):
@@ -78,8 +91,39 @@ async def test_a_batch_that_fits_never_lifts_it(pair, clog, size):
 async def test_a_batch_a_byte_too_large_lifts_it(pair, clog):
     left, _ = pair
     await clog(left)
-    await left.send_buffers(Buffers([bytes(DEFAULT + 1)]))
-    assert value_of(left) == LIFTED
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.send_buffers, [bytes(DEFAULT + 1)])
+        await wait_all_tasks_blocked()
+        assert value_of(left) == lifted_for(DEFAULT + 1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_waits_stays_in_proportion_to_a_batch(pair):
+    # Without a limit a peer that does not read would be sent 4 MiB.
+    left, _ = pair
+    batch = bytes(2**16)
+    with trio.move_on_after(5):
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def send():
+                while True:
+                    await left.send_all(batch)
+
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert left.statistics().bytes_sent < 6 * len(batch)
+
+
+async def test_it_is_put_back_before_a_much_smaller_batch(blocked_once):
+    left = blocked_once
+    with trio.move_on_after(0):
+        await left.send_buffers(Buffers([bytes(4 * DEFAULT)]))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.send_buffers, [bytes(4 * DEFAULT)])
+        await wait_all_tasks_blocked()
+        assert value_of(left) <= lifted_for(4 * DEFAULT)
+        nursery.cancel_scope.cancel()
 
 
 async def send_a_little(stream):
@@ -153,7 +197,7 @@ async def test_a_stream_closed_under_a_large_batch_just_closes(pair):
         await left.send_buffers([b"x"])
 
 
-@pytest.mark.parametrize("value", [1, 4096, 2**17, LIFTED])
+@pytest.mark.parametrize("value", [1, 4096, 2**17, NO_LIMIT])
 async def test_a_users_value_is_left_alone(pair, value):
     left, _ = pair
     set_value(left, value)
@@ -192,7 +236,7 @@ async def test_a_value_set_on_the_socket_itself_is_left_alone(pair):
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("value", [4096, DEFAULT, LIFTED])
+@pytest.mark.parametrize("value", [4096, DEFAULT, NO_LIMIT])
 async def test_a_value_set_during_a_large_batch_stays(pair, value):
     left, _ = pair
     async with trio.open_nursery() as nursery:
@@ -214,7 +258,7 @@ async def test_other_options_do_not_count_as_a_users_value(pair):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(left.send_buffers, [bytes(2**20)] * 30)
         await wait_all_tasks_blocked()
-        assert value_of(left) == LIFTED
+        assert value_of(left) > DEFAULT
         nursery.cancel_scope.cancel()
 
 
@@ -225,7 +269,7 @@ async def test_a_value_that_was_refused_is_not_the_users(pair):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(left.send_buffers, [bytes(2**20)] * 30)
         await wait_all_tasks_blocked()
-        assert value_of(left) == LIFTED
+        assert value_of(left) > DEFAULT
         nursery.cancel_scope.cancel()
 
 
@@ -233,8 +277,7 @@ async def test_unix_sockets_do_without():
     left, right = tsocket.socketpair()
     with left, right:
         assert not _notsent_lowat.set_default(left)
-        assert not _notsent_lowat.lift(left)
-        _notsent_lowat.put_back(left)
+        assert not _notsent_lowat.change(left, DEFAULT, 2**20)
         sender, receiver = map(BatchSocketStream, (left, right))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(drain, receiver)

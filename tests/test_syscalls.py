@@ -440,3 +440,25 @@ def test_the_cores_agree(data):
         data.draw(st.lists(st.integers(1, 20_000), max_size=8)),
     )
     assert outcomes(_core_c, *arguments) == outcomes(_core_python, *arguments)
+
+
+def test_a_broadcast_answers_for_each_descriptor(core):
+    full, full_peer = make_pair(send_size=1)
+    with pytest.raises(BlockingIOError):
+        while True:
+            full.send(b"x" * 4096)
+    gone, gone_peer = make_pair()
+    gone_peer.close()
+    left, right = make_pair()
+    closed = os.open(os.devnull, os.O_RDONLY)
+    os.close(closed)
+    with full, full_peer, gone, left, right:
+        fds = [full.fileno(), closed, gone.fileno(), left.fileno()]
+        assert core.broadcast(fds, b"message") == [
+            -errno.EAGAIN,
+            -errno.EBADF,
+            -errno.EPIPE,
+            7,
+        ]
+        assert core.broadcast([], b"message") == []
+        assert right.recv(100) == b"message"

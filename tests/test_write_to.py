@@ -294,6 +294,18 @@ async def test_write_to_while_send_all_waits_is_busy(pipe):
     assert bytes(buffers) == b"kept"
 
 
+async def test_write_to_never_comes_into_the_midst_of_a_send_all(pipe):
+    # There is room in the pipe, but the other task has not woken up yet.
+    reader, writer = pipe
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writer.send_all, b"a" * (3 * PIPE_SIZE))
+        await wait_all_tasks_blocked()
+        drain(reader)
+        with pytest.raises(trio.BusyResourceError):
+            await Buffers([b"b"]).write_to(writer)
+        nursery.cancel_scope.cancel()
+
+
 async def test_buffers_on_their_way_into_a_pipe_are_busy(pipe):
     reader, writer = pipe
     buffers = Buffers([b"1" * 5000])
@@ -324,3 +336,29 @@ async def test_a_mutable_chunk_is_free_again_once_the_pipe_took_it(pipe):
     chunk = bytearray(100)
     await Buffers([chunk]).write_to(writer)
     chunk += b"grows"
+
+
+async def test_a_datagram_socket_gets_one_datagram(datagram_pair):
+    left, right = datagram_pair
+    buffers = Buffers([b"%d," % i for i in range(10)])
+    with assert_checkpoints():
+        assert await buffers.write_to(left) == 20
+    assert not buffers
+    assert await right.receive() == (b"0,1,2,3,4,5,6,7,8,9,", None)
+
+
+async def test_nothing_is_no_datagram(datagram_pair):
+    left, right = datagram_pair
+    with assert_checkpoints():
+        assert await Buffers().write_to(left) == 0
+    with pytest.raises(trio.WouldBlock):
+        right.receive_nowait()
+
+
+async def test_nothing_is_not_written_to_a_closed_datagram_socket(
+    datagram_pair,
+):
+    left, _ = datagram_pair
+    await left.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await Buffers().write_to(left)

@@ -125,3 +125,33 @@ async def test_buffers_on_their_way_into_a_file_are_busy():
     raw = Calling(interfere)
     assert await buffers.write_to(trio.wrap_file(raw)) == 8
     assert raw.content == b"abcdefgh"
+
+
+class Full(io.RawIOBase):
+    """A raw file that takes a few bytes, and then would block."""
+
+    def __init__(self):
+        self.taken = b""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        if len(self.taken) >= 10:
+            return None
+        self.taken += bytes(data[:5])
+        return min(5, len(data))
+
+
+async def test_what_a_file_took_before_it_would_block_is_consumed():
+    # io.BlockingIOError.characters_written.
+    raw = Full()
+    file = trio.wrap_file(io.BufferedWriter(raw, buffer_size=3))
+    content = bytes(range(64))
+    buffers = Buffers([content])
+    with pytest.raises(BlockingIOError):
+        await buffers.write_to(file)
+    taken = len(content) - buffers.nbytes
+    assert 10 <= taken < 20
+    assert bytes(buffers) == content[taken:]
+    assert raw.taken == content[:10]

@@ -141,11 +141,13 @@ class Buffers:
             self._views = True
         else:
             kept = cast("list[Chunk]", offered)
+        total = self._nbytes + size
         if self._nbytes:
-            self._chunks += kept
+            queued = self._chunks
+            queued += kept
         else:
             self._chunks = kept
-        self._nbytes += size
+        self._nbytes = total
 
     def consume(self, size: int) -> None:
         """Drop bytes from the front.
@@ -208,6 +210,9 @@ class Buffers:
                 filled = end
         self._consume(size)
         return size
+
+    def __copy__(self) -> Buffers:
+        return self.copy()
 
     def copy(self) -> Buffers:
         """Return a queue of the same chunks, with a position of its own."""
@@ -285,24 +290,31 @@ class Buffers:
     def _consume(self, size: int) -> None:
         chunks, start = self._chunks, self._index
         dropped: list[Chunk] = []
-        self._nbytes -= size
-        if not self._nbytes:
+        spent: list[None] = []
+        left = self._nbytes - size
+        if not left:
             if self._views:
                 dropped = chunks[start:]
-            self._chunks = []
-            self._index = self._offset = 0
-            self._views = False
+            kept: list[Chunk] = []
+            stop = offset = 0
         else:
-            stop, self._offset = locate(chunks, start, self._offset, size)
+            kept = chunks
+            stop, offset = locate(chunks, start, self._offset, size)
             if self._views:
                 dropped = chunks[start:stop]
             if stop * 2 > len(chunks):
-                del chunks[:stop]
+                kept = chunks[stop:]
                 stop = 0
             else:
-                chunks[start:stop] = cast(
-                    "list[Chunk]", [None] * (stop - start)
-                )
-            self._index = stop
-        # Last, because a finalizer may run, and look at this queue.
+                spent = [None] * (stop - start)
+        # Side by side, with no call between: that is where a signal handler
+        # or a finalizer could come in, and find the queue half changed.
+        self._chunks = kept
+        self._index = stop
+        self._offset = offset
+        self._nbytes = left
+        if spent:
+            chunks[start:stop] = spent  # type: ignore[assignment]
+        # Views stay with a queue until it is empty.
+        self._views = self._views and left > 0
         release(dropped)

@@ -34,6 +34,7 @@ _send = lib.tb_send
 _send_vector = lib.tb_send_vector
 _receive_vector = lib.tb_receive_vector
 _point = lib.tb_point
+_broadcast = lib.tb_broadcast
 
 
 def _result(result: int) -> int:
@@ -60,15 +61,16 @@ class Vector:
     """A gathered send: an iovec array built once, and advanced in C.
 
     Args:
-      chunks: At least one and at most IOV_MAX. The caller keeps every one of
-        them alive, and exported, until its last byte is sent: this points to
-        them and holds nothing.
+      chunks: At least one and at most IOV_MAX. The caller keeps those that
+        are views exported until their last byte is sent.
       offset: Where the first one starts, in bytes.
     """
 
-    __slots__ = ("_address", "_iovecs", "_vector")
+    __slots__ = ("_address", "_chunks", "_iovecs", "_vector")
 
     def __init__(self, chunks: list[bytes | memoryview], offset: int) -> None:
+        # A pointer keeps nothing alive.
+        self._chunks = chunks
         self._allocate(len(chunks))
         self.point(chunks, offset)
 
@@ -239,3 +241,14 @@ def receive_into(fd: int, buffers: Sequence[memoryview]) -> int:
     for base in bases:
         ffi.release(base)
     return _result(received)
+
+
+def broadcast(fds: list[int], data: bytes) -> list[int]:
+    """Send ``data`` to many descriptors, with one ``send(2)`` each.
+
+    Returns:
+      For each of them the bytes taken, or the errno, negative.
+    """
+    results = ffi.new("ssize_t[]", len(fds))
+    _broadcast(fds, results, len(fds), data, len(data))
+    return list(results)

@@ -11,9 +11,10 @@ and detached again before it could close it. Callers run with Ctrl-C held off
 
 from __future__ import annotations
 
+import errno
 import socket
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from triobatch._chunks import COPY_SIZE, front, locate
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 # and Windows have no MSG_NOSIGNAL: CPython's own setting, to ignore SIGPIPE,
 # has to do there.
 _FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
+
+
+# join() takes 80 bytes for each object while it works.
+_JOIN_COUNT = 4096
 
 
 @contextmanager
@@ -67,7 +72,8 @@ def send_copied(
     Returns:
       The bytes taken, and whether that is all that was offered.
     """
-    pieces = front(chunks, index, offset, COPY_SIZE)
+    window = chunks[index : index + _JOIN_COUNT]
+    pieces = front(window, 0, offset, COPY_SIZE)
     joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     sent = send(fd, joined)
     return sent, sent == len(joined)
@@ -147,3 +153,21 @@ def receive_into(fd: int, buffers: Sequence[memoryview]) -> int:
         if hasattr(sock, "recvmsg_into"):
             return sock.recvmsg_into(buffers)[0]
         return sock.recv_into(buffers[0])
+
+
+def broadcast(fds: list[int], data: bytes) -> list[int]:
+    """Send ``data`` to many descriptors, with one ``send(2)`` each.
+
+    Returns:
+      For each of them the bytes taken, or the errno, negative.
+    """
+    results: list[int] = []
+    for fd in fds:
+        try:
+            results.append(send(fd, data))
+        except BlockingIOError:
+            # One number for what has another on Windows.
+            results.append(-errno.EAGAIN)
+        except OSError as error:
+            results.append(-cast("int", error.errno))
+    return results

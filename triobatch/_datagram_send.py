@@ -48,6 +48,10 @@ class Sending:
         self._guard = Guard("another task is sending on this socket")
         self._sockaddrs = SockaddrCache()
 
+    def check_address(self, address: Address) -> None:
+        """Raise TypeError or ValueError if it is none for this socket."""
+        self._sockaddrs[address]
+
     def dispatch(
         self,
         payloads: list[bytes | memoryview],
@@ -101,15 +105,16 @@ class Sending:
 
     async def send(self, dispatch: AnyDispatch) -> int:
         """Send the batch; return how many datagrams went."""
-        await self._send(dispatch)
+        await self.drive(dispatch)
         return _result(dispatch)
 
     async def send_one(self, dispatch: AnyDispatch) -> None:
         """Send a batch of one, whose error is raised without a group."""
-        await self._send(dispatch)
+        await self.drive(dispatch)
         _raise_only_error(dispatch)
 
-    async def _send(self, dispatch: AnyDispatch) -> None:
+    async def drive(self, dispatch: AnyDispatch) -> None:
+        """Send the batch, and leave what was refused in ``errors``."""
         with self._guard:
             await trio.lowlevel.checkpoint_if_cancelled()
             yielded = False

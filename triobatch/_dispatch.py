@@ -183,6 +183,24 @@ class Dispatch:
             self._on_sent()
         return Outcome.DONE
 
+    def unsent(self) -> list[int]:
+        """Return the positions that were neither sent nor refused."""
+        return self._positions[len(self.errors) :]
+
+    def withdraw(self, position: int) -> bool:
+        """Take a datagram out of the queue, between two steps.
+
+        Returns:
+          False if it was sent or refused already.
+        """
+        try:
+            index = self._positions.index(position, len(self.errors))
+        except ValueError:
+            return False
+        for column in self._columns():
+            del column[index]
+        return True
+
     def _columns(self) -> Iterator[list]:  # type: ignore[type-arg]
         yield self._payloads
         yield self._addresses

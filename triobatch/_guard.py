@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 if TYPE_CHECKING:
     from triobatch._buffers import Buffers
@@ -22,13 +23,20 @@ class Guard:
         self._busy = False
         self._message = message
 
+    # Ctrl-C between taking it and letting go would leave it taken for ever.
+    @enable_ki_protection
     def __enter__(self) -> None:
-        if self._busy:
-            raise trio.BusyResourceError(self._message)
+        self.check()
         self._busy = True
 
+    @enable_ki_protection
     def __exit__(self, *exc_info: object) -> None:
         self._busy = False
+
+    def check(self) -> None:
+        """Raise ``BusyResourceError`` if a task is inside."""
+        if self._busy:
+            raise trio.BusyResourceError(self._message)
 
 
 class InFlight:
@@ -43,6 +51,8 @@ class InFlight:
     def __init__(self, buffers: Buffers) -> None:
         self._buffers = buffers
 
+    # Ctrl-C between taking it and letting go would leave it taken for ever.
+    @enable_ki_protection
     def __enter__(self) -> None:
         if self._buffers._in_flight:
             raise trio.BusyResourceError(
@@ -50,5 +60,6 @@ class InFlight:
             )
         self._buffers._in_flight = True
 
+    @enable_ki_protection
     def __exit__(self, *exc_info: object) -> None:
         self._buffers._in_flight = False

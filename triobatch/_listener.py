@@ -195,10 +195,11 @@ async def open_unix_listener(
                 await probe.connect(name)
             except ConnectionRefusedError:
                 os.unlink(name)
+            except BlockingIOError as error:
+                # Somebody listens, and has no room for more (unix(7)).
+                raise _address_in_use(name) from error
             else:
-                raise OSError(
-                    errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), name
-                )
+                raise _address_in_use(name)
     socket = tsocket.socket(tsocket.AF_UNIX, tsocket.SOCK_STREAM)
     try:
         await socket.bind(name)
@@ -213,6 +214,10 @@ async def open_unix_listener(
     except BaseException:
         socket.close()
         raise
+
+
+def _address_in_use(filename: str | bytes) -> OSError:
+    return OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), filename)
 
 
 def _is_socket(filename: str | bytes) -> bool:

@@ -10,18 +10,18 @@ wait: 16 x 64 KiB over loopback took 3.8-5.4 system calls and 315-404 us with
 with 1 MiB, level with Go's net.Buffers (225-267) and C (266-361).
 
 A batch that is being sent is decided: nothing in it will be reordered. So the
-value is lifted for a batch larger than it, and put back before what Trio wants
-of it can matter again: before a smaller batch, which it then holds back as
-Trio's stream would be, and before ``wait_send_all_might_not_block``. It is
-neither lifted before the kernel has refused part of such a batch, nor put back
-after each, because the option calls are not cheap: they took 8 us of 100 for
+value is lifted for a batch larger than it, in proportion: what waits stays
+within about two such batches. It is put back before what Trio wants of it can
+matter again: before a much smaller batch, which it then holds back as Trio's
+stream would be, and before ``wait_send_all_might_not_block``. It is neither
+lifted before the kernel has refused part of such a batch, nor put back after
+each, because the option calls are not cheap: they took 8 us of 100 for
 64 x 4 KiB, most of it in sk_write_space(). A value that the user set is left
 alone.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from trio import socket as tsocket
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 # What trio.SocketStream sets.
 DEFAULT: Final = 2**14
 
-# No limit but the socket's buffer.
-LIFTED: Final = 2**31 - 1
+# The option is an int.
+_MOST: Final = 2**31 - 1
 
 _OPTION: Final[int | None] = getattr(tsocket, "TCP_NOTSENT_LOWAT", None)
 
@@ -49,25 +49,30 @@ def set_default(socket: SocketType) -> bool:
     return True
 
 
-def lift(socket: SocketType) -> bool:
-    """Raise the value, unless it is the user's; return whether it was."""
+def lifted_for(size: int) -> int:
+    """Return the value for a batch of ``size`` bytes.
+
+    Two batches and the default may wait: the next is there when the last one
+    leaves, and what waits stays in proportion to what is sent at a time.
+    """
+    return min(2 * size + DEFAULT, _MOST)
+
+
+def change(socket: SocketType, before: int, after: int) -> bool:
+    """Set the value, if it is ``before`` and not the user's own.
+
+    Returns:
+      Whether it was set.
+    """
     assert _OPTION is not None
     try:
-        if socket.getsockopt(tsocket.IPPROTO_TCP, _OPTION) != DEFAULT:
+        if socket.getsockopt(tsocket.IPPROTO_TCP, _OPTION) != before:
             return False
-        socket.setsockopt(tsocket.IPPROTO_TCP, _OPTION, LIFTED)
+        socket.setsockopt(tsocket.IPPROTO_TCP, _OPTION, after)
     except OSError:
         # The socket is closed; sending will say so.
         return False
     return True
-
-
-def put_back(socket: SocketType) -> None:
-    """Undo ``lift``, unless the user has set a value in the meantime."""
-    assert _OPTION is not None
-    with suppress(OSError):
-        if socket.getsockopt(tsocket.IPPROTO_TCP, _OPTION) == LIFTED:
-            socket.setsockopt(tsocket.IPPROTO_TCP, _OPTION, DEFAULT)
 
 
 def is_meant(level: int, option: int) -> bool:

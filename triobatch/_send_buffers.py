@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from triobatch._buffers import Buffers
 from triobatch._guard import InFlight
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 # How many bytes are offered to ``send_all`` at a time. Four full TLS records
 # of 16 KiB (RFC 8446, section 5.1): an SSLStream makes one for each 16 KiB,
 # and one more for what is left over, so pieces of whole records waste none.
-_PIECE_SIZE = 4 * 16384
+PIECE_SIZE = 4 * 16384
 
 
 @runtime_checkable
@@ -77,6 +78,8 @@ async def send_buffers(
         own.clear()
 
 
+# Ctrl-C comes out of send_all then, and not after it, when the piece was sent.
+@enable_ki_protection
 async def _send_pieces(stream: trio.abc.SendStream, buffers: Buffers) -> int:
     sent = 0
     with InFlight(buffers):
@@ -86,7 +89,7 @@ async def _send_pieces(stream: trio.abc.SendStream, buffers: Buffers) -> int:
         while buffers:
             # Released even when a traceback keeps it alive, so that the chunk
             # can be let go of.
-            with memoryview(buffers._piece(_PIECE_SIZE)) as piece:
+            with memoryview(buffers._piece(PIECE_SIZE)) as piece:
                 size = len(piece)
                 await stream.send_all(piece)
             buffers._consume(size)

@@ -296,6 +296,13 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
             receive_waits=self._receive.waits,
         )
 
+    def _prepare_send(self, size: int) -> int:
+        """Return the descriptor, for one send of ``size`` bytes."""
+        if self.socket.did_shutdown_SHUT_WR:
+            raise _sent_eof()
+        self._send_guard.check()
+        return self._send.prepare(size)
+
 
 def _sent_eof() -> trio.ClosedResourceError:
     return trio.ClosedResourceError("can't send data after sending EOF")

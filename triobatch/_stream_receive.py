@@ -51,14 +51,18 @@ class ReceiveHalf:
     async def _receive(
         self, system_call: Callable[[int, _Room], _Received], room: _Room
     ) -> _Received:
-        open_fd(self._socket)
         await checkpoint_if_cancelled()
         waited = False
-        while (received := self._pull(system_call, room)) is None:
-            fd = open_fd(self._socket)
-            self.waits += 1
-            await trio.lowlevel.wait_readable(fd)
-            waited = True
+        try:
+            while (received := self._pull(system_call, room)) is None:
+                fd = open_fd(self._socket)
+                self.waits += 1
+                await trio.lowlevel.wait_readable(fd)
+                waited = True
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            # So that a loop that goes on regardless lets others run.
+            await cancel_shielded_checkpoint()
+            raise
         if not waited:
             await cancel_shielded_checkpoint()
         return received

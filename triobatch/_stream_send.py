@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import trio
@@ -40,37 +42,49 @@ class SendHalf:
         self._socket = socket
         # False where there is no TCP_NOTSENT_LOWAT, or its value is a user's.
         self.may_lift = _notsent_lowat.set_default(socket)
-        self._lifted = False
+        # Its value while it is lifted.
+        self._lifted = 0
         self.bytes_sent = 0
         self.calls = 0
         self.partial_writes = 0
         self.waits = 0
 
-    async def send(self, buffers: Buffers) -> int:
-        """Send until nothing is left; return the bytes sent."""
+    async def send(self, buffers: Buffers, *, refused: bool = False) -> int:
+        """Send until nothing is left; return the bytes sent.
+
+        Args:
+          buffers: What to send.
+          refused: Whether the kernel has just not taken all of it.
+        """
         if not buffers:
             open_fd(self._socket)
         await checkpoint_if_cancelled()
         before = unyielded_from = self.bytes_sent
         yielded = False
-        with InFlight(buffers):
-            gather = Gather(buffers)
-            self._put_back_before(buffers._nbytes)
-            while buffers._nbytes:
-                whole = self._push(gather)
-                if not buffers._nbytes:
-                    break
-                if whole:
-                    if self.bytes_sent - unyielded_from < _YIELD_SIZE:
+        try:
+            with InFlight(buffers):
+                gather = Gather(buffers)
+                self._put_back_before(buffers._nbytes)
+                while buffers._nbytes > 0:
+                    whole = not refused and self._push(gather)
+                    refused = False
+                    if buffers._nbytes <= 0:
+                        break
+                    if whole:
+                        if self.bytes_sent - unyielded_from < _YIELD_SIZE:
+                            continue
+                        await checkpoint()
+                    elif self._lift_for(buffers._nbytes):
                         continue
-                    await checkpoint()
-                elif self._lift_for(buffers._nbytes):
-                    continue
-                else:
-                    # The kernel's buffer is full, or all but full.
-                    await self.wait_writable()
-                yielded = True
-                unyielded_from = self.bytes_sent
+                    else:
+                        # The kernel's buffer is full, or all but full.
+                        await self.wait_writable()
+                    yielded = True
+                    unyielded_from = self.bytes_sent
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            # So that a loop that goes on regardless lets others run.
+            await cancel_shielded_checkpoint()
+            raise
         if not yielded:
             await cancel_shielded_checkpoint()
         return self.bytes_sent - before
@@ -84,7 +98,11 @@ class SendHalf:
         if copy is not None:
             await checkpoint_if_cancelled()
             self._put_back_before(copy.size)
-            sent = self._push_copy(copy)
+            try:
+                sent = self._push_copy(copy)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                await cancel_shielded_checkpoint()
+                raise
             whole = sent == copy.size
             # Not from the list, which another thread may have changed.
             chunks = () if whole else (copy.rest(sent),)
@@ -94,7 +112,7 @@ class SendHalf:
                 return sent
         buffers = Buffers(chunks)
         try:
-            return sent + await self.send(buffers)
+            return sent + await self.send(buffers, refused=copy is not None)
         finally:
             # Even when a traceback keeps it alive.
             buffers.clear()
@@ -113,6 +131,29 @@ class SendHalf:
                     break
         return self.bytes_sent - before
 
+    def prepare(self, size: int) -> int:
+        """Return the descriptor, for somebody else to send ``size`` bytes."""
+        fd = open_fd(self._socket)
+        self._put_back_before(size)
+        return fd
+
+    def account(self, size: int, result: int) -> int:
+        """Account for what ``send(2)`` answered; return the bytes it took.
+
+        Raises:
+          trio.ClosedResourceError: the descriptor was closed on this side.
+          trio.BrokenResourceError: the connection broke.
+        """
+        self.calls += 1
+        if result < 0:
+            if -result == errno.EAGAIN:
+                return 0
+            raise_stream_error(OSError(-result, os.strerror(-result)))
+        self.bytes_sent += result
+        if result != size:
+            self.partial_writes += 1
+        return result
+
     async def wait_might_not_block(self) -> None:
         """Wait until sending might not block, by Trio's measure of it."""
         self._put_back_before(0)
@@ -125,18 +166,34 @@ class SendHalf:
         await trio.lowlevel.wait_writable(fd)
 
     def _lift_for(self, size: int) -> bool:
-        """Lift TCP_NOTSENT_LOWAT for a batch larger than it, once."""
-        if self._lifted or not self.may_lift or size <= _notsent_lowat.DEFAULT:
+        """Lift TCP_NOTSENT_LOWAT for a batch larger than it.
+
+        Returns:
+          Whether it was lifted: then the kernel may take more at once.
+        """
+        if size <= _notsent_lowat.DEFAULT or not self.may_lift:
             return False
-        self._lifted = _notsent_lowat.lift(self._socket)
-        return self._lifted
+        before = self._lifted or _notsent_lowat.DEFAULT
+        after = _notsent_lowat.lifted_for(size)
+        if after <= before:
+            return False
+        lifted = _notsent_lowat.change(self._socket, before, after)
+        if lifted:
+            self._lifted = after
+        return lifted
 
     def _put_back_before(self, size: int) -> None:
-        """Put TCP_NOTSENT_LOWAT back before a batch that fits in it."""
-        if self._lifted and size <= _notsent_lowat.DEFAULT:
-            self._lifted = False
-            if self.may_lift:
-                _notsent_lowat.put_back(self._socket)
+        """Put TCP_NOTSENT_LOWAT back before a batch too small for it."""
+        if not self._lifted or (
+            size > _notsent_lowat.DEFAULT
+            and self._lifted <= 2 * _notsent_lowat.lifted_for(size)
+        ):
+            return
+        if self.may_lift:
+            _notsent_lowat.change(
+                self._socket, self._lifted, _notsent_lowat.DEFAULT
+            )
+        self._lifted = 0
 
     @enable_ki_protection
     def _push(self, gather: Gather) -> bool:

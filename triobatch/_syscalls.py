@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from triobatch import _core_python
@@ -16,13 +17,14 @@ from triobatch._chunks import IOV_MAX, measure
 from triobatch._core_choice import CORE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from typing_extensions import Buffer
 
 if CORE == "c":
     from triobatch._core_c import (
         Vector,
+        broadcast,
         copy_list,
         receive_into,
         send,
@@ -32,6 +34,7 @@ if CORE == "c":
 else:
     from triobatch._core_python import (  # type: ignore[assignment]
         Vector,
+        broadcast,
         copy_list,
         receive_into,
         send,
@@ -46,6 +49,7 @@ __all__ = [
     "HAS_CHUNK_EXTENSION",
     "IOV_MAX",
     "Vector",
+    "broadcast",
     "copy_list",
     "preadv",
     "pwritev",
@@ -75,12 +79,17 @@ def receive(fd: int, size: int) -> bytes:
 # does at 105 and more, so the standard library serves both cores.
 
 
-def writev(fd: int, buffers: Sequence[Buffer]) -> int:
+def _offered(buffers: Iterable[Buffer]) -> list[Buffer]:
+    return list(islice(buffers, IOV_MAX))
+
+
+def writev(fd: int, buffers: Iterable[Buffer]) -> int:
     """Write buffers, in order, with one ``writev(2)``.
 
     Args:
       fd: An open file descriptor: a file, a pipe, a socket.
-      buffers: Objects with the buffer protocol. Only the first IOV_MAX
+      buffers: Objects with the buffer protocol; a ``Buffers`` is not
+        consumed. Only the first IOV_MAX
         (``capabilities().iov_max``) are offered.
 
     Returns:
@@ -91,10 +100,10 @@ def writev(fd: int, buffers: Sequence[Buffer]) -> int:
       BlockingIOError: ``fd`` is non-blocking, and nothing could be written.
       OSError: the call failed for another reason, and nothing was written.
     """
-    return os.writev(fd, buffers[:IOV_MAX])
+    return os.writev(fd, _offered(buffers))
 
 
-def readv(fd: int, buffers: Sequence[Buffer]) -> int:
+def readv(fd: int, buffers: Iterable[Buffer]) -> int:
     """Read into buffers, in order, with one ``readv(2)``.
 
     Args:
@@ -109,10 +118,10 @@ def readv(fd: int, buffers: Sequence[Buffer]) -> int:
       BlockingIOError: ``fd`` is non-blocking, and nothing is there yet.
       OSError: the call failed for another reason.
     """
-    return os.readv(fd, buffers[:IOV_MAX])
+    return os.readv(fd, _offered(buffers))
 
 
-def pwritev(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+def pwritev(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
     """Write buffers at a place in a file, with one ``pwritev(2)``.
 
     The file's own position is neither used nor moved. (Linux appends all the
@@ -120,7 +129,8 @@ def pwritev(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
 
     Args:
       fd: A descriptor of a file that can seek.
-      buffers: Objects with the buffer protocol. Only the first IOV_MAX
+      buffers: Objects with the buffer protocol; a ``Buffers`` is not
+        consumed. Only the first IOV_MAX
         (``capabilities().iov_max``) are offered.
       offset: Where to write, in bytes from the start of the file.
 
@@ -131,10 +141,10 @@ def pwritev(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
       OSError: the call failed, and nothing was written.
     """
     _refuse_negative(offset)
-    return os.pwritev(fd, buffers[:IOV_MAX], offset)
+    return os.pwritev(fd, _offered(buffers), offset)
 
 
-def preadv(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+def preadv(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
     """Read into buffers from a place in a file, with one ``preadv(2)``.
 
     The file's own position is neither used nor moved.
@@ -152,7 +162,7 @@ def preadv(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
       OSError: the call failed.
     """
     _refuse_negative(offset)
-    return os.preadv(fd, buffers[:IOV_MAX], offset)
+    return os.preadv(fd, _offered(buffers), offset)
 
 
 def _refuse_negative(offset: int) -> None:

@@ -39,7 +39,7 @@ class AsyncFile(Protocol):
     """What ``trio.open_file`` returns."""
 
     @property
-    def wrapped(self) -> object:
+    def wrapped(self) -> io.RawIOBase | io.BufferedIOBase:
         """The synchronous file."""
 
 
@@ -75,14 +75,13 @@ async def _write_to_datagram_socket(
     else:
         # As with Go: nothing is no datagram, so a queue that was sent can be
         # passed again and is not sent twice.
-        await trio.lowlevel.checkpoint()
+        await sock.send_batch(())
     return size
 
 
 if sys.platform != "win32":
-    # FdStream has a guard of its own, which is private: this one keeps two
-    # write_to apart. A write_to and a send_all are told apart while write_to
-    # waits, because it waits with a method of FdStream's.
+    # FdStream has a guard of its own, which is private, so write_to begins and
+    # waits with methods of FdStream's. This one keeps two write_to apart.
     _pipe_guards: WeakKeyDictionary[trio.lowlevel.FdStream, Guard] = (
         WeakKeyDictionary()
     )
@@ -95,9 +94,9 @@ if sys.platform != "win32":
         )
         written = 0
         with guard, InFlight(buffers):
-            if pipe.fileno() == -1:
-                raise trio.ClosedResourceError("file was already closed")
-            await trio.lowlevel.checkpoint()
+            # Busy while another task is in send_all, closed, a checkpoint:
+            # FdStream knows.
+            await pipe.send_all(b"")
             while buffers:
                 size = _write_to_fd(buffers, pipe)
                 written += size
@@ -145,7 +144,12 @@ class _FileWriter:
                 done = 0
                 while done < len(view):
                     with view[done:] as rest:
-                        size = self._file.write(rest)
+                        try:
+                            size = self._file.write(rest)
+                        except BlockingIOError as error:
+                            # A buffered file says what it took.
+                            self.written += error.characters_written
+                            raise
                     # None: a raw file that would block, and took nothing.
                     if size is None:
                         raise BlockingIOError(
@@ -171,6 +175,7 @@ class _FileWriter:
             index, offset = locate(chunks, index, offset, size)
 
 
+@enable_ki_protection
 async def _write_to_file(
     buffers: Buffers, file: io.RawIOBase | io.BufferedIOBase
 ) -> int:

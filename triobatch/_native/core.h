@@ -127,4 +127,13 @@ struct tb_arena {
 ssize_t tb_receive_datagrams(int fd, const struct tb_arena *arena,
                              size_t count);
 
+/* broadcast.c: one payload to many stream sockets. */
+
+/* Send `size` bytes to every descriptor, with one send(2) each.
+ *
+ * results[i] becomes the bytes that fds[i] took, or -errno.
+ */
+void tb_broadcast(const int fds[], ssize_t results[], size_t count,
+                  const void *data, size_t size);
+
 #endif

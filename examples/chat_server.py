@@ -1,0 +1,121 @@
+"""A chat room: every line that a client sends goes to all of them.
+
+Start it in one terminal, and clients in another::
+
+    python examples/chat_server.py 127.0.0.1:9000
+    nc 127.0.0.1 9000
+    python examples/chat_client.py 127.0.0.1:9000
+
+One task broadcasts whatever lines have piled up, with one call for all
+clients. A client that has not taken them after a while is dropped, so that it
+holds nobody up. Ctrl-C stops the server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+import trio
+from echo_server import cancel_on_ctrl_c, format_address, parse_address
+
+import triobatch
+from triobatch import BroadcastResult
+
+if TYPE_CHECKING:
+    from triobatch import BatchSocketListener, BatchSocketStream
+
+# How long a client may take for a broadcast, in seconds.
+PATIENCE = 0.5
+# Lines that wait to be broadcast. Who brings more is not read from until then.
+BACKLOG = 1000
+LONGEST_LINE = 4096
+
+
+class Room:
+    """The clients, and the lines on their way to them."""
+
+    def __init__(self) -> None:
+        self.clients: set[BatchSocketStream] = set()
+        self._send, self._receive = trio.open_memory_channel[bytes](BACKLOG)
+
+    async def serve(self, stream: BatchSocketStream) -> None:
+        """Take part for one client, until it leaves or is dropped."""
+        self.clients.add(stream)
+        unfinished = b""
+        try:
+            async for data in stream:
+                *lines, unfinished = (unfinished + data).split(b"\n")
+                for line in lines:
+                    await self._send.send(line + b"\n")
+                if len(unfinished) > LONGEST_LINE:
+                    return
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            # It is gone, or was dropped. Others stay.
+            return
+        finally:
+            self.clients.discard(stream)
+
+    async def broadcast(self) -> None:
+        """Send lines to everybody, as many at a time as there are."""
+        async for line in self._receive:
+            lines = [line]
+            while self._receive.statistics().current_buffer_used:
+                lines.append(self._receive.receive_nowait())
+            result = BroadcastResult()
+            with trio.move_on_after(PATIENCE):
+                await triobatch.broadcast(
+                    list(self.clients), b"".join(lines), result=result
+                )
+            for delivery in result.missed:
+                self.clients.discard(delivery.stream)
+                await trio.aclose_forcefully(delivery.stream)
+                print(f"dropped a client: {delivery.status}", flush=True)
+
+
+async def serve(listeners: list[BatchSocketListener]) -> None:
+    """Serve one room, for ever."""
+    room = Room()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(room.broadcast)
+        nursery.start_soon(trio.serve_listeners, room.serve, listeners)
+
+
+async def run(host: str, port: int) -> int:
+    """Serve until Ctrl-C; return the exit status."""
+    try:
+        listeners = await triobatch.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        name = format_address((host, port))
+        print(f"cannot listen at {name}: {error}", file=sys.stderr)
+        return 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        nursery.start_soon(serve, listeners)
+        for listener in listeners:
+            name = format_address(listener.socket.getsockname())
+            print(f"listening at {name}", flush=True)
+    return 0
+
+
+def main() -> int:
+    """Read the command line, and serve."""
+    parser = argparse.ArgumentParser(
+        description="A chat room: every line goes to every client."
+    )
+    parser.add_argument(
+        "address",
+        nargs="?",
+        type=parse_address,
+        default="127.0.0.1:9000",
+        help="host:port (default: %(default)s)",
+    )
+    address = parser.parse_args().address
+    if isinstance(address, str):
+        parser.error("a chat room is at host:port")
+    return trio.run(run, *address)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""Serve the files of a directory over HTTP/1.1.
+
+    python examples/file_server.py 127.0.0.1:8000 --directory .
+    curl -O http://127.0.0.1:8000/README.md
+
+The header and the pieces of the file, which are views of a mapping of it, go
+in one gathered write: no byte of the file is ever copied into Python. Ctrl-C
+stops the server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import mimetypes
+import mmap
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import trio
+from echo_server import cancel_on_ctrl_c, format_address, parse_address
+
+import triobatch
+from triobatch import Buffers
+
+if TYPE_CHECKING:
+    from triobatch import BatchSocketStream
+
+PIECE_SIZE = 2**18
+LARGEST_HEADER = 16384
+# How long a connection may be idle, in seconds.
+PATIENCE = 60
+
+
+class FileServer:
+    """Serves the files below one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._root = directory.resolve()
+
+    async def serve(self, stream: BatchSocketStream) -> None:
+        """Answer the requests on one connection, until its end."""
+        received = b""
+        try:
+            while True:
+                with trio.move_on_after(PATIENCE) as idle:
+                    while b"\r\n\r\n" not in received:
+                        data = await stream.receive_some()
+                        received += data
+                        if not data or len(received) > LARGEST_HEADER:
+                            return
+                if idle.cancelled_caught:
+                    return
+                header, _, received = received.partition(b"\r\n\r\n")
+                answer, keep = self.answer(header.decode("latin-1"))
+                with answer as chunks:
+                    await stream.send_buffers(chunks)
+                if not keep:
+                    return
+        except trio.BrokenResourceError:
+            # The client is gone. An exception would end the whole server.
+            return
+
+    def answer(self, header: str) -> tuple[Answer, bool]:
+        """Return the answer, and whether another request may follow."""
+        request, *fields = header.split("\r\n")
+        method, _, rest = request.partition(" ")
+        target, _, version = rest.partition(" ")
+        lowered = [field.lower().replace(" ", "") for field in fields]
+        keep = version == "HTTP/1.1" and "connection:close" not in lowered
+        # A body would be taken for the next request.
+        keep = keep and not any(
+            field.startswith(("content-length:", "transfer-encoding:"))
+            for field in lowered
+        )
+        if not version.startswith("HTTP/1."):
+            return Answer("400 Bad Request", keep=False), False
+        if method not in ("GET", "HEAD"):
+            return Answer("405 Method Not Allowed", keep=keep), keep
+        path = self.find(target)
+        if path is None:
+            return Answer("404 Not Found", keep=keep), keep
+        return Answer("200 OK", path, head=method == "HEAD", keep=keep), keep
+
+    def find(self, target: str) -> Path | None:
+        """Return the file that is meant, if it lies below the directory."""
+        name = unquote(urlsplit(target).path).lstrip("/")
+        if "\0" in name:
+            return None
+        path = (self._root / name).resolve()
+        if not path.is_relative_to(self._root) or not path.is_file():
+            return None
+        return path
+
+
+class Answer:
+    """The chunks of an answer, for a ``with`` block."""
+
+    def __init__(
+        self,
+        status: str,
+        path: Path | None = None,
+        *,
+        head: bool = False,
+        keep: bool,
+    ) -> None:
+        self._status = status
+        self._path = path
+        self._head = head
+        self._keep = keep
+        self._mapping: mmap.mmap | None = None
+        self._buffers = Buffers()
+
+    def __enter__(self) -> Buffers:
+        size, kind = 0, "text/plain"
+        if self._path is not None:
+            kind = mimetypes.guess_type(self._path)[0] or (
+                "application/octet-stream"
+            )
+            with self._path.open("rb") as file:
+                size = file.seek(0, 2)
+                # An empty file cannot be mapped.
+                if size and not self._head:
+                    self._mapping = mmap.mmap(
+                        file.fileno(), 0, access=mmap.ACCESS_READ
+                    )
+        self._buffers.append(
+            f"HTTP/1.1 {self._status}\r\n"
+            f"Content-Type: {kind}\r\n"
+            f"Content-Length: {size}\r\n"
+            f"Connection: {'keep-alive' if self._keep else 'close'}\r\n"
+            "\r\n".encode()
+        )
+        if self._mapping is not None:
+            with memoryview(self._mapping) as view:
+                pieces = range(0, size, PIECE_SIZE)
+                self._buffers.extend(
+                    view[start : start + PIECE_SIZE] for start in pieces
+                )
+        return self._buffers
+
+    def __exit__(self, *_: object) -> None:
+        # The mapping can be closed when nothing points into it.
+        self._buffers.clear()
+        if self._mapping is not None:
+            self._mapping.close()
+
+
+async def run(host: str, port: int, directory: Path) -> int:
+    """Serve until Ctrl-C; return the exit status."""
+    try:
+        listeners = await triobatch.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        name = format_address((host, port))
+        print(f"cannot listen at {name}: {error}", file=sys.stderr)
+        return 1
+    server = FileServer(directory)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        nursery.start_soon(trio.serve_listeners, server.serve, listeners)
+        for listener in listeners:
+            name = format_address(listener.socket.getsockname())
+            print(f"serving at http://{name}/", flush=True)
+    return 0
+
+
+def main() -> int:
+    """Read the command line, and serve."""
+    parser = argparse.ArgumentParser(
+        description="Serve the files of a directory over HTTP/1.1."
+    )
+    parser.add_argument(
+        "address",
+        nargs="?",
+        type=parse_address,
+        default="127.0.0.1:8000",
+        help="host:port (default: %(default)s)",
+    )
+    parser.add_argument("--directory", type=Path, default=Path())
+    options = parser.parse_args()
+    if isinstance(options.address, str):
+        parser.error("HTTP is served at host:port")
+    return trio.run(run, *options.address, options.directory)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

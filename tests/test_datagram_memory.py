@@ -1,0 +1,88 @@
+"""Memory does not grow with the datagrams that pass through."""
+
+import subprocess
+import sys
+
+import pytest
+
+# In a process of its own, where nothing else allocates. It prints how much
+# larger the process is than after the first tenth, in KiB.
+PROGRAM = """
+import contextlib, resource, socket, sys
+import trio
+from triobatch import Datagrams, DatagramErrorGroup, DatagramSocket
+
+ROUNDS = int(sys.argv[1])
+SIZES = [1200, 1200, 0, 64, 1200, 9000]
+
+def bound(host="127.0.0.1"):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.bind((host, 0))
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, 33, 1 << 22)
+    return DatagramSocket(trio.socket.from_stdlib_socket(sock))
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() // 1024
+
+async def receive(sock, count, messages=False):
+    while count > 0:
+        if messages:
+            count -= len(await sock.receive_messages())
+        else:
+            count -= len(await sock.receive_batch())
+
+async def main():
+    sender, receiver = bound(), bound()
+    target = receiver.socket.getsockname()
+    equal = [bytes(1200)] * 640
+    moved = 0
+    for i in range(ROUNDS):
+        if i == ROUNDS // 10:
+            before = resident()
+        await sender.send_many(equal, target)
+        await receive(receiver, 640)
+        await sender.send_segments(bytes(540 * 1200), 1200, target)
+        await receive(receiver, 540, messages=not i % 10)
+        mixed = [
+            (bytes(SIZES[j % 6]), ("127.0.0.1", 0) if j % 8 == 7 else target)
+            for j in range(64)
+        ]
+        queue = Datagrams(mixed)
+        try:
+            await sender.send_batch(queue)
+        except DatagramErrorGroup as group:
+            await receive(receiver, group.sent)
+        # Peers that are new each time, as on a busy server.
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await receiver.receive_batch()
+        host = "127.%d.%d.1" % (i // 250 % 250, i % 250)
+        async with bound(host) as guest:
+            await guest.send_many([b"x"] * 3, target)
+            await receive(receiver, 3)
+            await receiver.send_batch(
+                [(b"y", guest.socket.getsockname())] * 3
+            )
+            await receive(guest, 3)
+    print(resident() - before)
+
+trio.run(main)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_three_hundred_thousand_datagrams_leave_nothing_behind():
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "250"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    # A leak of one pointer a datagram would be 2 MiB.
+    assert int(result.stdout) < 1024
