@@ -18,6 +18,7 @@ from triobatch._addresses import (
 
 PORT = st.integers(0, 65535)
 WORD = st.integers(0, 2**32 - 1)
+LABEL = st.integers(0, 2**20 - 1)
 
 
 @given(st.ip_addresses(v=4).map(str), PORT)
@@ -25,7 +26,7 @@ def test_an_ipv4_address_survives_a_round_trip(host, port):
     assert decode_address(encode_address((host, port))) == (host, port)
 
 
-@given(st.binary(min_size=16, max_size=16), PORT, WORD, WORD)
+@given(st.binary(min_size=16, max_size=16), PORT, LABEL, WORD)
 def test_an_ipv6_address_survives_a_round_trip(packed, port, flow, scope):
     host = socket.inet_ntop(socket.AF_INET6, packed)
     address = (host, port, flow, scope)
@@ -39,7 +40,7 @@ def test_an_abstract_name_survives_a_round_trip(name):
     assert decode_address(encode_address(b"\0" + name)) == b"\0" + name
 
 
-@given(st.binary(min_size=1, max_size=107).filter(lambda p: 0 not in p))
+@given(st.binary(min_size=1, max_size=108).filter(lambda p: 0 not in p))
 def test_a_path_survives_a_round_trip(path):
     decoded = decode_address(encode_address(path))
     assert isinstance(decoded, str)
@@ -85,7 +86,16 @@ def test_bytes_after_the_sockaddr_are_ignored():
 
 @pytest.mark.parametrize(
     "address",
-    [7, ("127.0.0.1",), ["127.0.0.1", 9], (b"127.0.0.1", 9), ()],
+    [
+        7,
+        ("127.0.0.1",),
+        ["127.0.0.1", 9],
+        (b"127.0.0.1", 9),
+        ("127.0.0.1", "9"),
+        ("127.0.0.1", 9.0),
+        ("::1", 9, None, 0),
+        (),
+    ],
 )
 def test_what_is_no_address_is_a_type_error(address):
     with pytest.raises(TypeError):
@@ -98,14 +108,14 @@ def test_what_is_no_address_is_a_type_error(address):
         ("localhost", 9),
         ("127.0.0.1", -1),
         ("127.0.0.1", 65536),
-        ("127.0.0.1", "9"),
         ("127.0.0.1", 9, 0, 0),
-        ("::1", 9, 2**32, 0),
+        ("::1", 9, 2**20, 0),
+        ("::1", 9, -1, 0),
         ("::1", 9, 0, -1),
         ("fe80::1%eth0", 9),
         ("", 9),
         "",
-        "x" * 108,
+        "x" * 109,
         b"\0" + b"x" * 108,
         "a\0b",
     ],
@@ -122,6 +132,22 @@ def test_an_impossible_address_is_a_value_error(address):
 def test_a_strange_sockaddr_is_a_value_error(sockaddr):
     with pytest.raises(ValueError, match="not a sockaddr"):
         decode_address(sockaddr)
+
+
+@given(
+    st.sampled_from([socket.AF_INET, socket.AF_INET6, socket.AF_UNIX]).map(
+        struct.Struct("=H").pack
+    ),
+    st.binary(max_size=108),
+)
+@example(struct.pack("=H", socket.AF_UNIX), b"x" * 108)
+@example(struct.pack("=H", socket.AF_INET6), b"\xff" * 26)
+def test_what_is_decoded_can_be_encoded(family, rest):
+    try:
+        address = decode_address(family + rest)
+    except ValueError:
+        return
+    assert decode_address(encode_address(address)) == address
 
 
 def test_the_caches_remember_each_peer_once():

@@ -243,3 +243,11 @@ def test_threads_do_not_disturb_each_other(restless):
                     assert drain(right) == letter * sent
 
     in_threads(converse, [b"a", b"b", b"c"])
+
+
+def test_the_pool_of_copies_stays_small(monkeypatch):
+    monkeypatch.setattr(core.Copy, "_pool", [])
+    taken = [core.Copy.take() for _ in range(9)]
+    for copy in taken:
+        copy.give_back()
+    assert len(core.Copy._pool) == core.Copy.POOL_SIZE == 4

@@ -405,7 +405,8 @@ async def test_a_socket_that_is_closed_is_told(stuck_pair):
         (3, None, TypeError),
         (memoryview(b"abcdef")[::2], None, BufferError),
         (b"x", 3, TypeError),
-        (b"x", ("127.0.0.1", "53"), ValueError),
+        (b"x", ("127.0.0.1", "53"), TypeError),
+        (b"x", ("127.0.0.1", 65536), ValueError),
     ],
 )
 async def test_what_is_impossible_is_refused_before_anything(

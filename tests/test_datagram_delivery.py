@@ -1,12 +1,18 @@
 """Every datagram arrives once, whole, and in order for its destination."""
 
+import ctypes
 import itertools
 import random
+import socket
+import struct
+import sys
 
 import pytest
 import trio
 from trio.testing import assert_checkpoints
 
+from triobatch._core_choice import CORE
+from triobatch._datagram_errors import DatagramErrorGroup
 from triobatch._datagram_socket import DatagramSocket
 from triobatch._datagrams import Datagrams
 from triobatch._metadata import SOL_UDP, UDP_GRO
@@ -213,3 +219,26 @@ async def test_a_bytearray_and_a_view_of_words_are_payloads(datagram_pair):
         (b"mutable", None),
         (b"abcdefgh", None),
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's sockaddr_un")
+async def test_a_peer_whose_path_fills_its_sockaddr_is_answered(
+    make_socket, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    server = await make_socket("unix")
+    path = b"x" * 108
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        # bind() of the standard library wants room for a zero byte.
+        sockaddr = struct.pack("=H", socket.AF_UNIX) + path
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert not libc.bind(client.fileno(), sockaddr, len(sockaddr))
+        client.sendto(b"ping", server.socket.getsockname())
+        batch = await server.receive_batch()
+        assert batch == [(b"ping", path.decode())]
+        if CORE == "python":
+            with pytest.raises(DatagramErrorGroup, match="1 of 1 "):
+                await server.send_batch(batch)
+        else:
+            await server.send_batch(batch)
+            assert client.recv(9, socket.MSG_DONTWAIT) == b"ping"

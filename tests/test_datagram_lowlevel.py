@@ -1,6 +1,7 @@
 """The system calls themselves."""
 
 import errno
+import mmap
 import socket
 
 import pytest
@@ -71,3 +72,10 @@ def test_an_error_is_that_of_the_first_datagram(sockets):
 def test_a_slot_must_fit_the_buffer(sockets, slot_size):
     with pytest.raises(ValueError, match="slot_size"):
         recvmmsg(sockets[0].fileno(), bytearray(10), slot_size)
+
+
+def test_receiving_into_a_buffer_maps_no_memory(sockets, monkeypatch):
+    left, right = sockets
+    sendmmsg(left.fileno(), [(b"x", right.getsockname())])
+    monkeypatch.delattr(mmap, "mmap")
+    assert recvmmsg(right.fileno(), bytearray(10), 10)[0][0] == 1

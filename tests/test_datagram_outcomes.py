@@ -1,6 +1,8 @@
 """What the kernel refuses, and what becomes of the rest of the batch."""
 
 import errno
+import gc
+import pickle
 import socket
 
 import pytest
@@ -272,3 +274,71 @@ async def test_a_full_interface_is_waited_for():
             assert 0 < len(queue) < 100
             await sender.send_batch(queue)
             assert await receive_all(receiver, 100) == payloads
+
+
+async def test_a_call_that_does_not_wait_says_what_is_left(datagram_pair):
+    left, _ = datagram_pair
+    queue = Datagrams([(b"x", "/nowhere")] + [(bytes(4000), None)] * 500)
+    with pytest.raises(DatagramErrorGroup, match=r" sent, \d+ left") as info:
+        left.send_batch_nowait(queue)
+    group = info.value
+    assert group.offered == 501
+    assert group.sent + group.left == 500
+    assert group.left == len(queue) - 1
+    part = group.subgroup(OSError)
+    assert (part.offered, part.sent, part.left) == (
+        501,
+        group.sent,
+        group.left,
+    )
+    again = pickle.loads(pickle.dumps(group))
+    assert str(again) == str(group)
+    assert again.left == group.left
+
+
+@pytest.mark.parametrize("method", ["send", "send_segments", "send_batch"])
+@pytest.mark.parametrize("fatal", [False, True])
+async def test_a_failed_send_leaves_the_payload_free(
+    make_socket, method, fatal
+):
+    sock = await make_socket()
+    nowhere = ("127.0.0.1", 0)
+    if fatal:
+        await sock.socket.connect(address_of(sock))
+        sock.socket.shutdown(socket.SHUT_WR)
+        nowhere = None
+    payload = bytearray(100)
+    gc.disable()
+    try:
+        try:
+            if method == "send":
+                await sock.send(payload, nowhere)
+            elif method == "send_segments":
+                await sock.send_segments(payload, 10, nowhere)
+            else:
+                await sock.send_batch([(payload, nowhere)])
+        except (OSError, DatagramErrorGroup):
+            pass
+        else:
+            pytest.fail("it was sent")
+        # It would be a BufferError, if a traceback kept it exported.
+        payload.append(0)
+    finally:
+        gc.enable()
+
+
+async def test_a_long_batch_of_large_datagrams_lets_others_run(make_socket):
+    sender = await make_socket()
+    turns = 0
+
+    async def count_turns():
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        await sender.send_segments(bytes(16 << 20), 1000, address_of(sender))
+        nursery.cancel_scope.cancel()
+    assert turns >= 3

@@ -12,6 +12,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._arena import SLOT_SIZE
 from triobatch._datagram_errors import TruncatedDatagramError
+from triobatch._metadata import SO_TIMESTAMPNS
 
 
 def address_of(sock):
@@ -165,6 +166,21 @@ async def test_a_batch_of_none_is_a_value_error(make_socket, limit):
             method(limit)
     with pytest.raises(ValueError, match="not positive"):
         await sock.receive_batch(limit)
+
+
+@pytest.mark.parametrize(
+    ("limit", "error"), [(0, ValueError), (1.5, TypeError)]
+)
+async def test_an_impossible_limit_changes_nothing(make_socket, limit, error):
+    sock = await make_socket()
+    for method in (sock.receive_batch, sock.receive_messages):
+        with pytest.raises(error):
+            await method(limit)
+    for method in (sock.receive_batch_nowait, sock.receive_messages_nowait):
+        with pytest.raises(error):
+            method(limit)
+    timestamps = sock.socket.getsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS)
+    assert not timestamps
 
 
 async def test_a_second_receiver_is_busy(make_socket):

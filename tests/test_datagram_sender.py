@@ -7,7 +7,7 @@ import socket
 
 import pytest
 import trio
-from trio.testing import assert_checkpoints
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._datagram_capabilities import gso_segments
@@ -104,15 +104,15 @@ async def test_what_passes_neither_loses_nor_repeats_a_datagram(
     assert await received(receiver) == payloads
 
 
-@pytest.mark.parametrize("method", ["many", "segments"])
 @pytest.mark.parametrize("lines", [["EIO"], [2, "EINVAL"], [1, "EMSGSIZE"]])
+@pytest.mark.parametrize("method", ["send_many", "send_segments"])
 async def test_send_many_survives_what_send_batch_does(
     hosts, monkeypatch, lines, method
 ):
     sender, receiver = hosts
     target = address_of(receiver)
     Script(monkeypatch, lines)
-    if method == "many":
+    if method == "send_many":
         assert await sender.send_many(EQUAL, target) == 1000
     else:
         data = b"".join(EQUAL)
@@ -298,3 +298,26 @@ async def test_datagrams_added_meanwhile_are_left_for_the_next_call(
             queue.clear()
     assert [payload for payload, _ in queue] == [b"later"]
     assert await received(receiver) == [b"a", b"bb"]
+
+
+async def test_a_queue_that_another_task_is_sending_is_busy(
+    datagram_pair, make_socket
+):
+    left, _ = datagram_pair
+    other = await make_socket("unix")
+    queue = Datagrams([(bytes(4000), None)] * 500)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.send_batch, queue)
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError, match="these datagrams"):
+            await other.send_batch(queue)
+        with pytest.raises(trio.BusyResourceError):
+            left.send_batch_nowait(queue)
+        with pytest.raises(BufferError):
+            queue.clear()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_segment_size_is_an_int(make_socket):
+    with pytest.raises(TypeError):
+        await (await make_socket()).send_segments(b"x", 1.5)

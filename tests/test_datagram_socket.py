@@ -17,7 +17,7 @@ from triobatch._datagram_errors import (
 )
 from triobatch._datagram_socket import DatagramSocket
 from triobatch._datagrams import Datagrams
-from triobatch._open_udp_socket import open_udp_socket
+from triobatch._open_udp_socket import _look_up, open_udp_socket
 
 
 async def test_only_a_trio_datagram_socket_will_do():
@@ -248,3 +248,28 @@ def test_without_loopback_the_safe_number_is_taken(monkeypatch):
             lambda: make(socket.AF_INET, socket.SOCK_DGRAM),
         )
         assert capabilities.gso_segments.__wrapped__() in {63, 128}
+
+
+async def test_an_address_as_received_can_be_connected_to():
+    async with await open_udp_socket(local_address=("::1", 0, 0, 0)) as server:
+        name = server.socket.getsockname()
+        assert len(name) == 4
+        async with await open_udp_socket(remote_address=name) as client:
+            assert client.socket.getpeername() == name
+            await client.send(b"hello")
+            _, address = await server.receive()
+        async with await open_udp_socket(remote_address=address):
+            pass
+
+
+async def test_the_scope_of_an_address_is_kept():
+    # Looked up only: a link-local address needs an interface of its own.
+    for address in (("fe80::1", 9, 0, 7), ("fe80::1", 9, 5, 7)):
+        found = await _look_up(address, socket.AF_INET6, 0)
+        assert found == [(socket.AF_INET6, address)]
+
+
+@pytest.mark.parametrize("address", ["/path", b"\0name", ("::1",), 7])
+async def test_what_is_no_host_and_port_cannot_be_opened(address):
+    with pytest.raises(TypeError, match="not a"):
+        await open_udp_socket(remote_address=address)

@@ -8,7 +8,6 @@ from triobatch._datagrams import (
     Datagrams,
     as_datagrams,
     as_payloads,
-    to_one_address,
 )
 
 A = ("127.0.0.1", 1)
@@ -105,13 +104,13 @@ def test_a_queued_bytearray_cannot_be_resized_until_it_is_consumed():
 
 def test_a_lent_queue_grows_but_does_not_shrink():
     queue = Datagrams([(b"a", A)])
-    with queue.lend():
+    with queue._lend():
         queue.append((b"b", B))
         with pytest.raises(BufferError, match="is sending"):
             queue.consume(1)
         with pytest.raises(BufferError, match="is sending"):
             queue.clear()
-        with pytest.raises(BufferError, match="is sending"), queue.lend():
+        with pytest.raises(BufferError, match="is sending"), queue._lend():
             pass
     queue.clear()
     assert not queue
@@ -119,7 +118,7 @@ def test_a_lent_queue_grows_but_does_not_shrink():
 
 def test_the_borrower_takes_from_the_queue_itself():
     queue = Datagrams([(b"a", A), (b"b", B)])
-    with queue.lend() as (payloads, addresses):
+    with queue._lend() as (payloads, addresses):
         del payloads[0], addresses[0]
     assert list(queue) == [(b"b", B)]
 
@@ -135,7 +134,6 @@ def test_a_queue_is_passed_on_and_pairs_are_queued():
     queue = Datagrams([(b"a", A)])
     assert as_datagrams(queue) is queue
     assert list(as_datagrams([(b"a", A)])) == [(b"a", A)]
-    assert list(to_one_address([b"a", b"b"], B)) == [(b"a", B), (b"b", B)]
 
 
 def test_the_representation_tells_what_is_left():

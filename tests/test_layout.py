@@ -55,6 +55,7 @@ LAYERS = [
     "_segment_dispatch",
     "_dispatch",
     "_readiness",
+    "_unix_peer",
     "_datagram_statistics",
     "_datagram_lowlevel",
     "_datagram_capabilities",
@@ -72,6 +73,7 @@ LAYERS = [
     "_core_python",
     # Sans-IO that the cores need as well.
     "_arena",
+    "_reports",
     "_segmentation",
     "_segments",
     "_error_queue",
@@ -96,6 +98,7 @@ SANS_IO = [
     "_datagrams",
     "_error_queue",
     "_metadata",
+    "_reports",
     "_outbox",
     "_segmentation",
     "_segments",

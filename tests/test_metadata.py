@@ -59,11 +59,37 @@ def test_all_of_it_fits_what_the_core_takes():
         Metadata(ttl=256),
         Metadata(local_address="::1"),
         Metadata(local_address="localhost"),
+        Metadata(interface_index=-1),
+        Metadata(interface_index=2**31),
+        Metadata(interface_index=2**40),
     ],
 )
 def test_impossible_metadata_is_a_value_error(metadata):
     with pytest.raises(ValueError, match=r"."):
         encode_metadata(metadata, socket.AF_INET)
+
+
+@pytest.mark.parametrize("name", ["tos", "ttl", "interface_index"])
+def test_metadata_that_is_no_number_is_a_type_error(name):
+    for value in (1.5, "1"):
+        with pytest.raises(TypeError):
+            encode_metadata(Metadata(**{name: value}), socket.AF_INET)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answers"),
+    [
+        ("::1", "::1"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("ff::1", "ff::1"),
+        ("ff02::1", None),
+        ("224.0.0.1", None),
+        (None, None),
+    ],
+)
+def test_a_multicast_address_is_none_to_answer_from(asked, answers):
+    reply = Metadata(local_address=asked, interface_index=1).for_reply()
+    assert reply == Metadata(local_address=answers)
 
 
 def test_ecn_is_the_low_end_of_the_traffic_class():

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 import time
 
 import pytest
@@ -11,7 +12,9 @@ import trio
 from network import needs_namespaces, two_hosts
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from triobatch import _readiness
+from triobatch import _datagram_syscalls as syscalls
+from triobatch import _unix_peer
+from triobatch._datagram_lowlevel import recvmmsg, sendmmsg
 from triobatch._datagram_socket import DatagramSocket
 from triobatch._datagrams import Datagrams
 from triobatch._error_queue import IP_RECVERR
@@ -210,23 +213,121 @@ async def test_a_kernel_drop_is_counted(make_socket):
     assert receiver.statistics().kernel_drops == 20 - got > 0
 
 
-async def test_without_a_probe_socket_a_unix_peer_is_waited_for_by_time(
-    make_socket, monkeypatch
-):
-    sender, receiver = await make_socket("unix"), await make_socket("unix")
-    monkeypatch.setattr(_readiness, "BACK_OFF", 0.001)
-
-    def refuse(self, address):
+class Unconnectable(socket.socket):
+    def connect(self, address):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
-    class Unconnectable(socket.socket):
-        connect = refuse
+
+class Exhausted(socket.socket):
+    def __init__(self, *args, fileno=None, **options):
+        if fileno is None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        super().__init__(*args, fileno=fileno, **options)
+
+
+@pytest.mark.parametrize("probe", [Unconnectable, Exhausted])
+async def test_without_a_probe_socket_a_unix_peer_is_waited_for_by_time(
+    make_socket, monkeypatch, probe
+):
+    sender, receiver = await make_socket("unix"), await make_socket("unix")
+    monkeypatch.setattr(_unix_peer, "BACK_OFF", 0.001)
 
     queue = Datagrams((b"%d" % i, address_of(receiver)) for i in range(50))
     async with trio.open_nursery() as nursery:
-        monkeypatch.setattr(_readiness.socket, "socket", Unconnectable)
+        monkeypatch.setattr(_unix_peer.socket, "socket", probe)
         nursery.start_soon(sender.send_batch, queue)
         await wait_all_tasks_blocked()
         received = 0
         while received < 50:
             received += len(await receiver.receive_batch())
+
+
+@pytest.fixture
+def default_timeout():
+    socket.setdefaulttimeout(5)
+    yield
+    socket.setdefaulttimeout(None)
+
+
+async def test_a_default_timeout_does_not_block_the_loop(
+    make_socket, default_timeout
+):
+    sock = await make_socket(error_queue=True)
+    before = time.monotonic()
+    for method in (sock.receive_errors_nowait, sock.receive_batch_nowait):
+        with pytest.raises(trio.WouldBlock):
+            method()
+    assert time.monotonic() - before < 1
+
+
+class Protection:
+    """Notes whether Ctrl-C is held off, and passes a call on."""
+
+    def __init__(self, monkeypatch, name):
+        self.seen = []
+        self._call = getattr(syscalls, name)
+        monkeypatch.setattr(syscalls, name, self)
+
+    def __call__(self, *args):
+        self.seen.append(trio.lowlevel.currently_ki_protected())
+        return self._call(*args)
+
+
+async def test_ctrl_c_is_held_off_while_a_descriptor_is_borrowed(
+    make_socket, monkeypatch
+):
+    # Both would close it, if they were left half way.
+    errors = Protection(monkeypatch, "receive_error")
+    received = Protection(monkeypatch, "receive_datagrams")
+    sent = Protection(monkeypatch, "send_datagrams")
+    sock = await make_socket(error_queue=True)
+    fd, me = sock.socket.fileno(), address_of(sock)
+
+    @trio.lowlevel.disable_ki_protection
+    def call():
+        with contextlib.suppress(trio.WouldBlock):
+            sock.receive_errors_nowait()
+        sendmmsg(fd, [(b"x", me)])
+        recvmmsg(fd, bytearray(10), 10)
+        assert not trio.lowlevel.currently_ki_protected()
+
+    call()
+    assert errors.seen == received.seen == sent.seen == [True]
+
+
+needs_poll = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux says so in poll(2)"
+)
+
+
+@needs_poll
+@pytest.mark.parametrize("how", [socket.SHUT_RD, socket.SHUT_RDWR])
+@pytest.mark.parametrize("family", ["ipv4", "unix"])
+async def test_a_socket_shut_down_for_receiving_does_not_spin(
+    make_socket, family, how
+):
+    sock, peer = await make_socket(family), await make_socket(family)
+    await peer.send(b"before", address_of(sock))
+    await sock.socket.connect(address_of(peer))
+    sock.socket.shutdown(how)
+    assert (await sock.receive())[0] == b"before"
+    with (
+        trio.fail_after(1),
+        assert_checkpoints(),
+        pytest.raises(trio.ClosedResourceError, match="shut down"),
+    ):
+        await sock.receive_batch()
+
+
+@needs_poll
+async def test_waiting_for_errors_of_a_socket_shut_down_does_not_spin(
+    make_socket,
+):
+    peer = await make_socket()
+    sock = await open_udp_socket(
+        remote_address=address_of(peer), error_queue=True
+    )
+    async with sock:
+        sock.socket.shutdown(socket.SHUT_RDWR)
+        with trio.fail_after(1), pytest.raises(trio.ClosedResourceError):
+            await sock.receive_errors()

@@ -31,10 +31,13 @@ _PORT = struct.Struct(">H")
 _IPV6 = struct.Struct(">HI16s")
 _SCOPE = struct.Struct("=I")
 
+# What IPv6 has for the flow label (RFC 8200), and the standard library takes.
+MAX_FLOWINFO = 0xFFFFF
+
 SOCKADDR_IN_SIZE = 16
 SOCKADDR_IN6_SIZE = 28
 SOCKADDR_UN_SIZE = 110
-# A path ends with a zero byte there; an abstract name begins with one.
+# A path of this size has no zero byte at its end, and the kernel takes it.
 SUN_PATH_SIZE = SOCKADDR_UN_SIZE - _FAMILY.size
 
 AF_INET = int(socket.AF_INET)
@@ -51,7 +54,7 @@ def encode_address(address: Address) -> bytes:
     Raises:
       TypeError: ``address`` is not an address at all.
       ValueError: the host is not numeric, a number is out of range, or a
-        path is too long for ``sun_path`` (108 bytes).
+        path does not fit ``sun_path`` (108 bytes).
     """
     if address is None:
         return b""
@@ -62,6 +65,10 @@ def encode_address(address: Address) -> bytes:
     host, port, flowinfo, scope_id = (*address, 0, 0)[:4]
     if not isinstance(host, str):
         raise TypeError(f"the host is not a str: {address!r}")
+    if not all(isinstance(x, int) for x in (port, flowinfo, scope_id)):
+        raise TypeError(f"a number is not an int: {address!r}")
+    if not 0 <= flowinfo <= MAX_FLOWINFO:
+        raise ValueError(f"flowinfo is not in 0..1048575: {address!r}")
     try:
         if ":" not in host:
             if len(address) != 2:
@@ -92,7 +99,7 @@ def _encode_unix(address: str | bytes) -> bytes:
     path = os.fsencode(address)
     if not path:
         raise ValueError("an empty path names no Unix socket")
-    if len(path) + bool(path[0]) > SUN_PATH_SIZE:
+    if len(path) > SUN_PATH_SIZE:
         raise ValueError(
             f"a path of {len(path)} bytes does not fit sun_path,"
             f" which has {SUN_PATH_SIZE}: {address!r}"
@@ -122,7 +129,8 @@ def decode_address(sockaddr: bytes) -> Address:
             port, flowinfo, host = _IPV6.unpack_from(sockaddr, 2)
             (scope_id,) = _SCOPE.unpack_from(sockaddr, 24)
             name = socket.inet_ntop(socket.AF_INET6, host)
-            return name, port, flowinfo, scope_id
+            # The traffic class above the label is no part of an address.
+            return name, port, flowinfo & MAX_FLOWINFO, scope_id
         if family == AF_UNIX:
             return _decode_unix(sockaddr[_FAMILY.size :])
     raise ValueError(f"not a sockaddr: {sockaddr!r}")

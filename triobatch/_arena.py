@@ -15,6 +15,7 @@ Sans-IO: a core fills the slots and the columns (core.h, ``tb_arena``).
 
 import mmap
 import struct
+import sys
 from array import array
 from collections.abc import Iterable
 from functools import lru_cache
@@ -75,9 +76,13 @@ class Arena:
             AF_INET6: SOCKADDR_IN6_SIZE,
         }.get(family, SOCKADDR_UN_SIZE)
         self.control_size = CONTROL_SIZE if internet else 0
-        self.memory: Any = memory or mmap.mmap(-1, slots * slot_size)
+        if memory is None:
+            memory = _private_memory(slots * slot_size)
+        self.memory: Any = memory
         self.names = bytearray(slots * self.name_size)
-        self.control = mmap.mmap(-1, max(1, slots * self.control_size))
+        self.control: Any = bytearray()
+        if internet:
+            self.control = _private_memory(slots * CONTROL_SIZE)
         self.sizes = array("I", bytes(4 * slots))
         self.flags = array("I", bytes(4 * slots))
         self.name_sizes = array("I", bytes(4 * slots))
@@ -85,6 +90,15 @@ class Arena:
         self.segment_sizes = array("I", bytes(4 * slots))
         # The C core keeps its pointers here.
         self.exports: Any = None
+
+
+def _private_memory(size: int) -> mmap.mmap:
+    """Return zeroed memory whose slices are bytes, and not copies first."""
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size)
+    # Shared is the default: after a fork two processes would receive into
+    # the same slots.
+    return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 class Inbox:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import AF_INET, AF_INET6
 from triobatch._arena import Arena, Inbox
-from triobatch._dispatch import REPORTED
+from triobatch._reports import MAX_REPORTS, REPORTED
 
 # What is fetched at once, in datagrams, if less is asked for.
 BATCH = 64
@@ -61,6 +61,7 @@ class Receiver:
         slots = -(-max(wanted, BATCH) // self._train)
         if waited and self._lone:
             slots = 1
+        reports = 0
         while True:
             self.counters.calls += 1
             try:
@@ -70,7 +71,13 @@ class Receiver:
             except BlockingIOError:
                 return False
             except OSError as exc:
-                if not self._internet or exc.errno not in REPORTED:
+                # Each call takes one report off; what does not end is none.
+                reports += 1
+                if (
+                    not self._internet
+                    or exc.errno not in REPORTED
+                    or reports > MAX_REPORTS
+                ):
                     raise
                 self.counters.reports += 1
                 continue

@@ -125,6 +125,8 @@ class Copy:
     __slots__ = ("address", "memory", "size", "vector")
 
     _pool: ClassVar[list[Copy]] = []
+    # More than one are out only if threads, or finalizers, send at once.
+    POOL_SIZE: ClassVar[int] = 4
 
     def __init__(self) -> None:
         self.vector = Vector.with_room(IOV_MAX)
@@ -141,8 +143,9 @@ class Copy:
             return cls()
 
     def give_back(self) -> None:
-        """Put it into the pool."""
-        self._pool.append(self)
+        """Put it into the pool, or free it if that has enough."""
+        if len(self._pool) < self.POOL_SIZE:
+            self._pool.append(self)
 
     def send(self, fd: int) -> int:
         """Send what was copied with one ``send(2)``; return the bytes."""

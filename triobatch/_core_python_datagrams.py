@@ -16,6 +16,7 @@ from typing import Any
 from triobatch._addresses import (
     AF_INET,
     AF_INET6,
+    SOCKADDR_UN_SIZE,
     AddressCache,
     SockaddrCache,
     family_of,
@@ -41,6 +42,10 @@ _RECEIVE_FLAGS = getattr(socket, "MSG_DONTWAIT", 0) | getattr(
 _HAS_RECVMSG = hasattr(socket.socket, "recvmsg_into")
 _WSAEMSGSIZE = 10040
 
+# What a call of the socket module can raise; an address that it does not take
+# is one of the last two. Behind the first message it only ends a batch.
+_FAILURES = (OSError, ValueError, OverflowError)
+
 # Safe to share between threads: what is missing is computed again.
 _addresses = AddressCache()
 _sockaddrs = SockaddrCache()
@@ -50,6 +55,9 @@ _sockaddrs = SockaddrCache()
 def _borrowed(fd: int) -> Iterator[socket.socket]:
     sock = socket.socket(fileno=fd)
     try:
+        if socket.getdefaulttimeout() is not None:
+            # Or the call would wait that long.
+            sock.setblocking(False)
         yield sock
     finally:
         sock.detach()
@@ -77,7 +85,7 @@ def send_datagrams(
                 ancillary.append((SOL_UDP, UDP_SEGMENT, data))
             try:
                 _send(sock, view[start : start + size], ancillary, peer)
-            except OSError:
+            except _FAILURES:
                 if sent:
                     break
                 raise
@@ -144,6 +152,10 @@ def _destination(
     if own != family:
         raise _error(errno.EINVAL)
     assert address is not None
+    if isinstance(address, str) and len(peer) == SOCKADDR_UN_SIZE:
+        # The kernel takes a path without a zero byte at its end, and the
+        # standard library does not.
+        raise _error(errno.ENAMETOOLONG)
     return address
 
 
@@ -160,7 +172,7 @@ def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
             try:
                 with memory[start : start + arena.slot_size] as room:
                     _receive(sock, arena, slot, room)
-            except OSError:
+            except _FAILURES:
                 # It will be met again, except for an error that the network
                 # has reported; that one is about an earlier datagram.
                 if received:

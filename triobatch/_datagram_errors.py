@@ -38,37 +38,73 @@ class DatagramError(OSError):
 
 
 class DatagramErrorGroup(ExceptionGroup[DatagramError]):
-    """The datagrams of one batch that were refused; the rest was sent.
+    """The datagrams of one batch that were refused.
+
+    All others were sent, except by a method that does not wait: it may leave
+    some which can be sent later.
 
     Attributes:
-      sent: How many datagrams of the batch the kernel took.
+      offered: How many datagrams the batch had.
+      sent: How many of them the kernel took.
+      left: How many were neither sent nor refused.
     """
 
+    offered: int
     sent: int
+    left: int
 
-    def __new__(cls, errors: Sequence[DatagramError], sent: int) -> "Self":
-        """Name both numbers in the message."""
-        group = super().__new__(cls, _summary(errors, sent), errors)
-        group.sent = sent
+    if TYPE_CHECKING:
+
+        @property
+        def exceptions(self) -> tuple[DatagramError, ...]: ...
+
+    def __new__(
+        cls,
+        errors: Sequence[DatagramError],
+        sent: int,
+        left: int = 0,
+        offered: int | None = None,
+    ) -> "Self":
+        """Name the numbers in the message."""
+        offered = _offered(errors, sent, left, offered)
+        summary = _summary(errors, sent, left, offered)
+        group = super().__new__(cls, summary, errors)
+        group.offered, group.sent, group.left = offered, sent, left
         return group
 
-    def __init__(self, errors: Sequence[DatagramError], sent: int) -> None:
+    def __init__(
+        self,
+        errors: Sequence[DatagramError],
+        sent: int,
+        left: int = 0,
+        offered: int | None = None,
+    ) -> None:
         # The backport for Python 3.10 looks for its message in `args`.
-        super().__init__(_summary(errors, sent), errors)
+        offered = _offered(errors, sent, left, offered)
+        super().__init__(_summary(errors, sent, left, offered), errors)
 
     def derive(  # type: ignore[override]
         self, excs: Sequence[DatagramError], /
     ) -> "DatagramErrorGroup":
-        """Keep the number that was sent in what ``except*`` splits off."""
-        return type(self)(excs, self.sent)
+        """Keep the batch's numbers in what ``except*`` splits off."""
+        return type(self)(excs, self.sent, self.left, self.offered)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.exceptions, self.sent)
+        numbers = self.sent, self.left, self.offered
+        return type(self), (self.exceptions, *numbers)
 
 
-def _summary(errors: Sequence[DatagramError], sent: int) -> str:
-    offered = len(errors) + sent
-    return f"{len(errors)} of {offered} datagrams refused, {sent} sent"
+def _offered(
+    errors: Sequence[DatagramError], sent: int, left: int, offered: int | None
+) -> int:
+    return len(errors) + sent + left if offered is None else offered
+
+
+def _summary(
+    errors: Sequence[DatagramError], sent: int, left: int, offered: int
+) -> str:
+    rest = f", {left} left" if left else ""
+    return f"{len(errors)} of {offered} datagrams refused, {sent} sent{rest}"
 
 
 class TruncatedDatagramError(OSError):

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+import trio
+
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import Address, encode_address
 from triobatch._arena import Arena, Inbox
@@ -12,6 +14,9 @@ from triobatch._datagrams import Datagram, Datagrams
 ANY_FAMILY = 0
 
 
+# Without the C core a descriptor is borrowed by a socket object, and Ctrl-C in
+# the midst of that would close it.
+@trio.lowlevel.enable_ki_protection
 def sendmmsg(fd: int, datagrams: Iterable[Datagram]) -> int:
     """Send up to 64 datagrams with one system call.
 
@@ -45,6 +50,7 @@ def sendmmsg(fd: int, datagrams: Iterable[Datagram]) -> int:
     )
 
 
+@trio.lowlevel.enable_ki_protection
 def recvmmsg(
     fd: int, buffer: Any, slot_size: int
 ) -> list[tuple[int, Address, int]]:

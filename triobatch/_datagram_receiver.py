@@ -1,6 +1,7 @@
 """What a datagram socket offers to a task that receives."""
 
 import contextlib
+import operator
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -40,7 +41,8 @@ class DatagramReceiver:
             than a slot of 64 KiB, which only a Unix peer can send.
           OSError: the socket has failed.
           BusyResourceError: another task is receiving.
-          ClosedResourceError: the socket is closed.
+          ClosedResourceError: the socket is closed, or was shut down for
+            receiving and nothing is left.
 
         Nothing is lost if it is cancelled. See recvmmsg(2).
         """
@@ -72,7 +74,8 @@ class DatagramReceiver:
           ValueError: ``max_datagrams`` is not positive.
           OSError: the socket has failed.
           BusyResourceError: another task is receiving.
-          ClosedResourceError: the socket is closed.
+          ClosedResourceError: the socket is closed, or was shut down for
+            receiving and nothing is left.
 
         Nothing is lost if it is cancelled. See recvmmsg(2), udp(7).
         """
@@ -94,6 +97,7 @@ class DatagramReceiver:
         IP_RECVTTL, SO_TIMESTAMPNS; Linux): of datagrams that came before it,
         some may be missing.
         """
+        _check_limit(max_datagrams)
         self._turn_metadata_on()
         return await self._receive(
             max_datagrams, self._receiver.inbox.take_messages
@@ -103,6 +107,7 @@ class DatagramReceiver:
         self, max_datagrams: int = BATCH
     ) -> list[Message]:
         """Receive what is there, or raise ``WouldBlock``."""
+        _check_limit(max_datagrams)
         self._turn_metadata_on()
         return self._receive_nowait(
             max_datagrams, self._receiver.inbox.take_messages
@@ -117,7 +122,7 @@ class DatagramReceiver:
         Raises:
           ValueError: the socket was made without ``error_queue``.
           BusyResourceError: another task is receiving errors.
-          ClosedResourceError: the socket is closed.
+          ClosedResourceError: the socket is closed, or was shut down.
 
         It can wait beside a task that receives datagrams. See ip(7),
         IP_RECVERR.
@@ -203,5 +208,5 @@ class DatagramReceiver:
 
 
 def _check_limit(limit: int) -> None:
-    if limit < 1:
+    if operator.index(limit) < 1:
         raise ValueError(f"max_datagrams {limit} is not positive")

@@ -18,9 +18,10 @@ from triobatch._segmentation import Segmentation
 
 AnyDispatch: TypeAlias = Dispatch | SegmentDispatch
 
-# A long batch lets other tasks run after so many system calls without a
-# wait: about 3 ms of plain datagrams.
+# A long batch lets other tasks run after so many system calls, or bytes,
+# without a wait: about 3 ms of plain datagrams, and less than 1 ms of runs.
 STEPS_BETWEEN_CHECKPOINTS = 16
+BYTES_BETWEEN_CHECKPOINTS = 2**20
 # The first wait for a congested interface, in seconds; each one is twice the
 # last, so five of them take 31 ms.
 FIRST_PAUSE = 0.001
@@ -104,10 +105,20 @@ class Sending:
 
     async def send(self, dispatch: AnyDispatch) -> int:
         """Send the batch; return how many datagrams went."""
+        await self.drive(dispatch)
+        return _result(dispatch)
+
+    async def send_one(self, dispatch: AnyDispatch) -> None:
+        """Send a batch of one, whose error is raised without a group."""
+        await self.drive(dispatch)
+        _raise_only_error(dispatch)
+
+    async def drive(self, dispatch: AnyDispatch) -> None:
+        """Send the batch, and leave what was refused in ``errors``."""
         with self._guard:
             await trio.lowlevel.checkpoint_if_cancelled()
             yielded = False
-            steps = pauses = 0
+            steps = pauses = seen = 0
             again = False
             while (outcome := self._step(dispatch)) is not Outcome.DONE:
                 if outcome is Outcome.FULL:
@@ -126,12 +137,15 @@ class Sending:
                     continue
                 pauses = 0
                 steps += 1
-                if steps % STEPS_BETWEEN_CHECKPOINTS == 0:
+                if (
+                    steps == STEPS_BETWEEN_CHECKPOINTS
+                    or dispatch.sent_bytes - seen >= BYTES_BETWEEN_CHECKPOINTS
+                ):
+                    steps, seen = 0, dispatch.sent_bytes
                     await trio.lowlevel.checkpoint()
                     yielded = True
             if not yielded:
                 await trio.lowlevel.cancel_shielded_checkpoint()
-        return _result(dispatch)
 
     def send_nowait(self, dispatch: AnyDispatch) -> int:
         """Send what goes now; return how many datagrams went.
@@ -139,6 +153,15 @@ class Sending:
         Raises:
           WouldBlock: nothing went, and nothing was refused.
         """
+        self._send_nowait(dispatch)
+        return _result(dispatch)
+
+    def send_one_nowait(self, dispatch: AnyDispatch) -> None:
+        """Send a batch of one now; see ``send_one``, ``send_nowait``."""
+        self._send_nowait(dispatch)
+        _raise_only_error(dispatch)
+
+    def _send_nowait(self, dispatch: AnyDispatch) -> None:
         with self._guard:
             while (outcome := self._step(dispatch)) is Outcome.MORE:
                 pass
@@ -146,7 +169,6 @@ class Sending:
             dispatch.sent or dispatch.errors
         ):
             raise trio.WouldBlock
-        return _result(dispatch)
 
     @trio.lowlevel.enable_ki_protection
     def _step(self, dispatch: AnyDispatch) -> Outcome:
@@ -162,6 +184,16 @@ class Sending:
 
 
 def _result(dispatch: AnyDispatch) -> int:
+    sent = dispatch.sent
+    if not dispatch.errors:
+        return sent
+    # The exception's traceback has this frame, so nothing here may lead back
+    # to the exception: a cycle would keep the payloads exported.
+    errors, left = dispatch.close()
+    raise DatagramErrorGroup(errors, sent, left)
+
+
+def _raise_only_error(dispatch: AnyDispatch) -> None:
     if dispatch.errors:
-        raise DatagramErrorGroup(dispatch.errors, dispatch.sent)
-    return dispatch.sent
+        errors, _ = dispatch.close()
+        raise errors.pop()

@@ -2,12 +2,14 @@
 
 import contextlib
 import functools
+import operator
 from collections.abc import Iterable, Iterator
+
+import trio
 
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import Address
 from triobatch._buffers import Buffers
-from triobatch._datagram_errors import DatagramErrorGroup
 from triobatch._datagram_send import AnyDispatch, Sending
 from triobatch._datagrams import (
     Datagram,
@@ -57,8 +59,8 @@ class DatagramSender:
 
         If it is cancelled, the datagram was not sent. See udp(7), unix(7).
         """
-        with _one_at_a_time(data), _singly():
-            await self._sending.send(self._one(data, address, metadata))
+        with _one_at_a_time(data):
+            await self._sending.send_one(self._one(data, address, metadata))
 
     def send_nowait(
         self,
@@ -68,8 +70,8 @@ class DatagramSender:
         metadata: Metadata | None = None,
     ) -> None:
         """Send one datagram now, or raise ``WouldBlock``; see ``send``."""
-        with _one_at_a_time(data), _singly():
-            self._sending.send_nowait(self._one(data, address, metadata))
+        with _one_at_a_time(data):
+            self._sending.send_one_nowait(self._one(data, address, metadata))
 
     async def send_batch(
         self,
@@ -95,13 +97,16 @@ class DatagramSender:
           OSError: the socket has failed. A ``Datagrams`` holds what was not
             sent.
           TypeError, ValueError: an argument is impossible. Nothing was done.
-          BufferError: another call is sending this ``Datagrams``.
-          BusyResourceError: another task is sending.
+          BusyResourceError: another task is sending, or sending this
+            ``Datagrams``.
           ClosedResourceError: the socket is closed.
 
         Datagrams to one address leave in order; those to different ones may
-        pass each other. If it is cancelled, a ``Datagrams`` holds exactly
-        what was not sent, and can be passed again. See sendmmsg(2), udp(7).
+        pass each other, but none passes one that the kernel has no room for:
+        on an unconnected Unix socket a peer that does not read holds up the
+        whole batch, and is best sent to alone. If it is cancelled, a
+        ``Datagrams`` holds exactly what was not sent, and can be passed
+        again. See sendmmsg(2), udp(7), unix(7).
         """
         if type(datagrams) is list and len(datagrams) == 1:
             ((data, address),) = datagrams
@@ -125,7 +130,8 @@ class DatagramSender:
           empty.
 
         Raises:
-          WouldBlock: none can be sent now.
+          WouldBlock: the first cannot be sent now. Those behind it are not
+            tried, also if they go to other addresses.
         """
         if not isinstance(datagrams, Datagrams):
             raise TypeError(
@@ -282,7 +288,7 @@ class DatagramSender:
         address: Address,
         metadata: Metadata | None,
     ) -> AnyDispatch:
-        if segment_size < 1:
+        if operator.index(segment_size) < 1:
             raise ValueError(f"segment_size {segment_size} is not positive")
         return self._sending.segments(
             as_payload(data), segment_size, address, metadata
@@ -294,7 +300,12 @@ class DatagramSender:
         datagrams: Datagrams | Iterable[Datagram],
         metadata: Metadata | None,
     ) -> Iterator[Dispatch]:
-        with as_datagrams(datagrams).lend() as (payloads, addresses):
+        queue = as_datagrams(datagrams)
+        if queue._lent:
+            raise trio.BusyResourceError(
+                "another task is sending these datagrams"
+            )
+        with queue._lend() as (payloads, addresses):
             yield self._sending.dispatch(payloads, addresses, metadata)
 
 
@@ -303,12 +314,3 @@ def _one_at_a_time(
 ) -> contextlib.AbstractContextManager[None]:
     """Keep others from consuming a ``Buffers`` that is being sent."""
     return InFlight(data) if isinstance(data, Buffers) else _NOTHING
-
-
-@contextlib.contextmanager
-def _singly() -> Iterator[None]:
-    """Raise the one error of a batch of one as it is."""
-    try:
-        yield
-    except DatagramErrorGroup as group:
-        raise group.exceptions[0] from None

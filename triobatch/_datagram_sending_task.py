@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import reschedule
 
-from triobatch._datagram_errors import DatagramError, DatagramErrorGroup
+from triobatch._datagram_errors import DatagramError
 from triobatch._sending_task import SendingTask, reschedule_all
 
 if TYPE_CHECKING:
@@ -196,11 +196,9 @@ class DatagramSendingTask(SendingTask):
         )
         try:
             with trio.CancelScope() as self._batch_scope:
-                await sending.send(self._dispatch)
-        except DatagramErrorGroup:
-            # Each of them is told below.
-            pass
+                await sending.drive(self._dispatch)
         finally:
+            # Each that was refused is told there.
             self._settle(self._dispatch)
         self.batches += 1
         self.longest_wait = max(self.longest_wait, trio.current_time() - since)

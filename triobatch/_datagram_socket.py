@@ -12,9 +12,9 @@ from triobatch._datagram_capabilities import gso_segments
 from triobatch._datagram_receiver import DatagramReceiver
 from triobatch._datagram_send import Sending
 from triobatch._datagram_sender import DatagramSender
-from triobatch._datagram_statistics import DatagramStatistics
+from triobatch._datagram_statistics import DatagramStatistics, kernel_drops
 from triobatch._metadata import SOL_UDP, UDP_GRO
-from triobatch._readiness import Readiness, kernel_drops
+from triobatch._readiness import Readiness
 
 if TYPE_CHECKING:
     from typing_extensions import Self

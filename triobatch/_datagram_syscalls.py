@@ -41,6 +41,9 @@ def receive_error(
     """
     sock = socket.socket(fileno=fd)
     try:
+        if socket.getdefaulttimeout() is not None:
+            # Or the call would wait that long.
+            sock.setblocking(False)
         payload, control, _, address = sock.recvmsg(
             size, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
         )

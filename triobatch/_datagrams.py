@@ -3,14 +3,19 @@
 Sans-IO: no event loop and no socket in this module.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from triobatch._addresses import Address
 
-# collections.abc.Buffer (PEP 688) is there from Python 3.12 on only.
-Payload: TypeAlias = bytes | bytearray | memoryview
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    Payload: TypeAlias = Buffer
+else:
+    # collections.abc.Buffer (PEP 688) is there from Python 3.12 on only.
+    Payload: TypeAlias = bytes | bytearray | memoryview
 Datagram: TypeAlias = tuple[Payload, Address]
 
 
@@ -133,7 +138,7 @@ class Datagrams:
         return other
 
     @contextmanager
-    def lend(
+    def _lend(
         self,
     ) -> Iterator[tuple[list[bytes | memoryview], list[Address]]]:
         """Hand the payloads and the addresses themselves to a sender.
@@ -162,14 +167,3 @@ def as_datagrams(
     if isinstance(datagrams, Datagrams):
         return datagrams
     return Datagrams(datagrams)
-
-
-def to_one_address(
-    payloads: Sequence[bytes | memoryview], address: Address
-) -> Datagrams:
-    """Return a queue of ``payloads``, all of them for ``address``."""
-    queue = Datagrams()
-    with queue.lend() as (queued, addresses):
-        queued.extend(payloads)
-        addresses.extend([address] * len(payloads))
-    return queue

@@ -6,15 +6,13 @@ message of a call may not be about that message at all. So:
 
 * A short count is no error. The next call starts with the message that
   stopped it, and either learns why or goes on.
-* An error that the network has reported (ICMP) is kept on the socket and
-  raised by the next call, whatever that sends; the datagram in hand was not
-  sent. It is tried again, and the report is only counted. ECONNREFUSED and
-  ENOPROTOOPT mean nothing else on an internet socket. The others are also
-  what the kernel says of a bad route: they are believed the second time.
+* An error that the network has reported is about an earlier datagram, and
+  the one in hand was not sent: it is tried again (see ``_reports``).
 * An error for a run (a message that the kernel cuts up) says little about
   its datagrams: the size of the run may be the trouble, or segmentation
   itself. That run goes again unsegmented, from its own first datagram, so
-  that nothing is sent twice and each datagram gets a result of its own.
+  that nothing is sent twice and each datagram gets a result of its own. If
+  they go now, it was segmentation, and that rests.
 * ENOBUFS and ENOMEM pass: the caller waits a while. If they do not pass, the
   datagram is charged, and those behind it get one try each.
 * What is left is charged to the datagram, and the rest goes on.
@@ -32,6 +30,7 @@ from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import Address
 from triobatch._datagram_errors import DatagramError
 from triobatch._metadata import ControlMessage
+from triobatch._reports import Reports, Verdict
 from triobatch._segmentation import NO_SEGMENTATION, REFUSALS, Segmentation
 from triobatch._segments import Limit, Messages, by_destination, plan, within
 
@@ -41,26 +40,6 @@ PLANNED = 256
 # Joined at once. Eight runs of 64 KiB cost 13 % less than one (measured),
 # sixteen no less than eight, and the copy falls out of the cache.
 MAX_JOINED = 512 * 1024
-
-# icmp_err_convert in net/ipv4/icmp.c, icmpv6_err_convert in net/ipv6/icmp.c.
-REPORTED = frozenset(
-    {
-        errno.ECONNREFUSED,
-        errno.EHOSTUNREACH,
-        errno.ENETUNREACH,
-        errno.ENOPROTOOPT,
-        errno.EHOSTDOWN,
-        errno.EMSGSIZE,
-        errno.EACCES,
-        errno.EPROTO,
-        errno.EOPNOTSUPP,
-    }
-    | {getattr(errno, "ENONET", errno.EHOSTDOWN)}
-)
-ONLY_REPORTED = frozenset({errno.ECONNREFUSED, errno.ENOPROTOOPT})
-# Each try takes one report off the socket, so this many in a row for one
-# datagram are no reports.
-MAX_REPORTS = 8
 
 CONGESTION = frozenset({errno.ENOBUFS, errno.ENOMEM})
 MAX_CONGESTED = 5
@@ -103,6 +82,12 @@ class Outlet:
     internet: bool
     counters: SendCounters = field(default_factory=SendCounters)
 
+    def is_fatal(self, error: OSError) -> bool:
+        """Tell whether the socket has failed, and not one datagram."""
+        return error.errno in FATAL or (
+            error.errno == errno.EPIPE and self.internet
+        )
+
 
 class Dispatch:
     """The state of one sending call.
@@ -130,10 +115,12 @@ class Dispatch:
     ) -> None:
         self.errors: list[DatagramError] = []
         self.sent = 0
+        self.sent_bytes = 0
         self.stalled = b""
         self._payloads = payloads
         self._addresses = addresses
         self._peers = peers
+        self._outlet = outlet
         self._segmentation = outlet.segmentation
         self._counters = outlet.counters
         self._internet = outlet.internet
@@ -143,7 +130,9 @@ class Dispatch:
         # the queue from now on are not ours.
         self._positions = list(range(position, position + len(peers)))
         self._unsegmented: set[bytes] = set()
-        self._reports = 0
+        # Runs that may have been refused for being runs: errno and segment.
+        self._refused: dict[bytes, tuple[int, int]] = {}
+        self._reports = Reports(outlet.counters)
         self._congested = 0
 
     def step(self, fd: int) -> Outcome:
@@ -163,8 +152,19 @@ class Dispatch:
                 messages.peers,
                 self._control,
             )
+        except BlockingIOError:
+            self._reports.reset()
+            self.stalled = messages.peers[0]
+            return Outcome.FULL
         except OSError as exc:
-            return self._judge(exc, messages)
+            if self._outlet.is_fatal(exc):
+                raise
+            return self.judge(
+                exc.errno or 0,
+                messages.peers[0],
+                messages.counts[0],
+                messages.segment_sizes[0],
+            )
         sent = sum(messages.counts[:taken])
         for column in self._columns():
             del column[first : first + sent]
@@ -172,7 +172,11 @@ class Dispatch:
         self._counters.datagrams += sent
         runs = messages.segment_sizes[:taken]
         self._counters.runs += taken - runs.count(0)
-        self._reports = self._congested = 0
+        self.sent_bytes += sum(messages.sizes[:taken])
+        if self._refused:
+            self._learn_from(messages.peers[:taken])
+        self._reports.reset()
+        self._congested = 0
         if len(self._positions) > first:
             return Outcome.MORE
         if self._on_sent is not None and not self.errors:
@@ -196,10 +200,6 @@ class Dispatch:
         for column in self._columns():
             del column[index]
         return True
-
-    def judge(self, error: OSError) -> Outcome:
-        """Account for an error that the first message has met elsewhere."""
-        return self._judge(error, self._plan(len(self.errors)))
 
     def _columns(self) -> Iterator[list]:  # type: ignore[type-arg]
         yield self._payloads
@@ -238,36 +238,53 @@ class Dispatch:
             return NO_SEGMENTATION
         return self._segmentation.limit(peer)
 
-    def _judge(self, error: OSError, messages: Messages) -> Outcome:
-        """Say what an error for the first of ``messages`` means."""
-        number = error.errno or 0
-        count = messages.counts[0]
-        peer = messages.peers[0]
-        if isinstance(error, BlockingIOError):
-            self.stalled = peer
-            return Outcome.FULL
-        if number in FATAL or (number == errno.EPIPE and self._internet):
-            raise error
+    def judge(
+        self, number: int, peer: bytes, count: int, segment_size: int
+    ) -> Outcome:
+        """Say what an errno means for the message that is first in line.
+
+        Args:
+          number: The errno; none that is fatal, and not EAGAIN.
+          peer: The message's destination.
+          count: Datagrams in it.
+          segment_size: What it was to be cut into, if there are more than
+            one.
+        """
         if number in CONGESTION and self._congested < MAX_CONGESTED:
             self._congested += 1
+            self._reports.reset()
             return Outcome.CONGESTED
-        if self._internet and number in REPORTED:
-            tries = MAX_REPORTS if number in ONLY_REPORTED else 1
-            if self._reports < tries:
-                self._reports += 1
-                self._counters.reports += number in ONLY_REPORTED
+        if self._internet:
+            verdict = self._reports.judge(number)
+            if verdict is Verdict.REPORT:
                 return Outcome.MORE
+            if verdict is Verdict.FLOOD:
+                return Outcome.CONGESTED
         if count > 1 and number not in CONGESTION:
             if number in REFUSALS:
-                segment_size = messages.segment_sizes[0]
-                self._segmentation.refuse(peer, number, segment_size)
+                self._refused[peer] = number, segment_size
             self._unsegmented.add(peer)
-            self._reports = 0
             return Outcome.MORE
         first = len(self.errors)
         self.errors += [
             DatagramError(number, self._positions[i], self._addresses[i])
             for i in range(first, first + count)
         ]
-        self._reports = 0
+        # Where a datagram alone fails as well, segmentation is not to blame.
+        self._refused.pop(peer, None)
         return Outcome.MORE
+
+    def _learn_from(self, peers: list[bytes]) -> None:
+        """Note where datagrams went that had been refused as a run."""
+        for peer in set(peers) & self._refused.keys():
+            self._segmentation.refuse(peer, *self._refused.pop(peer))
+
+    def close(self) -> tuple[list[DatagramError], int]:
+        """Let go of the payloads; return the errors, and what is unsent.
+
+        A traceback keeps this object, and so would an error that it keeps.
+        """
+        errors, self.errors = self.errors, []
+        left = len(self._positions) - len(errors)
+        self._payloads, self._on_sent = [], None
+        return errors, left

@@ -5,6 +5,8 @@ the kernel supply them. The numbers are Linux's (include/uapi/linux/in.h and
 in6.h); Python's socket module lacks most of them.
 """
 
+import ipaddress
+import operator
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -71,8 +73,14 @@ class Metadata:
         return None if self.tos is None else self.tos & 3
 
     def for_reply(self) -> "Metadata":
-        """Return what makes an answer leave from the address asked."""
-        return Metadata(local_address=self.local_address)
+        """Return what makes an answer leave from the address asked.
+
+        A multicast address is none to answer from; the kernel then chooses.
+        """
+        host = self.local_address
+        if host is not None and ipaddress.ip_address(host).is_multicast:
+            return Metadata()
+        return Metadata(local_address=host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +129,20 @@ def encode_metadata(
     """Return the control messages that ask for ``metadata``.
 
     Raises:
+      TypeError: a number is no int.
       ValueError: the local address is not numeric or of another family, or
         a number is out of range.
     """
     messages: list[ControlMessage] = []
-    for name, value, lowest in (
-        ("tos", metadata.tos, 0),
-        ("ttl", metadata.ttl, 1),
+    for name, value, lowest, highest in (
+        ("tos", metadata.tos, 0, 255),
+        ("ttl", metadata.ttl, 1, 255),
+        ("interface_index", metadata.interface_index, 0, 2**31 - 1),
     ):
-        if value is not None and not lowest <= value <= 255:
-            raise ValueError(f"{name} {value} is not in {lowest}..255")
+        if value is None:
+            continue
+        if not lowest <= operator.index(value) <= highest:
+            raise ValueError(f"{name} {value} is not in {lowest}..{highest}")
     if metadata.tos is not None:
         tos = _INT.pack(metadata.tos)
         messages.append((SOL_IP, IP_TOS, tos))

@@ -6,17 +6,19 @@ from typing import TypeAlias, cast
 
 import trio
 
+from triobatch._addresses import Address
 from triobatch._datagram_socket import DatagramSocket
 
 _Sockaddr: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+_Local: TypeAlias = tuple[str | None, int] | tuple[str, int, int, int]
 _Found: TypeAlias = list[tuple[int, _Sockaddr]] | None
 _Attempt: TypeAlias = tuple[int, _Sockaddr | None, _Sockaddr | None]
 
 
 async def open_udp_socket(
     *,
-    local_address: tuple[str | None, int] | None = None,
-    remote_address: tuple[str, int] | None = None,
+    local_address: _Local | None = None,
+    remote_address: Address = None,
     family: int | None = None,
     reuse_port: bool = False,
     receive_buffer_size: int | None = None,
@@ -26,10 +28,12 @@ async def open_udp_socket(
 
     Args:
       local_address: ``(host, port)`` to bind to, the host a name, a numeric
-        address or ``None`` for every address; port 0 is any free port.
-        Without it the kernel binds at the first send.
+        address or ``None`` for every one: every IPv4 address, unless
+        ``family`` says otherwise or only IPv6 can be used. Port 0 is any
+        free port. Without it the kernel binds at the first send.
       remote_address: ``(host, port)`` to connect to: the peer for datagrams
-        without an address, and the only one to receive from.
+        without an address, and the only one to receive from. An address as
+        received is one, too; the scope of IPv6 is kept, here and above.
       family: ``AF_INET`` or ``AF_INET6``. Without it, that of the first
         address found that can be used; ``AF_INET`` if there is neither.
       reuse_port: Let several sockets, one a process, share the local port;
@@ -40,6 +44,7 @@ async def open_udp_socket(
       error_queue: See ``DatagramSocket``.
 
     Raises:
+      TypeError: an address is no ``(host, port)`` tuple.
       ValueError: ``family`` is another one.
       OSError: a name was not found (``socket.gaierror``), or the last of the
         addresses found could not be used.
@@ -58,7 +63,7 @@ async def open_udp_socket(
         )
     failure = OSError(
         errno.EAFNOSUPPORT,
-        f"{local_address} and {remote_address} have no family in common",
+        f"{local_address!r} and {remote_address!r} have no family in common",
     )
     for found, local, remote in attempts:
         sock = trio.socket.socket(found, socket.SOCK_DGRAM)
@@ -79,15 +84,20 @@ async def open_udp_socket(
 
 
 async def _look_up(
-    address: tuple[str | None, int] | None, family: int, flags: int
+    address: Address | _Local, family: int, flags: int
 ) -> _Found:
     if address is None:
         return None
-    host, port = address
+    if not isinstance(address, tuple) or len(address) not in {2, 4}:
+        raise TypeError(f"not a (host, port) address: {address!r}")
+    host, port, *rest = address
     found = await trio.socket.getaddrinfo(
         host, port, family, socket.SOCK_DGRAM, flags=flags
     )
-    return [(int(row[0]), cast("_Sockaddr", row[4])) for row in found]
+    return [
+        (int(row[0]), cast("_Sockaddr", (*row[4][:2], *(rest or row[4][2:]))))
+        for row in found
+    ]
 
 
 def _attempts(local: _Found, remote: _Found) -> list[_Attempt]:

@@ -1,6 +1,6 @@
 """Waiting for a datagram socket, without spinning where epoll(7) would.
 
-Three conditions make a socket look ready for ever, so that a loop around
+Four conditions make a socket look ready for ever, so that a loop around
 ``wait_readable`` or ``wait_writable`` takes a whole CPU:
 
 * Entries of the error queue hold EPOLLERR, which wakes every waiter. They
@@ -8,8 +8,8 @@ Three conditions make a socket look ready for ever, so that a loop around
   wake in a row that brought nothing.
 * So does a pending error that no call has taken; SO_ERROR takes it.
 * An *unconnected* Unix socket is writable whatever the destination's queue
-  holds: the kernel tells only about the peer that a socket is connected to.
-  So a second socket is connected to that destination, and waited for.
+  holds; see ``_unix_peer``.
+* A socket that was shut down for receiving is readable, and brings nothing.
 
 And a task that waits for errors must neither be woken by data that nobody
 reads, nor take the socket's place from a task that receives. An epoll set of
@@ -28,7 +28,7 @@ from collections.abc import Iterator
 import trio
 
 from triobatch import _datagram_syscalls as syscalls
-from triobatch._addresses import AF_INET, AF_INET6, AF_UNIX, decode_address
+from triobatch._addresses import AF_INET, AF_INET6, AF_UNIX
 from triobatch._error_queue import (
     IP_RECVERR,
     IPV6_RECVERR,
@@ -37,13 +37,14 @@ from triobatch._error_queue import (
     decode_error,
 )
 from triobatch._metadata import SOL_IP, SOL_IPV6
+from triobatch._unix_peer import wait_for_room
 
-# include/uapi/asm-generic/socket.h; the ninth number counts the drops.
-SO_MEMINFO = 55
 # Reports that nobody has fetched. The oldest give way.
 MAX_ERRORS = 1024
-# How long to wait for a Unix peer that cannot be waited for, in seconds.
-BACK_OFF = 0.01
+# What poll(2) says after shutdown(2), of the receiving half or of both.
+_HANG_UP = 0
+if sys.platform == "linux":
+    _HANG_UP = select.POLLRDHUP | select.POLLHUP
 
 
 class Readiness:
@@ -92,7 +93,12 @@ class Readiness:
 
         Args:
           again: Whether the last wake has brought nothing.
+
+        Raises:
+          ClosedResourceError: the socket is closed, or was shut down.
         """
+        if again:
+            self._check_not_shut_down(_HANG_UP)
         await trio.lowlevel.wait_readable(self.fileno())
         self._after_wake(again=again)
 
@@ -102,7 +108,7 @@ class Readiness:
         self._after_wake(again=again)
         if peer and self._socket.family == AF_UNIX:
             with self._waiting_elsewhere():
-                await _unix_peer_has_room(peer)
+                await wait_for_room(peer)
             self.fileno()
 
     def _after_wake(self, *, again: bool) -> None:
@@ -114,8 +120,20 @@ class Readiness:
         if again and self._internet:
             self._take_pending_error()
 
+    def _check_not_shut_down(self, events: int) -> None:
+        # shutdown(2) leaves readiness on for ever. Only asked after a wake
+        # that brought nothing, so that what is queued is received first.
+        if sys.platform != "linux":
+            return
+        poll = select.poll()
+        poll.register(self.fileno(), events)
+        if any(found & events for _, found in poll.poll(0)):
+            raise trio.ClosedResourceError("this socket was shut down")
+
     async def error(self, *, again: bool) -> None:
         """Wait until there may be an entry in the error queue."""
+        if again and sys.platform == "linux":
+            self._check_not_shut_down(select.POLLHUP)
         if self._errors_only is None:
             self._errors_only = select.epoll()
             # EPOLLERR needs not be asked for (epoll_ctl(2)).
@@ -126,6 +144,7 @@ class Readiness:
         if again:
             self._take_pending_error()
 
+    @trio.lowlevel.enable_ki_protection
     def drain(self) -> None:
         """Empty the error queue, into ``errors`` if they are wanted."""
         if not self._internet or sys.platform != "linux":
@@ -164,32 +183,3 @@ class Readiness:
         if self._errors_only is not None:
             self._errors_only.close()
             self._errors_only = None
-
-
-async def _unix_peer_has_room(peer: bytes) -> None:
-    address = decode_address(peer)
-    assert isinstance(address, str | bytes)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(address)
-        except OSError:
-            # The peer is connected to another socket, or gone: the next
-            # send tells.
-            await trio.sleep(BACK_OFF)
-        else:
-            await trio.lowlevel.wait_writable(probe)
-
-
-def kernel_drops(sock: trio.socket.SocketType) -> int | None:
-    """Return how many datagrams the kernel had no room for.
-
-    ``None`` where it does not say (SO_MEMINFO: Linux 4.12).
-    """
-    if sys.platform != "linux":
-        return None
-    try:
-        counters = sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)
-    except OSError:
-        return None
-    return int.from_bytes(counters[32:36], sys.byteorder)

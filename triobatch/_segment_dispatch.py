@@ -72,9 +72,22 @@ class SegmentDispatch:
         return sent + self._rest.sent if self._rest else sent
 
     @property
+    def sent_bytes(self) -> int:
+        """Bytes of them."""
+        return self._taken + (self._rest.sent_bytes if self._rest else 0)
+
+    @property
     def errors(self) -> list[DatagramError]:
         """What was refused."""
         return self._rest.errors if self._rest else []
+
+    def close(self) -> tuple[list[DatagramError], int]:
+        """Let go of the payloads; see ``Dispatch``."""
+        left = -(-(len(self._data) - self._taken) // self._segment_size)
+        self._data, self._done = b"", None
+        if self._rest is None:
+            return [], left
+        return self._rest.close()
 
     def step(self, fd: int) -> Outcome:
         """Make one system call, and account for what it has taken."""
@@ -100,8 +113,16 @@ class SegmentDispatch:
             )
         except BlockingIOError:
             return Outcome.FULL
-        except OSError as error:
-            return self._take_apart().judge(error)
+        except OSError as exc:
+            if outlet.is_fatal(exc):
+                raise
+            first = min(run_size, size - start)
+            return self._take_apart().judge(
+                exc.errno or 0,
+                self.stalled,
+                -(-first // segment_size),
+                segment_size,
+            )
         self._taken = start + taken
         counters.datagrams += -(-taken // segment_size)
         if run_size > segment_size:
@@ -121,7 +142,7 @@ class SegmentDispatch:
         payloads: list[bytes | memoryview] = [
             left[start : start + step] for start in starts
         ]
-        rest = Dispatch(
+        rest = self._rest = Dispatch(
             self._outlet,
             payloads,
             [self._address] * len(payloads),
@@ -129,7 +150,6 @@ class SegmentDispatch:
             self._control,
             position=self._taken // step,
         )
-        self._rest = rest
         if self._done is not None:
             self._done()
         return rest

@@ -28,8 +28,6 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
-from triobatch._addresses import takes_v6_datagrams
-
 # 65535, less the headers of IPv4 (20) and UDP (8); IPv6 does not count its
 # own header in the length.
 MAX_SIZE_V4 = 65507
@@ -70,14 +68,6 @@ class Messages(NamedTuple):
     segment_sizes: list[int]
     counts: list[int]
     peers: list[bytes]
-
-
-def max_size(peer: bytes) -> int:
-    """Return the largest payload, in bytes, that ``peer`` can be sent.
-
-    A connected peer (``b""``) counts as IPv4, which its socket may be.
-    """
-    return MAX_SIZE_V6 if takes_v6_datagrams(peer) else MAX_SIZE_V4
 
 
 def plan(

@@ -1,0 +1,92 @@
+"""Telling what the network reports from what a call itself met.
+
+An error that the network has reported (ICMP) is kept on the socket and raised
+by the next call, whatever that does; each call takes one report off. So after
+such an error the same call is made again:
+
+* ECONNREFUSED and ENOPROTOOPT mean nothing else on an internet socket, and
+  are never believed. Where they do not end, it is time for a pause.
+* The others are also what the kernel says of a bad route or a filter. They
+  are believed if the same one comes twice running: two reports of one kind
+  are not as quick as that.
+
+Sans-IO: errnos come in.
+"""
+
+import enum
+import errno
+from typing import Protocol
+
+# icmp_err_convert in net/ipv4/icmp.c, icmpv6_err_convert in net/ipv6/icmp.c;
+# the two RESETs are what Windows makes of them (recvfrom there), and nothing
+# that an internet datagram socket meets elsewhere.
+ONLY_REPORTED = frozenset(
+    {
+        errno.ECONNREFUSED,
+        errno.ENOPROTOOPT,
+        errno.ECONNRESET,
+        errno.ENETRESET,
+    }
+)
+REPORTED = ONLY_REPORTED | {
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.EMSGSIZE,
+    errno.EACCES,
+    errno.EPROTO,
+    errno.EOPNOTSUPP,
+    getattr(errno, "ENONET", errno.EHOSTDOWN),
+}
+# So many in a row are a flood, or no reports at all.
+MAX_REPORTS = 8
+
+
+class Verdict(enum.Enum):
+    """What an error was about."""
+
+    # An earlier datagram: make the call again.
+    REPORT = enum.auto()
+    # Likewise, but there were many: wait a while first.
+    FLOOD = enum.auto()
+    # The call itself.
+    OWN = enum.auto()
+
+
+class Counters(Protocol):
+    """Where reports are counted."""
+
+    reports: int
+
+
+class Reports:
+    """The errors of one call and its repetitions."""
+
+    __slots__ = ("_counters", "_last", "_row")
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._last = 0
+        self._row = 0
+
+    def judge(self, number: int) -> Verdict:
+        """Say what the errno of the last try was about."""
+        if number not in REPORTED:
+            self.reset()
+            return Verdict.OWN
+        if number == self._last and number not in ONLY_REPORTED:
+            # Neither was the first of the two a report.
+            self._counters.reports -= 1
+            self.reset()
+            return Verdict.OWN
+        self._counters.reports += 1
+        self._last = number
+        self._row += 1
+        if self._row < MAX_REPORTS:
+            return Verdict.REPORT
+        self.reset()
+        return Verdict.FLOOD
+
+    def reset(self) -> None:
+        """Begin anew: the call has come to something else, or has paused."""
+        self._last = self._row = 0
