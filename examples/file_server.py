@@ -85,11 +85,16 @@ class FileServer:
 
     def find(self, target: str) -> Path | None:
         """Return the file that is meant, if it lies below the directory."""
-        name = unquote(urlsplit(target).path).lstrip("/")
-        if "\0" in name:
-            return None
-        path = (self._root / name).resolve()
-        if not path.is_relative_to(self._root) or not path.is_file():
+        try:
+            name = unquote(urlsplit(target).path).lstrip("/")
+            path = (self._root / name).resolve()
+            if not path.is_relative_to(self._root) or not path.is_file():
+                return None
+            # It may not be readable.
+            path.open("rb").close()
+        except (OSError, RuntimeError, ValueError):
+            # Whatever a client asks for: names that are too long or hold a
+            # NUL, links in a circle, half an IPv6 address.
             return None
         return path
 

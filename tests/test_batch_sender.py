@@ -320,3 +320,24 @@ async def test_the_system_calls_of_other_streams_are_unknown():
     async with open_batch_sender(left) as sender:
         await sender.send(b"x")
         assert sender.statistics().send_calls is None
+
+
+async def test_sending_in_vain_lets_others_run(pair):
+    async with open_batch_sender(pair[0]) as sender:
+        pass
+    turns = 0
+
+    async def take_turns():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take_turns)
+        for _ in range(20):
+            with pytest.raises(trio.ClosedResourceError):
+                await sender.send(b"late")
+        nursery.cancel_scope.cancel()
+    # It starts a turn late, and may be the last to be asked.
+    assert turns >= 15

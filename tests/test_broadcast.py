@@ -354,3 +354,34 @@ async def stop_when_blocked(scope):
 def test_a_result_is_short_to_print():
     assert repr(BroadcastResult()) == "<BroadcastResult: 0 of 0 got all>"
     assert triobatch.Delivery.__slots__
+
+
+class Failing(trio.abc.SendStream):
+    """A stream of somebody's own, with an error of its own."""
+
+    async def send_all(self, data):
+        await trio.lowlevel.checkpoint()
+        raise OSError(5, "no such luck")
+
+    async def wait_send_all_might_not_block(self):
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self):
+        await trio.lowlevel.checkpoint()
+
+
+async def test_an_error_of_another_kind_harms_no_other_stream(small_pair):
+    left, right = small_pair
+    payload = bytes(300_000)
+    received = 0
+
+    async def read():
+        nonlocal received
+        while received < len(payload):
+            received += len(await right.receive_some())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        result = await broadcast([Failing(), left], payload)
+    assert [delivery.status for delivery in result] == ["broken", "sent"]
+    assert received == len(payload)

@@ -153,7 +153,7 @@ class BatchSender:
         in the same batch. Cancelling this cancels nothing else.
         """
         await checkpoint_if_cancelled()
-        self._check_open()
+        await self._checkpoint_if_ended()
         await self._flush()
 
     def statistics(self) -> SenderStatistics:
@@ -173,6 +173,12 @@ class BatchSender:
             ),
             longest_wait=outbox.longest_wait,
         )
+
+    async def _checkpoint_if_ended(self) -> None:
+        # So that a loop that goes on regardless lets others run.
+        if self._outbox.closed:
+            await cancel_shielded_checkpoint()
+            self._sending.raise_ended()
 
     def _check_open(self) -> None:
         if self._outbox.closed:
@@ -202,7 +208,7 @@ class BatchSender:
             data._consume(size)
 
     async def _wait_for_room(self, message: bytes | Buffers) -> None:
-        self._check_open()
+        await self._checkpoint_if_ended()
         task = current_task()
         self._outbox.wait(task, message)
 

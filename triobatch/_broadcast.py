@@ -228,7 +228,8 @@ async def _send(
     result._unknown.add(index)
     try:
         await stream.send_all(payload)
-    except _STREAM_ERRORS as error:
+    except Exception as error:  # noqa: BLE001 (it is in the result)
+        # Of whatever kind: the others must not be cancelled for it.
         result._errors[index] = error
     else:
         result._sent[index] = len(payload)

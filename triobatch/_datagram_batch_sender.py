@@ -180,7 +180,7 @@ class DatagramBatchSender:
           trio.BrokenResourceError: the socket has failed.
         """
         await checkpoint_if_cancelled()
-        self._check_open()
+        await self._checkpoint_if_ended()
         await self._flush()
 
     def statistics(self) -> SenderStatistics:
@@ -199,6 +199,12 @@ class DatagramBatchSender:
             longest_wait=sending.longest_wait,
         )
 
+    async def _checkpoint_if_ended(self) -> None:
+        # So that a loop that goes on regardless lets others run.
+        if self._sending.closed:
+            await cancel_shielded_checkpoint()
+            self._sending.raise_ended()
+
     def _check_open(self) -> None:
         if self._sending.closed:
             self._sending.raise_ended()
@@ -214,7 +220,7 @@ class DatagramBatchSender:
         self, datagrams: Iterable[tuple[bytes | memoryview, Address]]
     ) -> Waiter:
         await checkpoint_if_cancelled()
-        self._check_open()
+        await self._checkpoint_if_ended()
         waiter = Waiter(current_task(), 0)
         queued = [
             QueuedDatagram(payload, address, waiter, index)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from triobatch._batch_sender import BatchSender
 from triobatch._datagram_batch_sender import DatagramBatchSender
@@ -80,6 +81,10 @@ def open_batch_sender(
         broken, and messages are unsent.
       trio.ClosedResourceError: likewise, ``target`` was closed.
 
+    For datagrams ``max_buffered`` bounds what ``send_nowait`` queues; each
+    ``send`` waits for its own datagrams anyway. And a Unix peer whose queue is
+    full holds up the datagrams behind its own.
+
     Leaving the block normally lets in no more messages, waits until all that
     are queued were sent, and returns. Leaving it by an exception, or being
     cancelled in that wait, stops at a message boundary: a message that is
@@ -99,7 +104,10 @@ def open_batch_sender(
     )
 
 
+# Ctrl-C between the end of the block and telling the task of it would leave
+# the task, which is shielded, for ever. The block itself can be interrupted.
 @asynccontextmanager
+@enable_ki_protection
 async def _running(sender: _Sender) -> AsyncIterator[_Sender]:
     left_by: BaseException | None = None
     async with trio.open_nursery() as nursery:
