@@ -17,6 +17,11 @@ def _why_missing(error: ImportError) -> str:
     if record.exists():
         cause = record.read_text(encoding="utf-8").strip()
         return f"the C core was not built at installation: {cause}"
+    package = Path(__file__).parent
+    if (package / "_native").exists() and not any(package.glob("_core.*.so")):
+        # Python looks in the current directory first, so in a checkout it
+        # finds these sources before an installed package.
+        return "these are the sources, not built: pip install -e . does that"
     return f"the C core cannot be loaded: {error}"
 
 
