@@ -6,12 +6,11 @@ something differs: the recipe makes that deterministic.
 """
 
 import errno
-import shutil
 import socket
 
 import pytest
 import trio
-from network import needs_namespaces, two_hosts
+from network import needs_command, needs_namespaces, two_hosts
 
 from triobatch._datagram_capabilities import has_gro
 from triobatch._datagram_socket import DatagramSocket
@@ -19,9 +18,7 @@ from triobatch._metadata import Metadata
 
 pytestmark = [
     needs_namespaces,
-    pytest.mark.skipif(
-        shutil.which("ethtool") is None, reason="ethtool is not installed"
-    ),
+    needs_command("ethtool"),
     pytest.mark.skipif(not has_gro(), reason="needs UDP_GRO"),
 ]
 

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 import trio
-from network import namespaces, needs_namespaces, two_hosts
+from network import namespaces, needs_command, needs_namespaces, two_hosts
 from trio.testing import assert_checkpoints
 
 from triobatch._datagram_errors import DatagramError, DatagramErrorGroup
@@ -196,6 +196,7 @@ async def test_a_datagram_without_a_route_is_refused():
             assert await receive_all(here, 2) == [b"a", b"c"]
 
 
+@needs_command("nft")
 @needs_namespaces
 async def test_a_datagram_that_a_filter_drops_is_refused():
     with namespaces() as (host,):
@@ -251,6 +252,7 @@ async def test_segments_larger_than_the_mtu_go_in_fragments():
             assert await receive_all(receiver, 40) == payloads + small
 
 
+@needs_command("tc")
 @needs_namespaces
 async def test_a_full_interface_is_waited_for():
     with two_hosts() as (near, far):
