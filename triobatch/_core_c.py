@@ -149,7 +149,11 @@ class Copy:
 
     def send(self, fd: int) -> int:
         """Send what was copied with one ``send(2)``; return the bytes."""
-        return _result(_send(fd, self.memory, self.size))
+        sent: int = _send(fd, self.memory, self.size)
+        # Not through _result: most calls end here.
+        if sent < 0:
+            raise OSError(-sent, os.strerror(-sent))
+        return sent
 
     def rest(self, sent: int) -> bytes:
         """Return what was copied, from the byte at ``sent`` on."""

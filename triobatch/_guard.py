@@ -26,7 +26,8 @@ class Guard:
     # Ctrl-C between taking it and letting go would leave it taken for ever.
     @enable_ki_protection
     def __enter__(self) -> None:
-        self.check()
+        if self._busy:
+            raise trio.BusyResourceError(self._message)
         self._busy = True
 
     @enable_ki_protection

@@ -64,7 +64,8 @@ class SendHalf:
         try:
             with InFlight(buffers):
                 gather = Gather(buffers)
-                self._put_back_before(buffers._nbytes)
+                if self._lifted:
+                    self._put_back_before(buffers._nbytes)
                 while buffers._nbytes > 0:
                     whole = not refused and self._push(gather)
                     refused = False
@@ -97,19 +98,20 @@ class SendHalf:
         sent = 0
         if copy is not None:
             await checkpoint_if_cancelled()
-            self._put_back_before(copy.size)
+            if self._lifted:
+                self._put_back_before(copy.size)
             try:
                 sent = self._push_copy(copy)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 await cancel_shielded_checkpoint()
                 raise
-            whole = sent == copy.size
-            # Not from the list, which another thread may have changed.
-            chunks = () if whole else (copy.rest(sent),)
-            copy.give_back()
-            if whole:
+            if sent == copy.size:
+                copy.give_back()
                 await cancel_shielded_checkpoint()
                 return sent
+            # Not from the list, which another thread may have changed.
+            chunks = (copy.rest(sent),)
+            copy.give_back()
         buffers = Buffers(chunks)
         try:
             return sent + await self.send(buffers, refused=copy is not None)

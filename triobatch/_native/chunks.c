@@ -27,13 +27,26 @@ is_bytes(PyObject *chunk)
     return Py_TYPE(chunk) == &PyBytes_Type;
 }
 
+/* Where a bytes object keeps its bytes. The limited API has only functions
+ * for this, and calling them is a third of what a small chunk costs (copying
+ * 1024 x 64 B: 4.2 us with them, 2.8 without). So the module looks once, when
+ * it is loaded, whether this is right; where it is not, it refuses to load.
+ */
+#define BYTES_OFFSET (sizeof(PyVarObject) + sizeof(Py_hash_t))
+
+static char *
+bytes_in(PyObject *chunk)
+{
+    return (char *)chunk + BYTES_OFFSET;
+}
+
 /* Bytes and one-dimensional memoryviews of bytes: for both the length is the
  * size. Returns -1 with an exception set for anything else that has none.
  */
 static Py_ssize_t
 size_of(PyObject *chunk)
 {
-    return is_bytes(chunk) ? PyBytes_Size(chunk) : PyObject_Size(chunk);
+    return is_bytes(chunk) ? Py_SIZE(chunk) : PyObject_Size(chunk);
 }
 
 static Py_ssize_t
@@ -59,14 +72,10 @@ lies_within(Py_ssize_t offset, Py_ssize_t size)
 static Py_ssize_t
 rest_of(PyObject *chunk, Py_ssize_t offset, char **rest)
 {
-    char *base;
-    Py_ssize_t size;
-
-    if (PyBytes_AsStringAndSize(chunk, &base, &size) < 0 ||
-        !lies_within(offset, size))
+    if (!lies_within(offset, Py_SIZE(chunk)))
         return -1;
-    *rest = base + offset;
-    return size - offset;
+    *rest = bytes_in(chunk) + offset;
+    return Py_SIZE(chunk) - offset;
 }
 
 /* Indices, offsets and sizes: none of them negative. */
@@ -103,7 +112,7 @@ measure(PyObject *module, PyObject *chunks)
 
         if (chunk == NULL)
             return NULL;
-        if (!is_bytes(chunk) || (size = PyBytes_Size(chunk)) == 0)
+        if (!is_bytes(chunk) || (size = Py_SIZE(chunk)) == 0)
             return PyLong_FromLong(-1);
         if (size > PY_SSIZE_T_MAX - total)
             return PyErr_Format(PyExc_OverflowError,
@@ -226,21 +235,19 @@ copy_segments(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
         return NULL;
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *chunk = PyList_GetItem(arguments[0], i);
-        char *base;
         Py_ssize_t size;
 
         if (chunk == NULL)
             return NULL;
         if (!is_bytes(chunk))
             return Py_BuildValue("nn", (Py_ssize_t)0, (Py_ssize_t)0);
-        if (PyBytes_AsStringAndSize(chunk, &base, &size) < 0)
-            return NULL;
+        size = Py_SIZE(chunk);
         if (i == 0)
             segment_size = size;
         if (size == 0 || size > room - copied || size > segment_size ||
             (size < segment_size && i != count - 1))
             return Py_BuildValue("nn", (Py_ssize_t)0, (Py_ssize_t)0);
-        memcpy(start + copied, base, (size_t)size);
+        memcpy(start + copied, bytes_in(chunk), (size_t)size);
         copied += size;
     }
     return Py_BuildValue("nn", segment_size, copied);
@@ -299,7 +306,29 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* Look whether bytes objects are what this file takes them for. */
+static int
+check_layout(PyObject *module)
+{
+    PyObject *sample = PyBytes_FromStringAndSize("sample", 6);
+
+    (void)module;
+    if (sample == NULL)
+        return -1;
+
+    int known = Py_SIZE(sample) == 6 &&
+                PyBytes_AsString(sample) == bytes_in(sample);
+
+    Py_DECREF(sample);
+    if (known)
+        return 0;
+    PyErr_SetString(PyExc_ImportError,
+                    "bytes objects have a layout of their own here");
+    return -1;
+}
+
 static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, check_layout},
     {0, NULL},
 };
 
