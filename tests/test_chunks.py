@@ -349,3 +349,50 @@ def test_segments_are_copied_side_by_side(extension, chunks, expected):
     if expected[1]:
         assert room[: expected[1]] == b"".join(chunks)
     assert room[8:] == b".."
+
+
+# cut
+
+
+def cut(extension, memory, count, size):
+    room = ctypes.create_string_buffer(memory, len(memory))
+    pairs = [(b"before", "a")]
+    extension.cut(pairs, ctypes.addressof(room), count, size, "b")
+    assert pairs[0] == (b"before", "a")
+    return pairs[1:]
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "pieces"),
+    [
+        (0, 3, []),
+        (1, 3, [b"abc"]),
+        (2, 3, [b"abc", b"def"]),
+        (3, 2, [b"ab", b"cd", b"ef"]),
+        (2, 0, [b"", b""]),
+    ],
+)
+def test_pieces_side_by_side_are_cut(extension, count, size, pieces):
+    found = cut(extension, b"abcdef", count, size)
+    assert found == [(piece, "b") for piece in pieces]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (([], 0, 1, 1), TypeError),
+        (([], "here", 1, 1, "b"), TypeError),
+        (([], 0, -1, 1, "b"), ValueError),
+        (([], 0, 1, -1, "b"), ValueError),
+    ],
+)
+def test_nothing_is_cut_by_impossible_arguments(extension, arguments, error):
+    with pytest.raises(error):
+        extension.cut(*arguments)
+    assert arguments[0] == []
+
+
+def test_only_a_list_takes_what_is_cut(extension):
+    room = ctypes.create_string_buffer(b"abc", 3)
+    with pytest.raises(TypeError, match="list"):
+        extension.cut((), ctypes.addressof(room), 1, 3, "b")

@@ -62,6 +62,7 @@ LAYERS = [
     "_guard",
     # Sans-IO.
     "_outbox",
+    "_inbox",
     "_buffers",
     "_views",
     # The kernel.
@@ -97,6 +98,7 @@ SANS_IO = [
     "_datagram_errors",
     "_datagrams",
     "_error_queue",
+    "_inbox",
     "_metadata",
     "_reports",
     "_outbox",
@@ -113,6 +115,7 @@ ADDRESS_CODING = {
     "_datagram_errors",
     "_datagrams",
     "_error_queue",
+    "_inbox",
     "_metadata",
     "_segmentation",
     "_segments",

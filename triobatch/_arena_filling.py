@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import AF_INET, AF_INET6
-from triobatch._arena import Arena, Inbox
+from triobatch._arena import Arena
+from triobatch._inbox import Inbox
 from triobatch._reports import MAX_REPORTS, REPORTED
 
 # What is fetched at once, in datagrams, if less is asked for.

@@ -2,6 +2,8 @@ from collections.abc import Sequence
 
 from typing_extensions import Buffer
 
+from triobatch._addresses import Address
+
 def measure(chunks: list[object], /) -> int: ...
 def locate(
     chunks: list[bytes | memoryview], index: int, offset: int, size: int, /
@@ -20,3 +22,11 @@ def copy(
 def copy_segments(
     chunks: Sequence[Buffer], address: int, room: int, /
 ) -> tuple[int, int]: ...
+def cut(
+    pairs: list[tuple[bytes, Address]],
+    address: int,
+    count: int,
+    size: int,
+    peer: Address,
+    /,
+) -> None: ...

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Callable, Sequence
 
-from triobatch._arena import Arena
+from triobatch._addresses import Address
+from triobatch._arena import Arena, Cut
 from triobatch._chunks import COPY_SIZE
 from triobatch._core import ffi, lib
 from triobatch._core_c import Copy
@@ -18,12 +19,15 @@ _send_segments = lib.tb_send_segments
 _receive_datagrams = lib.tb_receive_datagrams
 _from_buffer = ffi.from_buffer
 
+_cut: Cut | None
 _copy_segments: Callable[[list[Payload], int, int], tuple[int, int]]
 try:
     from triobatch._chunks_c import copy_segments as _copy_segments
+    from triobatch._chunks_c import cut as _cut
 except ImportError:
     # PyPy and free-threaded builds.
     _copy_segments = lambda *_: (0, 0)  # noqa: E731
+    _cut = None
 
 
 def send_datagrams(
@@ -152,7 +156,7 @@ def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
       OSError: nothing was received.
     """
     if arena.exports is None:
-        _export(arena)
+        export(arena)
     received: int = _receive_datagrams(
         fd, arena.exports[0], min(count, arena.slots)
     )
@@ -161,7 +165,8 @@ def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
     return received
 
 
-def _export(arena: Arena) -> None:
+def export(arena: Arena) -> None:
+    """Point the core's struct at the arena; and cut its trains in C."""
     columns = {
         name: ffi.from_buffer("uint32_t[]", getattr(arena, name))
         for name in (
@@ -189,3 +194,20 @@ def _export(arena: Arena) -> None:
     )
     # A struct keeps nothing alive, so the exports stay beside it.
     arena.exports = (pointers, memory, names, control, columns)
+    if _cut is not None:
+        arena.cut = _cutter(_cut, int(ffi.cast("uintptr_t", memory)))
+
+
+def _cutter(cut: Cut, address: int) -> Cut:
+    """Return what cuts the memory at ``address``, which its user exports."""
+
+    def cut_at(
+        pairs: list[tuple[bytes, Address]],
+        start: int,
+        count: int,
+        size: int,
+        peer: Address,
+    ) -> None:
+        cut(pairs, address + start, count, size, peer)
+
+    return cut_at

@@ -8,8 +8,9 @@ import trio
 
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import Address, encode_address
-from triobatch._arena import Arena, Inbox
+from triobatch._arena import Arena
 from triobatch._datagrams import Datagram, Datagrams
+from triobatch._inbox import Inbox
 
 ANY_FAMILY = 0
 

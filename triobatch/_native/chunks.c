@@ -296,6 +296,42 @@ point(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
     return PyBool_FromLong(1);
 }
 
+PyDoc_STRVAR(cut_doc,
+"cut($module, pairs, address, count, size, peer, /)\n--\n\n"
+"Append (bytes, peer) to a list of pairs, for each of count pieces of size\n"
+"bytes that lie side by side at address.");
+
+static PyObject *
+cut(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
+{
+    Py_ssize_t where[2];
+
+    (void)module;
+    if (nargs != 5) {
+        PyErr_SetString(PyExc_TypeError, "cut() takes 5 arguments");
+        return NULL;
+    }
+    if (count_of(arguments[0]) < 0 || sizes_from(arguments + 2, 2, where) < 0)
+        return NULL;
+
+    const char *piece = PyLong_AsVoidPtr(arguments[1]);
+    Py_ssize_t count = where[0], size = where[1];
+
+    if (PyErr_Occurred())
+        return NULL;
+    for (; count > 0; count--, piece += size) {
+        PyObject *data = PyBytes_FromStringAndSize(piece, size);
+        PyObject *pair = data ? PyTuple_Pack(2, data, arguments[4]) : NULL;
+        int failed = pair == NULL || PyList_Append(arguments[0], pair) < 0;
+
+        Py_XDECREF(pair);
+        Py_XDECREF(data);
+        if (failed)
+            return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"measure", measure, METH_O, measure_doc},
     {"locate", (PyCFunction)(void (*)(void))locate, METH_FASTCALL, locate_doc},
@@ -303,6 +339,7 @@ static PyMethodDef methods[] = {
     {"copy_segments", (PyCFunction)(void (*)(void))copy_segments,
      METH_FASTCALL, copy_segments_doc},
     {"point", (PyCFunction)(void (*)(void))point, METH_FASTCALL, point_doc},
+    {"cut", (PyCFunction)(void (*)(void))cut, METH_FASTCALL, cut_doc},
     {NULL, NULL, 0, NULL},
 };
 

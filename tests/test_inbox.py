@@ -7,11 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triobatch._addresses import encode_address
-from triobatch._arena import MSG_CTRUNC, MSG_TRUNC, Arena, Inbox
+from triobatch._arena import MSG_CTRUNC, MSG_TRUNC, Arena
+from triobatch._core_choice import CORE
 from triobatch._datagram_errors import TruncatedDatagramError
+from triobatch._inbox import Inbox
 
 A = ("127.0.0.1", 1)
 B = ("127.0.0.1", 2)
+
+
+class CutBy:
+    """What cuts trains: ``struct`` without a core, or the extension."""
+
+    extension = False
+
+
+@pytest.fixture(params=["struct", "extension"], autouse=True, scope="module")
+def cut_by(request):
+    if request.param == "extension":
+        pytest.importorskip("triobatch._chunks_c")
+        if CORE != "c":
+            pytest.skip("the extension serves the C core")
+    CutBy.extension = request.param == "extension"
 
 
 def filled(*messages, slot_size=100, family=socket.AF_INET):
@@ -28,6 +45,10 @@ def filled(*messages, slot_size=100, family=socket.AF_INET):
         arena.name_sizes[slot] = len(name)
         arena.segment_sizes[slot] = segment_size
         arena.flags[slot] = flags
+    if CutBy.extension:
+        core = pytest.importorskip("triobatch._core_c_datagrams")
+        core.export(arena)
+        assert arena.cut is not None
     inbox = Inbox(arena)
     inbox.fill(len(messages))
     return inbox
