@@ -20,7 +20,7 @@ never a pass over those that stay.
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from triobatch._chunks import front, locate, measure
 from triobatch._views import (
@@ -140,7 +140,8 @@ class Buffers:
             kept, size = take_in(offered)
             self._views = True
         else:
-            kept = cast("list[Chunk]", offered)
+            # Not cast(), whose call costs a sixth of this method.
+            kept = offered  # type: ignore[assignment]
         total = self._nbytes + size
         if self._nbytes:
             queued = self._chunks
@@ -288,6 +289,12 @@ class Buffers:
         return window
 
     def _consume(self, size: int) -> None:
+        if size == self._nbytes and not self._views:
+            # What one system call has taken whole, which is the rule. Side by
+            # side: see below.
+            self._chunks = []
+            self._index = self._offset = self._nbytes = 0
+            return
         chunks, start = self._chunks, self._index
         dropped: list[Chunk] = []
         spent: list[None] = []

@@ -199,10 +199,13 @@ def send_copied(
     """
     copy = Copy.take()
     try:
-        copy.size, stop = _copy(chunks, index, offset, copy.address, COPY_SIZE)
-        if copy.size and (stop == len(chunks) or type(chunks[stop]) is bytes):
-            sent = copy.send(fd)
-            return sent, sent == copy.size
+        size, stop = _copy(chunks, index, offset, copy.address, COPY_SIZE)
+        if size and (stop == len(chunks) or type(chunks[stop]) is bytes):
+            sent: int = _send(fd, copy.memory, size)
+            # Not through _result: most calls end here.
+            if sent < 0:
+                raise OSError(-sent, os.strerror(-sent))
+            return sent, sent == size
     finally:
         copy.give_back()
     # One call for all kinds of chunks, and not one for each run of bytes.

@@ -55,12 +55,17 @@ class InFlight:
     # Ctrl-C between taking it and letting go would leave it taken for ever.
     @enable_ki_protection
     def __enter__(self) -> None:
-        if self._buffers._in_flight:
-            raise trio.BusyResourceError(
-                "another task is currently sending these buffers"
-            )
+        self.check(self._buffers)
         self._buffers._in_flight = True
 
     @enable_ki_protection
     def __exit__(self, *exc_info: object) -> None:
         self._buffers._in_flight = False
+
+    @staticmethod
+    def check(buffers: Buffers) -> None:
+        """Raise ``BusyResourceError`` if somebody is sending them."""
+        if buffers._in_flight:
+            raise trio.BusyResourceError(
+                "another task is currently sending these buffers"
+            )

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, overload
 
 import trio
 from trio import socket as tsocket
-from trio.lowlevel import checkpoint
+from trio.lowlevel import checkpoint, enable_ki_protection
 
 from triobatch import _notsent_lowat, _syscalls
 from triobatch._buffers import Buffers
 from triobatch._errors import raise_stream_error
-from triobatch._guard import Guard
+from triobatch._guard import Guard, InFlight
 from triobatch._stream_receive import ReceiveHalf
 from triobatch._stream_send import SendHalf
 from triobatch._stream_statistics import StreamStatistics
@@ -102,6 +102,7 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
                 return await self._send.send(buffers)
             return await self._send.send_iterable(buffers)
 
+    @enable_ki_protection
     def send_buffers_nowait(self, buffers: Buffers) -> int:
         """Send what fits now, and consume it.
 
@@ -126,16 +127,26 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         """
         if self.socket.did_shutdown_SHUT_WR:
             raise _sent_eof()
-        with self._send_guard:
-            if not isinstance(buffers, Buffers):
-                raise TypeError(
-                    "send_buffers_nowait requires a Buffers, "
-                    f"not {type(buffers).__name__}"
-                )
+        guard = self._send_guard
+        if guard._busy:
+            guard.check()
+        if not isinstance(buffers, Buffers):
+            raise TypeError(
+                "send_buffers_nowait requires a Buffers, "
+                f"not {type(buffers).__name__}"
+            )
+        if buffers._in_flight:
+            InFlight.check(buffers)
+        # What two with blocks would do, at a third of their cost. Ctrl-C is
+        # held off, but another signal's handler may call this.
+        guard._busy = buffers._in_flight = True
+        try:
             sent = self._send.send_nowait(buffers)
-            if buffers and not sent:
-                raise trio.WouldBlock
-            return sent
+        finally:
+            guard._busy = buffers._in_flight = False
+        if not sent and buffers._nbytes:
+            raise trio.WouldBlock
+        return sent
 
     async def send_all(self, data: Buffer) -> None:
         """Send all of ``data``.

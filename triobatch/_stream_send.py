@@ -67,7 +67,9 @@ class SendHalf:
                 if self._lifted:
                     self._put_back_before(buffers._nbytes)
                 while buffers._nbytes > 0:
-                    whole = not refused and self._push(gather)
+                    whole = not refused and self._push(
+                        gather, open_fd(self._socket)
+                    )
                     refused = False
                     if buffers._nbytes <= 0:
                         break
@@ -120,17 +122,20 @@ class SendHalf:
             buffers.clear()
 
     def send_nowait(self, buffers: Buffers) -> int:
-        """Send until the kernel's buffer is full; return the bytes sent."""
-        open_fd(self._socket)
+        """Send until the kernel's buffer is full; return the bytes sent.
+
+        The caller keeps everybody else from consuming the buffers.
+        """
+        fd = open_fd(self._socket)
         before = self.bytes_sent
-        with InFlight(buffers):
-            gather = Gather(buffers)
+        gather = Gather(buffers)
+        if self._lifted:
             self._put_back_before(buffers._nbytes)
-            while buffers._nbytes:
-                if not self._push(gather) and not (
-                    self._lift_for(buffers._nbytes)
-                ):
-                    break
+        while buffers._nbytes:
+            if not self._push(gather, fd) and not (
+                self._lift_for(buffers._nbytes)
+            ):
+                break
         return self.bytes_sent - before
 
     def prepare(self, size: int) -> int:
@@ -198,9 +203,8 @@ class SendHalf:
         self._lifted = 0
 
     @enable_ki_protection
-    def _push(self, gather: Gather) -> bool:
+    def _push(self, gather: Gather, fd: int) -> bool:
         """Make one system call; return whether it took all it was offered."""
-        fd = open_fd(self._socket)
         self.calls += 1
         try:
             sent, whole = gather.push(fd)
