@@ -289,31 +289,19 @@ class Buffers:
         return window
 
     def _consume(self, size: int) -> None:
-        if size == self._nbytes and not self._views:
-            # What one system call has taken whole, which is the rule. Side by
-            # side: see below.
+        left = self._nbytes - size
+        if not left and not self._views:
+            # What one system call has taken whole, which is the rule.
             self._chunks = []
             self._index = self._offset = self._nbytes = 0
             return
-        chunks, start = self._chunks, self._index
-        dropped: list[Chunk] = []
-        spent: list[None] = []
-        left = self._nbytes - size
-        if not left:
-            if self._views:
-                dropped = chunks[start:]
-            kept: list[Chunk] = []
-            stop = offset = 0
-        else:
-            kept = chunks
-            stop, offset = locate(chunks, start, self._offset, size)
-            if self._views:
-                dropped = chunks[start:stop]
-            if stop * 2 > len(chunks):
-                kept = chunks[stop:]
-                stop = 0
-            else:
-                spent = [None] * (stop - start)
+        kept, start = self._chunks, self._index
+        stop, offset = locate(kept, start, self._offset, size)
+        dropped = kept[start:stop] if self._views else []
+        spent = stop - start
+        if stop * 2 > len(kept):
+            kept = kept[stop:]
+            stop = spent = 0
         # Side by side, with no call between: that is where a signal handler
         # or a finalizer could come in, and find the queue half changed.
         self._chunks = kept
@@ -321,7 +309,7 @@ class Buffers:
         self._offset = offset
         self._nbytes = left
         if spent:
-            chunks[start:stop] = spent  # type: ignore[assignment]
+            kept[start:stop] = [None] * spent  # type: ignore[list-item]
         # Views stay with a queue until it is empty.
         self._views = self._views and left > 0
         release(dropped)
