@@ -1,0 +1,5 @@
+"""The families of cases, in the order in which they run."""
+
+from cases import streams
+
+FAMILIES = {family.name: family for family in (streams.FAMILY,)}

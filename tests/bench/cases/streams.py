@@ -1,0 +1,97 @@
+"""Gathered stream writes: a batch of chunks over loopback TCP.
+
+Each contestant sends a batch again and again, on a connection of its own, to a
+sink that reads them, and is timed until the sink has acknowledged the last
+byte. Nothing is won by queueing. Chunks exist already; whatever a library
+wants made of them, a ``Buffers`` or one piece of bytes, is made within the
+time that is measured.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.families import Case, Contestant, Family, Figure, faster, within
+
+if TYPE_CHECKING:
+    from harness.contestants import Answer
+
+KIB = 1024
+LIST = "send_buffers(list)"
+BUFFERS = "send_buffers(Buffers)"
+NOWAIT = "send_buffers_nowait"
+
+
+def shape(*runs: tuple[int, int]) -> dict[str, object]:
+    """Return the option that says how many chunks of which size there are."""
+    return {"chunks": "+".join(f"{count}x{size}" for count, size in runs)}
+
+
+def batch_size(case: Case) -> int:
+    """Return the bytes of one batch."""
+    runs = str(case.options["chunks"]).split("+")
+    return sum(int(run.split("x")[0]) * int(run.split("x")[1]) for run in runs)
+
+
+def check(case: Case, count: int, answer: Answer) -> str | None:
+    """Find out whether all of it arrived, as it was sent."""
+    expected = count * batch_size(case)
+    if answer["bytes"] != expected:
+        return f"{answer['bytes']} bytes arrived, not {expected}"
+    if answer["wrong"]:
+        return f"{answer['wrong']} bytes are not what was sent"
+    return None
+
+
+MICROSECONDS = Figure(
+    "time",
+    "microseconds a batch",
+    lambda answer: answer["seconds"] / answer["count"] * 1e6,
+)
+
+CONTESTANTS = (
+    Contestant(LIST, "triobatch", "triobatch_streams.py", ("list",)),
+    Contestant(BUFFERS, "triobatch", "triobatch_streams.py", ("buffers",)),
+    Contestant(NOWAIT, "triobatch", "triobatch_streams.py", ("nowait",)),
+    Contestant("Trio send_all each", "trio", "trio_streams.py", ("each",)),
+    Contestant("Trio send_all(join)", "trio", "trio_streams.py", ("join",)),
+    Contestant("Trio sendmsg loop", "trio", "trio_streams.py", ("sendmsg",)),
+)
+
+CASES = (
+    Case("16x64", "16 x 64 B", shape((16, 64))),
+    Case("256x64", "256 x 64 B", shape((256, 64))),
+    Case("1024x64", "1024 x 64 B", shape((1024, 64))),
+    Case("64x1K", "64 x 1 KiB", shape((64, KIB))),
+    Case("16x4K", "16 x 4 KiB", shape((16, 4 * KIB))),
+    Case("64x4K", "64 x 4 KiB", shape((64, 4 * KIB))),
+    Case("16x64K", "16 x 64 KiB", shape((16, 64 * KIB))),
+    Case("200+1M", "200 B + 1 MiB", shape((1, 200), (1, 1024 * KIB))),
+)
+
+FAMILY = Family(
+    name="streams",
+    title="Gathered stream writes",
+    contestants=CONTESTANTS,
+    cases=CASES,
+    figures=(MICROSECONDS,),
+    seconds=0.025,
+    check=check,
+    sink="stream_sink.c",
+    promises=(
+        *faster(
+            1.3,
+            LIST,
+            "Trio send_all(join)",
+            cases=["256x64", "1024x64"],
+        ),
+        *within(
+            1.05,
+            LIST,
+            "Trio send_all each",
+            "Trio send_all(join)",
+            "Trio sendmsg loop",
+            cases=[case.name for case in CASES],
+        ),
+    ),
+)
