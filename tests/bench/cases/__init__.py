@@ -1,5 +1,13 @@
 """The families of cases, in the order in which they run."""
 
-from cases import senders, streams
+from cases import broadcast, growth, senders, streams
 
-FAMILIES = {family.name: family for family in (streams.FAMILY, senders.FAMILY)}
+FAMILIES = {
+    family.name: family
+    for family in (
+        streams.FAMILY,
+        growth.FAMILY,
+        senders.FAMILY,
+        broadcast.FAMILY,
+    )
+}
