@@ -1,6 +1,6 @@
 """The families of cases, in the order in which they run."""
 
-from cases import broadcast, growth, senders, streams
+from cases import broadcast, growth, requests, senders, streams
 
 FAMILIES = {
     family.name: family
@@ -9,5 +9,6 @@ FAMILIES = {
         growth.FAMILY,
         senders.FAMILY,
         broadcast.FAMILY,
+        requests.FAMILY,
     )
 }
