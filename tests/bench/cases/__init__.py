@@ -1,5 +1,8 @@
 """The families of cases, in the order in which they run."""
 
-from cases import streams
+from cases import datagrams, streams
 
-FAMILIES = {family.name: family for family in (streams.FAMILY,)}
+FAMILIES = {
+    family.name: family
+    for family in (streams.FAMILY, datagrams.SEND, datagrams.RECEIVE)
+}

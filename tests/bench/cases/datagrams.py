@@ -1,0 +1,156 @@
+"""Datagrams: a batch over loopback UDP, 1200 bytes each but in one case.
+
+**Sending.** A sink in another process receives with GRO, has room for all of
+a measurement, and says at its end how many came, within the time measured.
+Nothing is lost, or the figure does not count. The many destinations are 64
+addresses of one port, so that the sink's work is the same.
+
+**Receiving.** What is measured is taking what is there: 864 datagrams that a
+process has sent in messages of 54, cut up by the kernel (UDP_SEGMENT) unless
+the receiver asks for them whole (UDP_GRO). Only the taking is timed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cases.processor import CPU_A_GIGABYTE
+from harness.families import Case, Contestant, Family, Figure, faster, within
+
+if TYPE_CHECKING:
+    from harness.contestants import Answer
+
+SIZE = 1200
+MIXED_SIZE = sum(64 + i * 331 % 1400 for i in range(64))
+QUEUED = 864
+OURS = "triobatch"
+
+NANOSECONDS = Figure(
+    "time",
+    "nanoseconds a datagram",
+    lambda answer: answer["seconds"] / answer["datagrams"] * 1e9,
+)
+
+
+def check_sent(case: Case, count: int, answer: Answer) -> str | None:
+    """Find out whether each arrived, once and whole."""
+    batch = int(str(case.options["batch"]))
+    size = MIXED_SIZE if case.name == "mixed" else batch * SIZE
+    return _check(count * batch, count * size, answer)
+
+
+def check_received(_case: Case, count: int, answer: Answer) -> str | None:
+    """Find out whether all that were queued came."""
+    return _check(count * QUEUED, count * QUEUED * SIZE, answer)
+
+
+def _check(datagrams: int, size: int, answer: Answer) -> str | None:
+    if answer["datagrams"] != datagrams:
+        return (
+            f"{answer['datagrams']} of {datagrams} datagrams arrived; "
+            "is net.core.rmem_max too small?"
+        )
+    if answer["bytes"] != size:
+        return f"{answer['bytes']} bytes arrived, not {size}"
+    if answer.get("wrong"):
+        return f"{answer['wrong']} datagrams are not what was sent"
+    return None
+
+
+def contestants(role: str, ways_of_c: tuple[str, str]) -> list[Contestant]:
+    """Return those who send, receive or echo one datagram or one batch."""
+    return [
+        Contestant(OURS, "triobatch", "triobatch_datagrams.py", (role,)),
+        Contestant("Trio", "trio", "trio_datagrams.py", (role,)),
+        Contestant("AnyIO on Trio", "anyio", "anyio_datagrams.py", (role,)),
+        Contestant(
+            "asyncio", "asyncio", "asyncio_datagrams.py", ("asyncio", role)
+        ),
+        Contestant(
+            "uvloop", "uvloop", "asyncio_datagrams.py", ("uvloop", role)
+        ),
+        Contestant(
+            "blocking", "stdlib", "stdlib_datagrams.py", ("plain", role)
+        ),
+        Contestant("Go batches", "go", "go_datagrams.go", (role,)),
+        *(
+            Contestant(f"C {way}", "c", "c_datagrams.c", (role, way))
+            for way in ways_of_c
+        ),
+    ]
+
+
+SEND_CASES = (
+    Case("one", "64, one peer", {"batch": 64}),
+    Case("many", "64, 64 peers", {"batch": 64}),
+    Case("mixed", "64, mixed sizes", {"batch": 64}),
+    Case("segments", "one block of 864", {"batch": QUEUED}),
+)
+# Only one who knows of segmentation makes anything of a block.
+SINGLY = frozenset({"one", "many", "mixed"})
+
+SEND = Family(
+    name="udp-send",
+    title="Sending datagrams",
+    contestants=(
+        *(
+            Contestant(
+                each.name,
+                each.peer,
+                each.source,
+                each.arguments,
+                None if each.name == OURS else SINGLY,
+            )
+            for each in contestants("send", ("sendmmsg",))
+        ),
+        Contestant(
+            "blocking, GSO by hand",
+            "stdlib",
+            "stdlib_datagrams.py",
+            ("gso", "send"),
+            frozenset({"one", "segments"}),
+        ),
+        Contestant(
+            "C GSO",
+            "c",
+            "c_datagrams.c",
+            ("send", "gso"),
+            frozenset({"one", "segments"}),
+        ),
+    ),
+    cases=SEND_CASES,
+    figures=(NANOSECONDS, CPU_A_GIGABYTE),
+    seconds=0.03,
+    check=check_sent,
+    sink="datagram_sink.c",
+    promises=(
+        *faster(8, OURS, "Go batches", cases=["one"]),
+        *faster(10, OURS, "asyncio", "uvloop", cases=["one"]),
+        *faster(35, OURS, "Trio", cases=["one"]),
+        *faster(8, OURS, "blocking", cases=["one"]),
+        *faster(1, OURS, "Go batches", cases=["many"]),
+        *faster(4, OURS, "Trio", cases=["many"]),
+        *within(1.3, OURS, "C GSO", cases=["segments"]),
+    ),
+)
+
+RECEIVE_CASES = (
+    Case("by64", "64 at a time", {"batch": 64, "queued": QUEUED}),
+    Case("by512", "512 at a time", {"batch": 512, "queued": QUEUED}),
+)
+
+RECEIVE = Family(
+    name="udp-receive",
+    title="Receiving datagrams from a sender with GSO",
+    contestants=tuple(contestants("receive", ("recvmmsg", "gro"))),
+    cases=RECEIVE_CASES,
+    figures=(NANOSECONDS, CPU_A_GIGABYTE),
+    seconds=0.025,
+    check=check_received,
+    sink="datagram_source.c",
+    promises=(
+        *faster(8, OURS, "Go batches", cases=["by64", "by512"]),
+        *faster(8, OURS, "Trio", cases=["by64", "by512"]),
+        *within(3, OURS, "C gro", cases=["by64", "by512"]),
+    ),
+)
