@@ -36,12 +36,13 @@ async def bound():
 
 async def receive(port):
     udp, own = await bound()
-    for count, measurement in receivings(port, own):
-        for _ in range(count):
-            measurement.begin()
-            for _ in range(measurement.queued):
+    for measurement in receivings(port, own):
+        for _ in measurement.blocks:
+            measurement.begin_block()
+            for _ in range(measurement.block):
                 payload, _address = await udp.receive()
-            measurement.end(measurement.queued, len(payload))
+            measurement.end_block()
+        measurement.report(len(payload))
 
 
 async def echo():

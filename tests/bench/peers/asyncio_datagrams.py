@@ -32,14 +32,20 @@ class Sender(asyncio.DatagramProtocol):
 class Receiver(asyncio.DatagramProtocol):
     """Counts up to what is wanted."""
 
-    def want(self, count):
-        self.left = count
-        self.done = asyncio.get_running_loop().create_future()
+    left = 0
+
+    async def receive(self, count):
+        """Return when so many more have come."""
+        self.done = asyncio.Event()
+        self.left += count
+        if self.left > 0:
+            await self.done.wait()
 
     def datagram_received(self, data, address):
         self.left -= 1
         if self.left == 0:
-            self.done.set_result(len(data))
+            self.size = len(data)
+            self.done.set()
 
 
 class Echo(asyncio.DatagramProtocol):
@@ -79,11 +85,12 @@ async def receive(port):
     sock = bound_socket()
     own = sock.getsockname()[1]
     _, receiver = await loop.create_datagram_endpoint(Receiver, sock=sock)
-    for count, measurement in receivings(port, own):
-        for _ in range(count):
-            receiver.want(measurement.queued)
-            measurement.begin()
-            measurement.end(measurement.queued, await receiver.done)
+    for measurement in receivings(port, own):
+        for _ in measurement.blocks:
+            measurement.begin_block()
+            await receiver.receive(measurement.block)
+            measurement.end_block()
+        measurement.report(receiver.size)
 
 
 async def echo():

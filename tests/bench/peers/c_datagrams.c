@@ -162,6 +162,26 @@ datagrams_in(int received)
     return datagrams;
 }
 
+/* Wait until the source says of so many blocks that they are sent. */
+static void
+confirm(int source, long blocks)
+{
+    char done[1];
+
+    for (; blocks > 0; blocks--)
+        if (recv(source, done, sizeof(done), 0) != 1)
+            die("the source has gone");
+}
+
+static void
+add_watch(struct stopwatch *spent, struct stopwatch started)
+{
+    struct stopwatch watch = read_watch(started);
+
+    spent->seconds += watch.seconds;
+    spent->cpu += watch.cpu;
+}
+
 static void
 serve_receives(int gro, int port)
 {
@@ -178,42 +198,46 @@ serve_receives(int gro, int port)
     fflush(stdout);
     while (next_request(&asked)) {
         int batch = (int)number_option(&asked, "batch", 64);
-        uint64_t queued = (uint64_t)number_option(&asked, "queued", 864);
-        uint64_t order[3] = {htobe64(ntohs(name.sin_port)), htobe64(queued),
+        uint64_t block = (uint64_t)number_option(&asked, "block", 864);
+        uint64_t order[3] = {htobe64(ntohs(name.sin_port)), htobe64(block),
                              htobe64(SIZE)};
-        uint64_t datagrams = 0, bytes = 0;
-        struct stopwatch spent = {0, 0};
+        int streaming = strncmp(asked.name, "stream", 6) == 0;
+        uint64_t here = 0, bytes = 0;
+        struct stopwatch watch = start_watch(), spent = {0, 0};
 
         if (gro)
             offer(batch = TRAINS, slots[0], SLOT_SIZE);
         else
             offer(batch, payloads[0], sizeof(payloads[0]));
-        for (long i = 0; i < asked.count; i++) {
-            uint64_t here = 0;
-            struct stopwatch watch;
-            char done;
-
+        if (streaming)
             send_whole(source, order, sizeof(order));
-            if (recv(source, &done, 1, 0) != 1)
-                die("the source has gone");
-            watch = start_watch();
-            while (here < queued) {
-                int received = receive(fd, batch, MSG_DONTWAIT);
+        for (long i = 0; i < asked.count; i++) {
+            /* See Receiving in datagram_measuring.py. */
+            if (!streaming || i + 1 < asked.count)
+                send_whole(source, order, sizeof(order));
+            if (!streaming) {
+                confirm(source, 1);
+                watch = start_watch();
+            }
+            while (here < block) {
+                int received = receive(fd, batch, MSG_WAITFORONE);
 
-                if (received < 0)
-                    die("datagrams were lost");
                 here += datagrams_in(received);
                 for (int j = 0; j < received; j++)
                     bytes += messages[j].msg_len;
             }
-            watch = read_watch(watch);
-            spent.seconds += watch.seconds;
-            spent.cpu += watch.cpu;
-            datagrams += here;
+            here -= block;
+            if (!streaming)
+                add_watch(&spent, watch);
+        }
+        if (streaming) {
+            add_watch(&spent, watch);
+            confirm(source, asked.count);
         }
         printf("{\"seconds\": %.9f, \"cpu\": %.9f, \"count\": %ld, "
                "\"datagrams\": %lu, \"bytes\": %lu}\n",
-               spent.seconds, spent.cpu, asked.count, datagrams, bytes);
+               spent.seconds, spent.cpu, asked.count,
+               block * (uint64_t)asked.count + here, bytes);
         fflush(stdout);
     }
 }

@@ -88,43 +88,72 @@ def sendings(port):
 
 
 class Receiving:
-    """A measurement: only while what has been queued is taken."""
+    """A measurement: block after block of datagrams from the source.
+
+    A case that is named ``stream...`` has two blocks on their way, and is
+    timed from its begin to its end. Others have each block wait in the
+    socket's buffer first, and only the taking is timed.
+    """
 
     def __init__(self, source, own_port, request):
-        self.queued = int(request.options["queued"])
+        self.block = int(request.options["block"])
         self.batch = int(request.options["batch"])
+        self.blocks = range(request.count)
+        self._streaming = request.case.startswith("stream")
         self._source = source
-        self._order = struct.pack("!QQQ", own_port, self.queued, SIZE)
+        self._order = struct.pack("!QQQ", own_port, self.block, SIZE)
         self._spent = {"seconds": 0.0, "cpu": 0.0}
-        self._bytes = self._datagrams = 0
+        self._ordered = self._confirmed = 0
 
-    def begin(self):
-        """Have ``queued`` datagrams sent, and start when all are here."""
+    def begin_block(self):
+        """Order a block; what comes is to be taken from here on."""
+        if not self._streaming:
+            self._order_block()
+            self._confirm()
+            self._watch = Stopwatch()
+            return
+        if self._ordered == 0:
+            self._watch = Stopwatch()
+            self._order_block()
+        if self._ordered < len(self.blocks):
+            self._order_block()
+
+    def end_block(self):
+        """Note that a block has been taken."""
+        if not self._streaming:
+            self._stop()
+
+    def _order_block(self):
+        self._ordered += 1
         self._source.sendall(self._order)
-        if self._source.recv(1) != b"\0":
-            raise RuntimeError("the source has gone")
-        self._watch = Stopwatch()
 
-    def end(self, datagrams, last):
-        """Note that so many came, and the size of the last one."""
+    def _confirm(self):
+        while self._confirmed < self._ordered:
+            said = self._source.recv(self._ordered - self._confirmed)
+            if not said:
+                raise RuntimeError("the source has gone")
+            self._confirmed += len(said)
+
+    def _stop(self):
         for name, value in self._watch.read().items():
             self._spent[name] += value
-        self._datagrams += datagrams
-        self._bytes += datagrams * last
 
-    def report(self, count):
+    def report(self, last):
+        """Answer the harness; ``last`` is the size of the last datagram."""
+        if self._streaming:
+            self._stop()
+            self._confirm()
+        count = len(self.blocks)
         answer(
             **self._spent,
             count=count,
-            datagrams=self._datagrams,
-            bytes=self._bytes,
+            datagrams=count * self.block,
+            bytes=count * self.block * last,
         )
 
 
 def receivings(port, own_port):
-    """Yield (count, measurement) for each request."""
+    """Yield a measurement for each request."""
     with socket.create_connection((LOOPBACK, port)) as source:
         for request in requests():
-            measurement = Receiving(source, own_port, request)
-            yield request.count, measurement
-            measurement.report(request.count)
+            yield Receiving(source, own_port, request)

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -105,33 +106,56 @@ func receive(port string) {
 	own := uint64(udp.LocalAddr().(*net.UDPAddr).Port)
 	requests(func(asked request) facts {
 		messages := room(asked.number("batch"))
-		queued := asked.number("queued")
-		order := []uint64{own, uint64(queued), size}
-		var spent time.Duration
-		var used time.Duration
-		datagrams, bytes := 0, 0
-		for i := 0; i < asked.count; i++ {
+		block := asked.number("block")
+		order := []uint64{own, uint64(block), size}
+		streaming := strings.HasPrefix(asked.name, "stream")
+		var spent, used time.Duration
+		watch := startWatch()
+		stop := func() {
+			spent += time.Since(watch.start)
+			used += cpuTime() - watch.cpu
+		}
+		// See Receiving in datagram_measuring.py.
+		if streaming {
 			check(binary.Write(source, binary.BigEndian, order))
-			var done [1]byte
-			_, err := io.ReadFull(source, done[:])
-			check(err)
-			watch := startWatch()
-			for here := 0; here < queued; {
+		}
+		here, bytes := 0, 0
+		for i := 0; i < asked.count; i++ {
+			if !streaming || i+1 < asked.count {
+				check(binary.Write(source, binary.BigEndian, order))
+			}
+			if !streaming {
+				confirm(source, 1)
+				watch = startWatch()
+			}
+			for here < block {
 				received, err := conn.ReadBatch(messages, 0)
 				check(err)
 				here += received
 				for _, message := range messages[:received] {
 					bytes += message.N
 				}
-				datagrams += received
 			}
-			spent += time.Since(watch.start)
-			used += cpuTime() - watch.cpu
+			here -= block
+			if !streaming {
+				stop()
+			}
+		}
+		if streaming {
+			stop()
+			confirm(source, asked.count)
 		}
 		return facts{
 			"seconds": spent.Seconds(), "cpu": used.Seconds(),
-			"count": asked.count, "datagrams": datagrams, "bytes": bytes}
+			"count": asked.count, "datagrams": block*asked.count + here,
+			"bytes": bytes}
 	})
+}
+
+// confirm waits until the source says of so many blocks that they are sent.
+func confirm(source net.Conn, blocks int) {
+	_, err := io.ReadFull(source, make([]byte, blocks))
+	check(err)
 }
 
 func echo() {

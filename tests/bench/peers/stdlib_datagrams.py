@@ -55,12 +55,13 @@ def send(port, *, gso):
 def receive(port):
     sock = bound_socket()
     own = sock.getsockname()[1]
-    for count, measurement in receivings(port, own):
-        for _ in range(count):
-            measurement.begin()
-            for _ in range(measurement.queued):
+    for measurement in receivings(port, own):
+        for _ in measurement.blocks:
+            measurement.begin_block()
+            for _ in range(measurement.block):
                 payload, _address = sock.recvfrom(65536)
-            measurement.end(measurement.queued, len(payload))
+            measurement.end_block()
+        measurement.report(len(payload))
 
 
 def echo():

@@ -31,12 +31,13 @@ async def send(port):
 async def receive(port):
     sock = bound()
     own = sock.getsockname()[1]
-    for count, measurement in receivings(port, own):
-        for _ in range(count):
-            measurement.begin()
-            for _ in range(measurement.queued):
+    for measurement in receivings(port, own):
+        for _ in measurement.blocks:
+            measurement.begin_block()
+            for _ in range(measurement.block):
                 payload, _address = await sock.recvfrom(65536)
-            measurement.end(measurement.queued, len(payload))
+            measurement.end_block()
+        measurement.report(len(payload))
 
 
 async def echo():

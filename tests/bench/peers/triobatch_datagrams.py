@@ -38,14 +38,16 @@ async def send(port):
 async def receive(port):
     async with bound() as sock:
         own = sock.socket.getsockname()[1]
-        for count, measurement in receivings(port, own):
-            for _ in range(count):
-                measurement.begin()
-                here = 0
-                while here < measurement.queued:
+        for measurement in receivings(port, own):
+            here = 0
+            for _ in measurement.blocks:
+                measurement.begin_block()
+                while here < measurement.block:
                     datagrams = await sock.receive_batch(measurement.batch)
                     here += len(datagrams)
-                measurement.end(here, len(datagrams[-1][0]))
+                measurement.end_block()
+                here -= measurement.block
+            measurement.report(len(datagrams[-1][0]))
 
 
 async def echo():
