@@ -20,6 +20,14 @@ KIB = 1024
 LIST = "send_buffers(list)"
 BUFFERS = "send_buffers(Buffers)"
 NOWAIT = "send_buffers_nowait"
+TRIO_EACH = "Trio send_all each"
+TRIO_JOIN = "Trio send_all(join)"
+TRIO_SENDMSG = "Trio sendmsg loop"
+ASYNCIO = "asyncio writelines"
+UVLOOP = "uvloop writelines"
+GO = "Go net.Buffers"
+C_WRITEV = "C writev"
+C_COPY = "C copy and send"
 
 
 def shape(*runs: tuple[int, int]) -> dict[str, object]:
@@ -53,9 +61,21 @@ CONTESTANTS = (
     Contestant(LIST, "triobatch", "triobatch_streams.py", ("list",)),
     Contestant(BUFFERS, "triobatch", "triobatch_streams.py", ("buffers",)),
     Contestant(NOWAIT, "triobatch", "triobatch_streams.py", ("nowait",)),
-    Contestant("Trio send_all each", "trio", "trio_streams.py", ("each",)),
-    Contestant("Trio send_all(join)", "trio", "trio_streams.py", ("join",)),
-    Contestant("Trio sendmsg loop", "trio", "trio_streams.py", ("sendmsg",)),
+    Contestant(TRIO_EACH, "trio", "trio_streams.py", ("each",)),
+    Contestant(TRIO_JOIN, "trio", "trio_streams.py", ("join",)),
+    Contestant(TRIO_SENDMSG, "trio", "trio_streams.py", ("sendmsg",)),
+    Contestant("AnyIO send(join)", "anyio", "anyio_streams.py"),
+    Contestant(
+        "stdlib sendall(join)", "stdlib", "stdlib_streams.py", ("join",)
+    ),
+    Contestant(
+        "stdlib sendmsg loop", "stdlib", "stdlib_streams.py", ("sendmsg",)
+    ),
+    Contestant(ASYNCIO, "asyncio", "asyncio_streams.py", ("asyncio",)),
+    Contestant(UVLOOP, "uvloop", "asyncio_streams.py", ("uvloop",)),
+    Contestant(GO, "go", "go_streams.go"),
+    Contestant(C_WRITEV, "c", "c_streams.c", ("writev",)),
+    Contestant(C_COPY, "c", "c_streams.c", ("copy",)),
 )
 
 CASES = (
@@ -69,6 +89,10 @@ CASES = (
     Case("200+1M", "200 B + 1 MiB", shape((1, 200), (1, 1024 * KIB))),
 )
 
+ALL = [case.name for case in CASES]
+MANY = ["256x64", "1024x64"]
+FROM_64 = [*MANY, "64x1K", "64x4K"]
+
 FAMILY = Family(
     name="streams",
     title="Gathered stream writes",
@@ -79,19 +103,17 @@ FAMILY = Family(
     check=check,
     sink="stream_sink.c",
     promises=(
-        *faster(
-            1.3,
-            LIST,
-            "Trio send_all(join)",
-            cases=["256x64", "1024x64"],
-        ),
-        *within(
-            1.05,
-            LIST,
-            "Trio send_all each",
-            "Trio send_all(join)",
-            "Trio sendmsg loop",
-            cases=[case.name for case in CASES],
-        ),
+        *faster(1, LIST, GO, cases=MANY),
+        *faster(1, LIST, UVLOOP, cases=MANY),
+        *faster(1.5, LIST, GO, cases=["1024x64"]),
+        *faster(1.5, LIST, UVLOOP, cases=["1024x64"]),
+        *within(1.15, LIST, GO, cases=["64x4K", "16x64K", "200+1M"]),
+        *faster(1, NOWAIT, ASYNCIO, cases=ALL),
+        *faster(1, NOWAIT, UVLOOP, cases=ALL),
+        *faster(1, NOWAIT, GO, cases=ALL),
+        *within(1.5, LIST, C_WRITEV, C_COPY, cases=FROM_64),
+        *within(1.5, NOWAIT, C_WRITEV, C_COPY, cases=FROM_64),
+        *faster(1.3, LIST, TRIO_JOIN, cases=MANY),
+        *within(1.05, LIST, TRIO_EACH, TRIO_JOIN, TRIO_SENDMSG, cases=ALL),
     ),
 )

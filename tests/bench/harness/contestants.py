@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -37,7 +38,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 PR_SET_PDEATHSIG = 1
 
@@ -51,27 +52,30 @@ class ContestantError(Exception):
     """A contestant could not do what it was asked to."""
 
 
-def _end_with_parent() -> None:
-    # Or a server would outlive a benchmark that was killed.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 class Driver:
     """A process that is measured, or that measures another.
 
     Args:
       name: For messages.
       command: What to run.
+      processors: Where it may run.
     """
 
-    def __init__(self, name: str, command: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], processors: Collection[int]
+    ) -> None:
+        def set_up() -> None:
+            # Or a server would outlive a benchmark that was killed.
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            os.sched_setaffinity(0, processors)
+
         self.name = name
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 (no thread runs)
+            preexec_fn=set_up,  # noqa: PLW1509 (no thread runs)
         )
         self.pid = self._process.pid
 

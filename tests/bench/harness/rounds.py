@@ -8,6 +8,7 @@ another. Those of different runs may not.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -75,6 +76,18 @@ class Seat:
             count = min(math.ceil(wanted), 20 * count)
 
 
+def _processors() -> tuple[set[int], set[int]]:
+    """Return where contestants run, and where the other ends.
+
+    The other end has the last processor to itself. Where the two may share
+    one, the scheduler puts them together now and apart then, and a small
+    batch takes 2 us or 10 accordingly, whoever sends it.
+    """
+    everywhere = os.sched_getaffinity(0)
+    last = {max(everywhere)}
+    return everywhere - last or last, last
+
+
 def _take_seats(
     family: Family,
     contestants: list[Contestant],
@@ -83,23 +96,31 @@ def _take_seats(
     result: Result,
 ) -> dict[str, Seat]:
     """Start every process; the slow starts of many overlap."""
+    ours, others = _processors()
 
-    def start(name: str, source: str, *arguments: str) -> Driver:
-        driver = Driver(name, programs.command(source, *arguments))
+    def start(
+        name: str, where: set[int], source: str, *arguments: str
+    ) -> Driver:
+        driver = Driver(name, programs.command(source, *arguments), where)
         stack.callback(driver.end)
         return driver
 
     def port_of_sink() -> tuple[str, ...]:
         if family.sink is None:
             return ()
-        return (str(start(family.sink, family.sink).read()["port"]),)
+        sink = start(family.sink, others, family.sink)
+        return (str(sink.read()["port"]),)
 
     shared = () if family.sink_each else port_of_sink()
     started = []
     for contestant in contestants:
         sink = port_of_sink() if family.sink_each else shared
         driver = start(
-            contestant.name, contestant.source, *contestant.arguments, *sink
+            contestant.name,
+            ours,
+            contestant.source,
+            *contestant.arguments,
+            *sink,
         )
         started.append(driver)
     seats = {}
@@ -110,7 +131,9 @@ def _take_seats(
                 seats[driver.name] = Seat(driver, None, family)
             else:
                 port = str(ready["port"])
-                load = start(f"load on {driver.name}", family.generator, port)
+                load = start(
+                    f"load on {driver.name}", others, family.generator, port
+                )
                 load.read()
                 seats[driver.name] = Seat(load, driver, family)
         except ContestantError as error:
