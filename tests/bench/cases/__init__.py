@@ -1,8 +1,16 @@
 """The families of cases, in the order in which they run."""
 
-from cases import datagrams, streams
+from cases import datagram_servers, datagrams, memory, streams
 
 FAMILIES = {
     family.name: family
-    for family in (streams.FAMILY, datagrams.SEND, datagrams.RECEIVE)
+    for family in (
+        streams.FAMILY,
+        datagrams.SEND,
+        datagrams.RECEIVE,
+        datagram_servers.ECHO,
+        datagram_servers.DNS,
+        memory.IDLE,
+        memory.QUEUES,
+    )
 }

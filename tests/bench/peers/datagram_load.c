@@ -194,7 +194,11 @@ take(int peer)
     return count;
 }
 
-/* Take what there is within `patience` seconds; returns whether it came. */
+/* Take what comes within `patience` seconds; returns whether anything did.
+ *
+ * `again` is whether to take until there is no more, and to ask as much again;
+ * 0 takes one message of each peer, and asks; -1 takes one, and does not ask.
+ */
 static int
 take_all(double patience, int again)
 {
@@ -212,7 +216,7 @@ take_all(double patience, int again)
 
         while ((taken = take(peer)) > 0) {
             all += taken;
-            if (!again)
+            if (again <= 0)
                 break;
         }
         if (again >= 0)
@@ -255,14 +259,14 @@ run_paced(double rate)
     while (sent < wanted) {
         double left = start + (double)sent / rate - now();
 
-        if (left > 0) {
+        if (left > 0)
             take_all(left, -1);
-            continue;
-        }
-        wanted = sent + 1;
-        ask((int)(sent % peers), 1);
-        wanted = sent + lost;
+        else
+            ask((int)(sent % peers), 1);
     }
+    while (waiting > 0 && take_all(QUIET, -1))
+        ;
+    lost = waiting;
 }
 
 static int
@@ -332,10 +336,12 @@ main(int argc, char *argv[])
                 rates[rate_count++] = (double)answered / watch.seconds;
         }
         qsort(latencies, (size_t)answered, sizeof(*latencies), ascending);
+        if (answered == 0)
+            die("no answer came");
         printf("{\"seconds\": %.9f, \"cpu\": %.9f, \"count\": %ld, "
                "\"datagrams\": %ld, \"lost\": %ld, \"rate\": %.0f, "
                "\"p50\": %.1f, \"p99\": %.1f}\n",
-               watch.seconds, watch.cpu, answered, answered, lost, rate,
+               watch.seconds, watch.cpu, asked.count, answered, lost, rate,
                latencies[answered / 2], latencies[answered * 99 / 100]);
         fflush(stdout);
         free(latencies);
