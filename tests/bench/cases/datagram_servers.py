@@ -98,13 +98,4 @@ DNS = Family(
     seconds=0.2,
     check=check,
     generator="datagram_load.c",
-    promises=(
-        *faster(
-            2,
-            "serve_udp",
-            "recvfrom, sendto",
-            cases=["full1", "full64"],
-            figure="rate",
-        ),
-    ),
 )

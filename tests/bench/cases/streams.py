@@ -56,6 +56,11 @@ MICROSECONDS = Figure(
     "microseconds a batch",
     lambda answer: answer["seconds"] / answer["count"] * 1e6,
 )
+CPU = Figure(
+    "CPU",
+    "microseconds of the sender's processor time a batch",
+    lambda answer: answer["cpu"] / answer["count"] * 1e6,
+)
 
 CONTESTANTS = (
     Contestant(LIST, "triobatch", "triobatch_streams.py", ("list",)),
@@ -98,7 +103,7 @@ FAMILY = Family(
     title="Gathered stream writes",
     contestants=CONTESTANTS,
     cases=CASES,
-    figures=(MICROSECONDS,),
+    figures=(MICROSECONDS, CPU),
     seconds=0.025,
     check=check,
     sink="stream_sink.c",

@@ -8,8 +8,10 @@
  */
 #include <arpa/inet.h>
 #include <endian.h>
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,8 +48,12 @@ drain(void *argument)
 
         while (taken < size) {
             size_t want = size - taken < ROOM ? size - taken : ROOM;
-            ssize_t got = recv(fd, room, want, 0);
+            ssize_t got = recv(fd, room, want, MSG_DONTWAIT);
 
+            if (got < 0 && errno == EAGAIN) {
+                sched_yield();
+                continue;
+            }
             if (got <= 0)
                 goto out;
             if (header[2])
