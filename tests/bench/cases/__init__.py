@@ -1,12 +1,24 @@
 """The families of cases, in the order in which they run."""
 
-from cases import datagram_servers, datagrams, memory, senders, streams
+from cases import (
+    broadcast,
+    datagram_servers,
+    datagrams,
+    growth,
+    memory,
+    requests,
+    senders,
+    streams,
+)
 
 FAMILIES = {
     family.name: family
     for family in (
         streams.FAMILY,
+        growth.FAMILY,
         senders.FAMILY,
+        broadcast.FAMILY,
+        requests.FAMILY,
         datagrams.SEND,
         datagrams.RECEIVE,
         datagram_servers.ECHO,

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from guards.operations import Operation
 
 WARM_UP = 20
-REPETITIONS = 200
-ATTEMPTS = 5
+REPETITIONS = 100
+ATTEMPTS = 3
 
 
 async def check_allocations(

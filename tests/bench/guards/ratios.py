@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from guards.operations import Operation
 
-SECONDS = 0.3
+SECONDS = 0.2
 ATTEMPTS = 5
 
 

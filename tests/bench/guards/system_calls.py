@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from guards.operations import Operation
 
 WARM_UP = 5
-REPETITIONS = 20
+REPETITIONS = 10
 IGNORED = frozenset(
     {"brk", "futex", "madvise", "mmap", "mprotect", "mremap", "munmap"}
 )

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 # To stream_sink.c: bytes a batch, batches, whether to look at the contents.
 HEADER = struct.Struct("!QQQ")
-# From it: bytes that came, and bytes that were not what was expected.
+# To broadcast_sink.c: the same of each connection, and how many there are.
+BROADCAST_HEADER = struct.Struct("!QQQQ")
+# From both: bytes that came, and bytes that were not what was expected.
 ACKNOWLEDGEMENT = struct.Struct("!QQ")
 
 

@@ -5,6 +5,10 @@
  * bytes a batch has, how many batches come, and whether to look at them; when
  * all of it is here two such integers go back: the bytes that came, and how
  * many of them are not what they should be. Byte i of a batch is i modulo 251.
+ *
+ * While it is sent to it does not sleep. Waking it takes 2 us or 20, as the
+ * processors happen to idle, and has the sender wait for that, which it would
+ * not have to on a network.
  */
 #include <arpa/inet.h>
 #include <endian.h>
