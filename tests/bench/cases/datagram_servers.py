@@ -20,6 +20,8 @@ from cases.datagrams import OURS, contestants
 if TYPE_CHECKING:
     from harness.contestants import Answer
 
+GO = "Go batches"
+
 RATE = Figure(
     "rate",
     "thousands of answers a second",
@@ -67,14 +69,16 @@ FULL = ["full1", "full16", "full256"]
 ECHO = Family(
     name="udp-echo",
     title="UDP echo server",
-    contestants=tuple(contestants("echo", ("recvmmsg", "gro"))),
+    contestants=tuple(
+        contestants("echo", GO, recvmmsg="C recvmmsg", gro="C GRO, GSO")
+    ),
     cases=ECHO_CASES,
     figures=(RATE, MEDIAN, WORST, PROCESSOR),
     seconds=0.1,
     check=check,
     generator="datagram_load.c",
     promises=(
-        *faster(1, OURS, "Go batches", cases=FULL, figure="rate"),
+        *faster(1, OURS, GO, cases=FULL, figure="rate"),
         *faster(1, OURS, "asyncio", "uvloop", cases=FULL, figure="rate"),
         *faster(5, OURS, "Trio", cases=["full1"], figure="rate"),
         *within(1, OURS, "Trio", cases=["paced1000"], figure="worst"),

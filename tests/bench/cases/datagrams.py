@@ -27,6 +27,10 @@ SIZE = 1200
 MIXED_SIZE = sum(64 + i * 331 % 1400 for i in range(64))
 BLOCK = 864
 OURS = "triobatch"
+GO_SENDS = "Go WriteBatch"
+GO_RECEIVES = "Go ReadBatch"
+C_GSO = "C GSO"
+C_GRO = "C GRO"
 
 NANOSECONDS = Figure(
     "time",
@@ -60,8 +64,11 @@ def _check(datagrams: int, size: int, answer: Answer) -> str | None:
     return None
 
 
-def contestants(role: str, ways_of_c: tuple[str, str]) -> list[Contestant]:
-    """Return those who send, receive or echo one datagram or one batch."""
+def contestants(role: str, go: str, **c: str) -> list[Contestant]:
+    """Return those who send, receive or echo one datagram or one batch.
+
+    ``go`` is what Go's is called, ``c`` the names of C's ways.
+    """
     return [
         Contestant(OURS, "triobatch", "triobatch_datagrams.py", (role,)),
         Contestant("Trio", "trio", "trio_datagrams.py", (role,)),
@@ -72,13 +79,11 @@ def contestants(role: str, ways_of_c: tuple[str, str]) -> list[Contestant]:
         Contestant(
             "uvloop", "uvloop", "asyncio_datagrams.py", ("uvloop", role)
         ),
-        Contestant(
-            "blocking", "stdlib", "stdlib_datagrams.py", ("plain", role)
-        ),
-        Contestant("Go batches", "go", "go_datagrams.go", (role,)),
+        Contestant("stdlib", "stdlib", "stdlib_datagrams.py", ("plain", role)),
+        Contestant(go, "go", "go_datagrams.go", (role,)),
         *(
-            Contestant(f"C {way}", "c", "c_datagrams.c", (role, way))
-            for way in ways_of_c
+            Contestant(name, "c", "c_datagrams.c", (role, way))
+            for way, name in c.items()
         ),
     ]
 
@@ -104,17 +109,17 @@ SEND = Family(
                 each.arguments,
                 None if each.name == OURS else SINGLY,
             )
-            for each in contestants("send", ("sendmmsg",))
+            for each in contestants("send", GO_SENDS, sendmmsg="C sendmmsg")
         ),
         Contestant(
-            "blocking, GSO by hand",
+            "stdlib, GSO by hand",
             "stdlib",
             "stdlib_datagrams.py",
             ("gso", "send"),
             frozenset({"one", "segments"}),
         ),
         Contestant(
-            "C GSO",
+            C_GSO,
             "c",
             "c_datagrams.c",
             ("send", "gso"),
@@ -127,13 +132,13 @@ SEND = Family(
     check=check_sent,
     sink="datagram_sink.c",
     promises=(
-        *faster(8, OURS, "Go batches", cases=["one"]),
+        *faster(8, OURS, GO_SENDS, cases=["one"]),
         *faster(10, OURS, "asyncio", "uvloop", cases=["one"]),
         *faster(35, OURS, "Trio", cases=["one"]),
-        *faster(8, OURS, "blocking", cases=["one"]),
-        *faster(1, OURS, "Go batches", cases=["many"]),
+        *faster(8, OURS, "stdlib", cases=["one"]),
+        *faster(1, OURS, GO_SENDS, cases=["many"]),
         *faster(4, OURS, "Trio", cases=["many"]),
-        *within(1.3, OURS, "C GSO", cases=["segments"]),
+        *within(1.3, OURS, C_GSO, cases=["segments"]),
     ),
 )
 
@@ -147,15 +152,17 @@ RECEIVE_CASES = (
 RECEIVE = Family(
     name="udp-receive",
     title="Receiving datagrams from a sender with GSO",
-    contestants=tuple(contestants("receive", ("recvmmsg", "gro"))),
+    contestants=tuple(
+        contestants("receive", GO_RECEIVES, recvmmsg="C recvmmsg", gro=C_GRO)
+    ),
     cases=RECEIVE_CASES,
     figures=(NANOSECONDS, CPU_A_GIGABYTE),
     seconds=0.025,
     check=check_received,
     sink="datagram_source.c",
     promises=(
-        *faster(8, OURS, "Go batches", cases=["stream64", "stream512"]),
+        *faster(8, OURS, GO_RECEIVES, cases=["stream64", "stream512"]),
         *faster(8, OURS, "Trio", cases=["stream64", "stream512"]),
-        *within(3, OURS, "C gro", cases=["stream64", "stream512"]),
+        *within(3, OURS, C_GRO, cases=["stream64", "stream512"]),
     ),
 )
