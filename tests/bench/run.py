@@ -21,6 +21,7 @@ from pathlib import Path
 
 from cases import FAMILIES
 from harness.build import Programs
+from harness.bystanders import TOLERABLE
 from harness.rounds import Result, run_family
 from harness.tables import promises, table
 
@@ -131,6 +132,11 @@ def main() -> int:
                 print("\r\033[K", end="", file=sys.stderr)
             for figure in result.family.figures:
                 print(f"\n{table(result, figure)}", flush=True)
+            if result.bystanders > TOLERABLE:
+                print(
+                    f"\nother programs had {result.bystanders:.0%} of the "
+                    "processors meanwhile: these figures are rough"
+                )
     count_missed = 0
     for result in results:
         text, count = promises(result)

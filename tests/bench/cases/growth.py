@@ -35,4 +35,17 @@ FAMILY = Family(
     seconds=0.012,
     check=streams.check,
     sink="stream_sink.c",
+    chart="lines",
+    axis=f"chunks of {SIZE} B in a batch",
+    # send_all for each chunk is soon off any scale.
+    charted=(
+        streams.LIST,
+        streams.NOWAIT,
+        streams.TRIO_JOIN,
+        streams.ASYNCIO,
+        streams.UVLOOP,
+        streams.GO,
+        streams.C_WRITEV,
+        streams.C_COPY,
+    ),
 )

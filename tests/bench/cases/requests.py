@@ -88,5 +88,7 @@ FAMILY = Family(
     seconds=0.1,
     check=check,
     generator="load.c",
+    chart="lines",
+    axis="connections",
     promises=(*faster(1, TRIOBATCH, TRIO_EACH, TRIO_JOIN, cases=NAMES),),
 )

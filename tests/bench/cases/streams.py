@@ -104,6 +104,18 @@ FAMILY = Family(
     seconds=0.025,
     check=check,
     sink="stream_sink.c",
+    charted=(
+        LIST,
+        NOWAIT,
+        TRIO_EACH,
+        TRIO_JOIN,
+        TRIO_SENDMSG,
+        ASYNCIO,
+        UVLOOP,
+        GO,
+        C_WRITEV,
+        C_COPY,
+    ),
     promises=(
         *faster(1, LIST, GO, cases=MANY),
         *faster(1, LIST, UVLOOP, cases=MANY),

@@ -112,6 +112,9 @@ class Family:
       generator: A source in ``peers``: the contestants are servers, which
         print their port, and this is what is asked to measure each of them.
         It gets the port as its last argument.
+      chart: Bars, in a panel for each case; or a line for each contestant,
+        where the names of the cases are numbers, along ``axis``.
+      charted: The names of those in the chart; all when it is empty.
     """
 
     name: str
@@ -125,3 +128,6 @@ class Family:
     sink: str | None = None
     sink_each: bool = False
     generator: str | None = None
+    chart: Literal["bars", "lines"] = "bars"
+    axis: str = ""
+    charted: tuple[str, ...] = ()

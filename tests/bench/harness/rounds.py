@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.build import missing
+from harness.bystanders import Bystanders
 from harness.contestants import Answer, ContestantError, Driver
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Result:
     answers: dict[str, dict[str, list[Answer]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    bystanders: float = 0.0
 
 
 class Seat:
@@ -171,6 +173,7 @@ def run_family(
         else:
             wanted.append(contestant)
     length = family.seconds if seconds is None else seconds
+    bystanders = Bystanders()
     with ExitStack() as stack:
         progress(f"{family.name}: starting {len(wanted)} contestants")
         seats = _take_seats(family, wanted, programs, stack, result)
@@ -183,6 +186,7 @@ def run_family(
             result.answers[case.name] = _run_case(
                 case, seated, seats, rounds, length, result, progress
             )
+    result.bystanders = bystanders.share()
     return result
 
 

@@ -102,7 +102,8 @@ def ratio(result: Result, promise: Promise) -> tuple[float, str] | None:
     speed = theirs[best] / row[promise.ours]
     if not less:
         speed = 1 / speed
-    return (speed if promise.kind == "faster" else 1 / speed), best
+    # As it is printed, so that what is printed agrees with itself.
+    return round(speed if promise.kind == "faster" else 1 / speed, 2), best
 
 
 def promises(result: Result) -> tuple[str, int]:
