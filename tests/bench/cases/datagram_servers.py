@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.build import missing
 from harness.families import Case, Contestant, Family, Figure, faster, within
 
-from cases.datagrams import OURS, contestants
+from cases.datagrams import OURS, contestants, lacks_receive_buffers
 
 if TYPE_CHECKING:
     from harness.contestants import Answer
@@ -77,6 +78,7 @@ ECHO = Family(
     seconds=0.1,
     check=check,
     generator="datagram_load.c",
+    needs=lacks_receive_buffers,
     promises=(
         *faster(1, OURS, GO, cases=FULL, figure="rate"),
         *faster(1, OURS, "asyncio", "uvloop", cases=FULL, figure="rate"),
@@ -89,10 +91,8 @@ DNS = Family(
     name="dns",
     title="DNS server of the examples",
     contestants=(
-        Contestant("serve_udp", "dnspython", "dns_servers.py", ("batches",)),
-        Contestant(
-            "recvfrom, sendto", "dnspython", "dns_servers.py", ("plain",)
-        ),
+        Contestant("serve_udp", "triobatch", "dns_servers.py", ("batches",)),
+        Contestant("recvfrom, sendto", "trio", "dns_servers.py", ("plain",)),
     ),
     cases=(
         Case("full1", "1 peer", {"dns": 1, "peers": 1, "window": 128}),
@@ -102,4 +102,5 @@ DNS = Family(
     seconds=0.2,
     check=check,
     generator="datagram_load.c",
+    needs=lambda: missing("dnspython"),
 )

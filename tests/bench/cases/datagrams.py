@@ -14,6 +14,8 @@ the taking is timed; what the kernel does to cut it up is the sender's.
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from typing import TYPE_CHECKING
 
 from harness.families import Case, Contestant, Family, Figure, faster, within
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from harness.contestants import Answer
 
 SIZE = 1200
+# What is on its way while the sink does not run for some milliseconds.
+RECEIVE_BUFFER = 64 << 20
+# Python has no name for it: SO_RCVBUF above net.core.rmem_max, for root.
+SO_RCVBUFFORCE = 33
 MIXED_SIZE = sum(64 + i * 331 % 1400 for i in range(64))
 BLOCK = 864
 OURS = "triobatch"
@@ -37,6 +43,23 @@ NANOSECONDS = Figure(
     "nanoseconds a datagram",
     lambda answer: answer["seconds"] / answer["datagrams"] * 1e9,
 )
+
+
+def lacks_receive_buffers() -> str | None:
+    """Return how to allow receive buffers in which nothing is lost, if not."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):
+            with contextlib.suppress(PermissionError):
+                sock.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER)
+        # The kernel doubles what it is asked for (socket(7)).
+        size = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+    if size >= RECEIVE_BUFFER:
+        return None
+    return (
+        f"receive buffers are {size:,} bytes, and datagrams are lost with "
+        f"less than {RECEIVE_BUFFER:,}: run it as root, or after "
+        f"sysctl net.core.rmem_max={RECEIVE_BUFFER}"
+    )
 
 
 def check_sent(case: Case, count: int, answer: Answer) -> str | None:
@@ -131,6 +154,7 @@ SEND = Family(
     seconds=0.03,
     check=check_sent,
     sink="datagram_sink.c",
+    needs=lacks_receive_buffers,
     promises=(
         *faster(8, OURS, GO_SENDS, cases=["one"]),
         *faster(10, OURS, "asyncio", "uvloop", cases=["one"]),
@@ -160,6 +184,7 @@ RECEIVE = Family(
     seconds=0.025,
     check=check_received,
     sink="datagram_source.c",
+    needs=lacks_receive_buffers,
     promises=(
         *faster(8, OURS, GO_RECEIVES, cases=["stream64", "stream512"]),
         *faster(8, OURS, "Trio", cases=["stream64", "stream512"]),

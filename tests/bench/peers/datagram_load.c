@@ -22,7 +22,9 @@
 #define NUMBERS 65536
 #define KINDS 8
 #define MAX_RATES 64
-#define QUIET 0.1 /* seconds until what has not come is lost */
+#define QUIET 0.3 /* seconds until what has not come is lost */
+#define NOBODY -1
+#define GIVEN_UP -2
 
 static char train[RUN][SIZE];
 static char room[65536];
@@ -156,9 +158,11 @@ note(const char *answer, size_t size, int peer, double moment)
     int good = dns ? size >= 12 && (answer[2] & 0x80) : size == SIZE;
 
     memcpy(&own, answer, sizeof(own));
+    if (good && owner[own] == GIVEN_UP)
+        return;
     if (!good || owner[own] != peer)
         die("an answer is not what was asked for");
-    owner[own] = -1;
+    owner[own] = NOBODY;
     waiting--;
     latencies[answered++] = (float)((moment - sent_at[own]) * 1e6);
 }
@@ -225,7 +229,7 @@ take_all(double patience, int again)
     return 1;
 }
 
-/* What is on its way will not come any more. */
+/* Go on without what is on its way; should it come late, it does not count. */
 static void
 give_up(void)
 {
@@ -233,7 +237,8 @@ give_up(void)
     sent -= waiting;
     waiting = 0;
     for (int i = 0; i < NUMBERS; i++)
-        owner[i] = -1;
+        if (owner[i] >= 0)
+            owner[i] = GIVEN_UP;
 }
 
 static void
@@ -315,7 +320,8 @@ main(int argc, char *argv[])
         latencies = calloc((size_t)asked.count, sizeof(*latencies));
         wanted = asked.count;
         sent = answered = lost = waiting = 0;
-        give_up();
+        for (int i = 0; i < NUMBERS; i++)
+            owner[i] = NOBODY;
         if (load != NULL) {
             if (rate_count == 0)
                 die("there is no full case before this one");
