@@ -151,7 +151,8 @@ ask(int peer, long count)
     }
 }
 
-static void
+/* Count an answer; returns 0 if it was given up before. */
+static int
 note(const char *answer, size_t size, int peer, double moment)
 {
     uint16_t own;
@@ -159,12 +160,13 @@ note(const char *answer, size_t size, int peer, double moment)
 
     memcpy(&own, answer, sizeof(own));
     if (good && owner[own] == GIVEN_UP)
-        return;
+        return 0;
     if (!good || owner[own] != peer)
         die("an answer is not what was asked for");
     owner[own] = NOBODY;
     waiting--;
     latencies[answered++] = (float)((moment - sent_at[own]) * 1e6);
+    return 1;
 }
 
 /* Take one message; returns how many answers it had, -1 if there is none. */
@@ -188,10 +190,10 @@ take(int peer)
         die("the server is gone, or answers nothing");
     left = (size_t)size;
     part = segment_size_of(&header);
-    for (char *answer = room; left > 0; count++) {
+    for (char *answer = room; left > 0;) {
         size_t own = part && part < left ? part : left;
 
-        note(answer, own, peer, moment);
+        count += note(answer, own, peer, moment);
         answer += own;
         left -= own;
     }
@@ -218,7 +220,7 @@ take_all(double patience, int again)
     for (int i = 0; i < count; i++) {
         int peer = events[i].data.fd, taken, all = 0;
 
-        while ((taken = take(peer)) > 0) {
+        while ((taken = take(peer)) >= 0) {
             all += taken;
             if (again <= 0)
                 break;
