@@ -35,8 +35,11 @@ class Bystanders:
         self._busy = _busy_seconds()
         self._own = _own_seconds()
 
+    def seconds(self) -> float:
+        """Return the processor time that others have had."""
+        return (_busy_seconds() - self._busy) - (_own_seconds() - self._own)
+
     def share(self) -> float:
         """Return the part of all processors that others have had."""
         elapsed = time.monotonic() - self._start
-        others = (_busy_seconds() - self._busy) - (_own_seconds() - self._own)
-        return max(0.0, others / elapsed / (os.cpu_count() or 1))
+        return max(0.0, self.seconds() / elapsed / (os.cpu_count() or 1))

@@ -1,0 +1,219 @@
+"""What the benchmarks' figures rest on: turns, acknowledgements, ratios."""
+
+import subprocess
+import sys
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("the benchmarks are for Linux", allow_module_level=True)
+
+from harness import contestants
+from harness.build import Programs
+from harness.bystanders import Bystanders
+from harness.families import Case, Contestant, Family, Figure, faster, within
+from harness.rounds import Result, run_family
+from harness.tables import promises, ratio, table
+
+# Answers what its argument says, and notes whose turn it was.
+DRIVER = """
+import json, sys
+name, log, seconds, lost = sys.argv[1:]
+print(json.dumps({"ready": True}), flush=True)
+for line in sys.stdin:
+    word, case, count, *options = line.split()
+    if lost == "dies":
+        sys.exit(3)
+    with open(log, "a") as file:
+        print(name, case, count, *options, file=file)
+    arrived = int(count) * 10 - (0 if lost == "nothing" else int(lost))
+    spent = int(count) * float(seconds)
+    print(json.dumps({"seconds": spent, "count": int(count),
+                      "bytes": arrived}), flush=True)
+"""
+
+
+def check(case, count, answer):
+    return None if answer["bytes"] == count * 10 else "bytes are missing"
+
+
+def family_of(tmp_path, *contestants, **more):
+    driver = tmp_path / "driver.py"
+    driver.write_text(DRIVER)
+    log = str(tmp_path / "log")
+    return Family(
+        name="some",
+        title="Some test",
+        contestants=tuple(
+            Contestant(name, "trio", str(driver), (name, log, seconds, lost))
+            for name, seconds, lost in contestants
+        ),
+        cases=(Case("small", "small ones"), Case("large", "large ones")),
+        figures=(
+            Figure("time", "s", lambda a: a["seconds"] / a["count"]),
+            Figure("rate", "a s", lambda a: a["count"] / a["seconds"], "more"),
+        ),
+        seconds=1.0,
+        check=check,
+        **more,
+    )
+
+
+def measure(family, rounds=3):
+    with Programs() as programs:
+        return run_family(
+            family,
+            programs,
+            peers=None,
+            rounds=rounds,
+            seconds=None,
+            progress=lambda what: None,
+        )
+
+
+def turns(tmp_path):
+    return [
+        line.split() for line in (tmp_path / "log").read_text().splitlines()
+    ]
+
+
+def test_contestants_take_turns_after_a_warm_up(tmp_path):
+    family = family_of(
+        tmp_path, ("A", "0.5", "nothing"), ("B", "0.25", "nothing")
+    )
+    measure(family)
+    small = [turn for turn in turns(tmp_path) if turn[1] == "small"]
+    assert [turn[0] for turn in small[-6:]] == ["A", "B"] * 3
+    # About a second each: so many operations as fit.
+    assert {turn[2] for turn in small[-6:] if turn[0] == "A"} == {"2"}
+    assert {turn[2] for turn in small[-6:] if turn[0] == "B"} == {"4"}
+
+
+def test_contents_are_verified_once_before_anything_is_timed(tmp_path):
+    measure(family_of(tmp_path, ("A", "0.5", "nothing")))
+    for case in ("small", "large"):
+        options = [turn[3:] for turn in turns(tmp_path) if turn[1] == case]
+        assert options[0] == ["verify=1"]
+        assert not any(options[1:])
+
+
+@pytest.mark.parametrize("lost", ["1", "-1", "dies"])
+def test_a_contestant_that_loses_bytes_is_out_and_named(
+    tmp_path, lost, capsys
+):
+    family = family_of(
+        tmp_path, ("good", "0.5", "nothing"), ("bad", "0.5", lost)
+    )
+    result = measure(family)
+    (failure,) = result.failures
+    assert "bad" in failure
+    for row in result.answers.values():
+        assert list(row) == ["good"]
+        assert len(row["good"]) == 3
+    assert "bad" in capsys.readouterr().err
+
+
+def test_a_contestant_that_hangs_is_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(contestants, "PATIENCE", 0.1)
+    driver = contestants.Driver("mute", ["sleep", "60"], {0})
+    try:
+        with pytest.raises(contestants.ContestantError, match="mute"):
+            driver.read()
+    finally:
+        driver.end()
+
+
+def test_a_peer_that_is_not_installed_is_skipped_and_says_how(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    family = family_of(tmp_path, ("A", "0.5", "nothing"))
+    absent = Contestant("gone", "go", "no_such_file.go")
+    family = Family(
+        **{**vars(family), "contestants": (*family.contestants, absent)}
+    )
+    result = measure(family)
+    assert not result.failures
+    assert "apt-get install golang-go" in result.skipped["go"]
+    assert list(result.answers["small"]) == ["A"]
+
+
+def result_of(tmp_path, promised, **seconds):
+    """Return a result of one case, with the given medians."""
+    family = family_of(
+        tmp_path,
+        *((name, "0", "nothing") for name in seconds),
+        promises=tuple(promised),
+    )
+    answers = {
+        name: [
+            {"seconds": median * factor, "count": 1}
+            for factor in (0.9, 1.0, 1.4)
+        ]
+        for name, median in seconds.items()
+    }
+    return Result(family, {"small": answers, "large": {}})
+
+
+@pytest.mark.parametrize(
+    ("make", "bound", "met"),
+    [
+        (faster, 2.0, True),
+        (faster, 2.01, False),
+        (within, 0.5, True),
+        (within, 0.49, False),
+    ],
+)
+@pytest.mark.parametrize("figure", ["time", "rate"])
+def test_a_promise_is_kept_or_missed(tmp_path, make, bound, met, figure):
+    promised = make(bound, "ours", "theirs", cases=["small"], figure=figure)
+    result = result_of(tmp_path, promised, ours=1.0, theirs=2.0)
+    text, count_missed = promises(result)
+    assert count_missed == (0 if met else 1)
+    assert ("MISSED" in text) is not met
+
+
+def test_a_promise_is_measured_against_the_best(tmp_path):
+    (promise,) = within(1, "ours", "slow", "quick", "gone", cases=["small"])
+    result = result_of(tmp_path, [promise], ours=1.0, slow=4.0, quick=2.0)
+    assert ratio(result, promise) == (0.5, "quick")
+
+
+def test_a_promise_about_nobody_is_not_counted(tmp_path):
+    promised = faster(9, "ours", "gone", cases=["small", "large"])
+    result = result_of(tmp_path, promised, ours=1.0)
+    assert promises(result)[1] == 0
+
+
+def test_a_table_has_medians_and_ratios(tmp_path):
+    result = result_of(tmp_path, (), ours=2.0, theirs=5.0)
+    text = table(result, result.family.figures[0])
+    (line,) = [line for line in text.splitlines() if "theirs" in line]
+    assert "5.00" in line
+    assert "2.50x" in line
+    # Nobody measured the other case.
+    assert line.endswith("-")
+
+
+SPIN = """
+import time
+while time.process_time() < 0.3:
+    pass
+print(flush=True)
+input()
+"""
+
+
+def test_a_process_of_somebody_else_is_told_from_a_child_that_ended():
+    bystanders = Bystanders()
+    with subprocess.Popen(
+        [sys.executable, "-c", SPIN],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as spinner:
+        spinner.stdout.readline()
+        # Not waited for: the kernel does not count it as ours yet.
+        before = bystanders.seconds()
+        assert 0 < bystanders.share() <= 1
+        spinner.communicate(b"\n")
+    assert before - bystanders.seconds() > 0.2
