@@ -140,6 +140,8 @@ def main() -> int:
                 progress=show_progress,
             )
             results.append(result)
+            if result.lacking is not None:
+                continue
             if sys.stderr.isatty():
                 print("\r\033[K", end="", file=sys.stderr)
             for figure in result.family.figures:
@@ -160,6 +162,9 @@ def main() -> int:
     }
     for peer, how in skipped.items():
         print(f"\nskipped {peer}, which is not installed: {how}")
+    for result in results:
+        if result.lacking is not None:
+            print(f"\nskipped {result.family.name}: {result.lacking}")
     failures = [failure for result in results for failure in result.failures]
     for failure in failures:
         print(f"\nfailed: {failure}")

@@ -1,6 +1,15 @@
 """The families of cases, in the order in which they run."""
 
-from cases import broadcast, growth, requests, senders, streams
+from cases import (
+    broadcast,
+    datagram_servers,
+    datagrams,
+    growth,
+    memory,
+    requests,
+    senders,
+    streams,
+)
 
 FAMILIES = {
     family.name: family
@@ -10,5 +19,11 @@ FAMILIES = {
         senders.FAMILY,
         broadcast.FAMILY,
         requests.FAMILY,
+        datagrams.SEND,
+        datagrams.RECEIVE,
+        datagram_servers.ECHO,
+        datagram_servers.DNS,
+        memory.IDLE,
+        memory.QUEUES,
     )
 }

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from harness.families import Case, Contestant, Family, Figure, faster, within
 
+from cases.processor import CPU_A_GIGABYTE
+
 if TYPE_CHECKING:
     from harness.contestants import Answer
 
@@ -56,11 +58,6 @@ MICROSECONDS = Figure(
     "microseconds a batch",
     lambda answer: answer["seconds"] / answer["count"] * 1e6,
 )
-CPU = Figure(
-    "CPU",
-    "microseconds of the sender's processor time a batch",
-    lambda answer: answer["cpu"] / answer["count"] * 1e6,
-)
 
 CONTESTANTS = (
     Contestant(LIST, "triobatch", "triobatch_streams.py", ("list",)),
@@ -103,7 +100,7 @@ FAMILY = Family(
     title="Gathered stream writes",
     contestants=CONTESTANTS,
     cases=CASES,
-    figures=(MICROSECONDS, CPU),
+    figures=(MICROSECONDS, CPU_A_GIGABYTE),
     seconds=0.025,
     check=check,
     sink="stream_sink.c",

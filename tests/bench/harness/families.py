@@ -112,6 +112,8 @@ class Family:
       generator: A source in ``peers``: the contestants are servers, which
         print their port, and this is what is asked to measure each of them.
         It gets the port as its last argument.
+      needs: Returns what this machine lacks for it, or None; the family is
+        skipped then.
       chart: Bars, in a panel for each case; or a line for each contestant,
         where the names of the cases are numbers, along ``axis``.
       charted: The names of those in the chart; all when it is empty.
@@ -128,6 +130,7 @@ class Family:
     sink: str | None = None
     sink_each: bool = False
     generator: str | None = None
+    needs: Callable[[], str | None] = lambda: None
     chart: Literal["bars", "lines"] = "bars"
     axis: str = ""
     charted: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ class Result:
     answers: dict[str, dict[str, list[Answer]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    lacking: str | None = None
     bystanders: float = 0.0
 
 
@@ -163,6 +164,9 @@ def run_family(
       progress: Is called with what is being done.
     """
     result = Result(family)
+    result.lacking = family.needs()
+    if result.lacking is not None:
+        return result
     wanted = []
     for contestant in family.contestants:
         peer = contestant.peer

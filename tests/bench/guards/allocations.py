@@ -1,0 +1,78 @@
+"""Memory that an operation allocates, by tracemalloc: no margin.
+
+Once a few have been done, one more never has more than so many bytes at a
+time, those that it returns included, and leaves nothing behind. The versions
+of Python differ by some hundred bytes, and the limits are of the largest.
+"""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from guards.operations import Operation
+
+WARM_UP = 20
+REPETITIONS = 100
+ATTEMPTS = 3
+
+
+async def check_allocations(
+    operation: Operation, progress: Callable[[str], None]
+) -> list[str]:
+    """Return what is wrong with what it allocates."""
+    tracemalloc.start()
+    try:
+        await _repeat(operation, WARM_UP)
+        peak = min([await _peak(operation) for _ in range(ATTEMPTS)])
+        left = min([await _left(operation) for _ in range(ATTEMPTS)])
+    finally:
+        tracemalloc.stop()
+    progress(
+        f"{operation.name}: {peak:,} bytes, allowed {operation.peak:,}; "
+        f"{left} bytes left behind by {REPETITIONS}"
+    )
+    wrong = []
+    if peak > operation.peak:
+        wrong.append(
+            f"{operation.name} allocates {peak:,} bytes, "
+            f"and not at most {operation.peak:,}"
+        )
+    # Python itself keeps some objects for later, one now and one then.
+    if left >= REPETITIONS:
+        wrong.append(
+            f"{operation.name} leaves {left:,} bytes behind "
+            f"when it is done {REPETITIONS} times"
+        )
+    return wrong
+
+
+async def _repeat(operation: Operation, count: int) -> None:
+    for _ in range(count):
+        operation.before_ours()
+        await operation.ours()
+        operation.after_ours()
+
+
+async def _peak(operation: Operation) -> int:
+    """Return the bytes at most."""
+    operation.before_ours()
+    gc.collect()
+    before, _ = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    await operation.ours()
+    _, peak = tracemalloc.get_traced_memory()
+    operation.after_ours()
+    return peak - before
+
+
+async def _left(operation: Operation) -> int:
+    gc.collect()
+    before, _ = tracemalloc.get_traced_memory()
+    await _repeat(operation, REPETITIONS)
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0] - before
