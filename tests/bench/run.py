@@ -22,6 +22,7 @@ from pathlib import Path
 from cases import FAMILIES
 from harness.build import Programs
 from harness.bystanders import TOLERABLE
+from harness.network import settle
 from harness.rounds import Result, run_family
 from harness.tables import promises, table
 
@@ -125,7 +126,7 @@ def main() -> int:
     """Measure, print, and return the status to exit with."""
     options = parse()
     start = time.monotonic()
-    facts = machine()
+    facts = machine() | {"congestion control": settle()}
     for name, value in facts.items():
         print(f"{name}: {value}", flush=True)
     results = []
