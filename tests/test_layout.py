@@ -32,6 +32,8 @@ LAYERS = [
     "_stream_sending_task",
     "_datagram_sending_task",
     "_sending_task",
+    "_datagram_outbox",
+    "_queued_datagram",
     "_broadcast",
     "_broadcast_result",
     # Streams.
@@ -54,6 +56,7 @@ LAYERS = [
     "_arena_filling",
     "_segment_dispatch",
     "_dispatch",
+    "_outlet",
     "_readiness",
     "_unix_peer",
     "_datagram_statistics",
@@ -62,6 +65,7 @@ LAYERS = [
     "_guard",
     # Sans-IO.
     "_outbox",
+    "_batch",
     "_buffers",
     "_views",
     # The kernel.
@@ -91,6 +95,7 @@ LAYERS = [
 SANS_IO = [
     "_addresses",
     "_arena",
+    "_batch",
     "_buffers",
     "_chunks",
     "_core_choice",
