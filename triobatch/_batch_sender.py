@@ -218,5 +218,5 @@ class BatchSender:
 
 
 def _copy(data: Buffer) -> bytes:
-    with view_of_bytes(data) as view:
+    with view_of_bytes(data, "data") as view:
         return bytes(view)

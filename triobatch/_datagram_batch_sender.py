@@ -92,7 +92,7 @@ class DatagramBatchSender:
         elif type(data) is bytes:
             await self._send(data, address)
         else:
-            with view_of_bytes(data) as view:
+            with view_of_bytes(data, "data") as view:
                 await self._send(view, address)
 
     @enable_ki_protection
@@ -185,7 +185,7 @@ class DatagramBatchSender:
         elif type(data) is bytes:
             payload = data
         else:
-            with view_of_bytes(data) as view:
+            with view_of_bytes(data, "data") as view:
                 payload = bytes(view)
         if full:
             raise trio.WouldBlock

@@ -17,7 +17,7 @@ from triobatch._guard import Guard
 from triobatch._stream_receive import ReceiveHalf
 from triobatch._stream_send import SendHalf
 from triobatch._stream_statistics import StreamStatistics
-from triobatch._views import writable_views
+from triobatch._views import view_of_bytes, writable_views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -154,7 +154,14 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         After an exception some, all or none of the data may have been sent;
         ``send_buffers`` with a ``Buffers`` tells which.
         """
-        await self.send_buffers((data,))
+        if self.socket.did_shutdown_SHUT_WR:
+            raise _sent_eof()
+        with self._send_guard:
+            if type(data) is bytes:
+                await self._send.send_iterable((data,))
+            else:
+                with view_of_bytes(data, "data") as view:
+                    await self._send.send_iterable((view,))
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until sending might not block.
