@@ -119,7 +119,7 @@ async def run(
     async with trio.open_nursery() as nursery:
         if address is None:
             listeners = await triobatch.open_tcp_listeners(0, host="127.0.0.1")
-            nursery.start_soon(chat_server.serve, listeners)
+            nursery.start_soon(chat_server.serve_room, listeners)
             address = listeners[0].socket.getsockname()
         try:
             await converse(*address[:2], clients, lines)

@@ -18,7 +18,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import trio
-from echo_server import cancel_on_ctrl_c, format_address, parse_address
+from echo_server import parse_address, serve
 
 import triobatch
 from triobatch import BroadcastResult
@@ -74,29 +74,12 @@ class Room:
                 print(f"dropped a client: {delivery.status}", flush=True)
 
 
-async def serve(listeners: list[BatchSocketListener]) -> None:
+async def serve_room(listeners: list[BatchSocketListener]) -> None:
     """Serve one room, for ever."""
     room = Room()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(room.broadcast)
         nursery.start_soon(trio.serve_listeners, room.serve, listeners)
-
-
-async def run(host: str, port: int) -> int:
-    """Serve until Ctrl-C; return the exit status."""
-    try:
-        listeners = await triobatch.open_tcp_listeners(port, host=host)
-    except OSError as error:
-        name = format_address((host, port))
-        print(f"cannot listen at {name}: {error}", file=sys.stderr)
-        return 1
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
-        nursery.start_soon(serve, listeners)
-        for listener in listeners:
-            name = format_address(listener.socket.getsockname())
-            print(f"listening at {name}", flush=True)
-    return 0
 
 
 def main() -> int:
@@ -114,7 +97,7 @@ def main() -> int:
     address = parser.parse_args().address
     if isinstance(address, str):
         parser.error("a chat room is at host:port")
-    return trio.run(run, *address)
+    return trio.run(serve, address, serve_room)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,12 @@ import dns.rcode
 import dns.rdatatype
 import dns.zone
 import trio
-from echo_server import cancel_on_ctrl_c, format_address, parse_address
+from echo_server import (
+    announce,
+    cancel_on_ctrl_c,
+    cannot_listen,
+    parse_address,
+)
 
 import triobatch
 
@@ -155,12 +160,10 @@ async def run(host: str, port: int, answers: Answers, *, plain: bool) -> int:
                     )
                     names = [udp.socket.getsockname() for udp in sockets]
             except OSError as error:
-                name = format_address((host, port))
-                print(f"cannot serve at {name}: {error}", file=sys.stderr)
                 nursery.cancel_scope.cancel()
-                return 1
+                return cannot_listen((host, port), error)
             for name in names:
-                print(f"serving at {format_address(name)}", flush=True)
+                announce(name, "serving at {}")
             await trio.sleep_forever()
     return 0
 

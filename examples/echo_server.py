@@ -12,6 +12,7 @@ stops it.
 from __future__ import annotations
 
 import argparse
+import functools
 import signal
 import sys
 from typing import TYPE_CHECKING, TypeAlias
@@ -21,6 +22,8 @@ import trio
 import triobatch
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from triobatch import BatchSocketListener, BatchSocketStream
 
 # The path of a Unix socket, or a host and a TCP port.
@@ -84,22 +87,33 @@ async def cancel_on_ctrl_c(scope: trio.CancelScope) -> None:
             scope.cancel()
 
 
-async def serve(address: Address) -> int:
-    """Serve until Ctrl-C; return the exit status."""
+def cannot_listen(address: Address, error: OSError) -> int:
+    """Say why a server cannot start; return its exit status."""
+    name = format_address(address)
+    print(f"cannot listen at {name}: {error}", file=sys.stderr)
+    return 1
+
+
+def announce(address: Address, text: str = "listening at {}") -> None:
+    """Tell whoever starts a server where it is."""
+    print(text.format(format_address(address)), flush=True)
+
+
+async def serve(
+    address: Address,
+    start: Callable[[list[BatchSocketListener]], Awaitable[object]],
+    text: str = "listening at {}",
+) -> int:
+    """Listen, say where, and serve until Ctrl-C; return the exit status."""
     try:
         listeners = await listen(address)
     except OSError as error:
-        print(
-            f"cannot listen at {format_address(address)}: {error}",
-            file=sys.stderr,
-        )
-        return 1
+        return cannot_listen(address, error)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
-        nursery.start_soon(trio.serve_listeners, echo_and_report, listeners)
+        nursery.start_soon(start, listeners)
         for listener in listeners:
-            name = format_address(listener.socket.getsockname())
-            print(f"listening at {name}", flush=True)
+            announce(listener.socket.getsockname(), text)
     return 0
 
 
@@ -115,7 +129,8 @@ def main() -> int:
         default="127.0.0.1:9000",
         help="host:port or unix:/path (default: %(default)s)",
     )
-    return trio.run(serve, parser.parse_args().address)
+    echoes = functools.partial(trio.serve_listeners, echo_and_report)
+    return trio.run(serve, parser.parse_args().address, echoes)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ stops the server.
 from __future__ import annotations
 
 import argparse
+import functools
 import mimetypes
 import mmap
 import sys
@@ -19,9 +20,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import trio
-from echo_server import cancel_on_ctrl_c, format_address, parse_address
+from echo_server import parse_address, serve
 
-import triobatch
 from triobatch import Buffers
 
 if TYPE_CHECKING:
@@ -152,24 +152,6 @@ class Answer:
             self._mapping.close()
 
 
-async def run(host: str, port: int, directory: Path) -> int:
-    """Serve until Ctrl-C; return the exit status."""
-    try:
-        listeners = await triobatch.open_tcp_listeners(port, host=host)
-    except OSError as error:
-        name = format_address((host, port))
-        print(f"cannot listen at {name}: {error}", file=sys.stderr)
-        return 1
-    server = FileServer(directory)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
-        nursery.start_soon(trio.serve_listeners, server.serve, listeners)
-        for listener in listeners:
-            name = format_address(listener.socket.getsockname())
-            print(f"serving at http://{name}/", flush=True)
-    return 0
-
-
 def main() -> int:
     """Read the command line, and serve."""
     parser = argparse.ArgumentParser(
@@ -186,7 +168,9 @@ def main() -> int:
     options = parser.parse_args()
     if isinstance(options.address, str):
         parser.error("HTTP is served at host:port")
-    return trio.run(run, *options.address, options.directory)
+    files = FileServer(options.directory)
+    start = functools.partial(trio.serve_listeners, files.serve)
+    return trio.run(serve, options.address, start, "serving at http://{}/")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import argparse
 import sys
 
 import trio
-from echo_server import cancel_on_ctrl_c, format_address
+from echo_server import announce, cancel_on_ctrl_c, cannot_listen
 
 import triobatch
 
@@ -51,16 +51,11 @@ async def serve(address: tuple[str, int]) -> int:
             local_address=address, receive_buffer_size=RECEIVE_BUFFER
         )
     except OSError as error:
-        print(
-            f"cannot listen at {format_address(address)}: {error}",
-            file=sys.stderr,
-        )
-        return 1
+        return cannot_listen(address, error)
     async with sock, trio.open_nursery() as nursery:
         nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
         nursery.start_soon(echo, sock)
-        name = format_address(sock.socket.getsockname())
-        print(f"listening at {name}", flush=True)
+        announce(sock.socket.getsockname())
     done = sock.statistics()
     print(
         f"echoed {done.datagrams_sent:,} of {done.datagrams_received:,} "

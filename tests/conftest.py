@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import ssl
 import struct
 
 import pytest
 import trio
+import trustme
 from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
 
@@ -186,3 +188,14 @@ async def datagram_pair():
         DatagramSocket(trio.socket.from_stdlib_socket(right)) as second,
     ):
         yield first, second
+
+
+@pytest.fixture(scope="module")
+def tls():
+    """Return contexts for a TLS client and its server."""
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return client, server

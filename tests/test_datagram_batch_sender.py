@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 import pytest
@@ -12,6 +13,7 @@ from triobatch import (
     Buffers,
     DatagramError,
     DatagramErrorGroup,
+    Datagrams,
     DatagramSocket,
     open_batch_sender,
     open_udp_socket,
@@ -160,6 +162,107 @@ async def test_a_batch_that_is_cancelled_is_withdrawn(stuck_pair):
         assert await receive_all(right, 1) == [b"c"]
 
 
+async def test_a_batch_that_was_sent_is_consumed(udp_pair):
+    left, right, address = udp_pair
+    payload = bytearray(b"1")
+    datagrams = Datagrams([(payload, address), (b"2", address)])
+    async with open_batch_sender(left) as sender:
+        assert await sender.send_batch(datagrams) == 2
+        assert list(datagrams) == []
+        payload += b"!"
+        assert await sender.send_batch(datagrams) == 0
+    assert sorted(await receive_all(right, 2)) == [b"1", b"2"]
+
+
+async def test_a_refused_batch_holds_what_was_refused(udp_pair):
+    left, right, address = udp_pair
+    large = b"x" * 70_000
+    datagrams = Datagrams(
+        [(b"1", address), (large, address), (b"2", address), (large, address)]
+    )
+    async with open_batch_sender(left) as sender:
+        with pytest.raises(DatagramErrorGroup) as refused:
+            await sender.send_batch(datagrams)
+    assert [error.index for error in refused.value.exceptions] == [1, 3]
+    assert list(datagrams) == [(large, address)] * 2
+    assert sorted(await receive_all(right, 2)) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "left", "closed"])
+async def test_a_batch_cut_short_holds_exactly_what_was_not_sent(
+    datagram_pair, how
+):
+    left, right = datagram_pair
+    payloads = [bytearray(b"%03d" % number) for number in range(500)]
+    datagrams = Datagrams([(payload, None) for payload in payloads])
+    ends = {
+        "left": trio.ClosedResourceError,
+        "closed": trio.ClosedResourceError,
+    }
+    scope = trio.CancelScope()
+
+    async def send(sender):
+        if how == "cancelled":
+            with scope:
+                await sender.send_batch(datagrams)
+            assert scope.cancelled_caught
+        else:
+            with pytest.raises(ends[how]):
+                await sender.send_batch(datagrams)
+
+    async with trio.open_nursery() as nursery:
+        with contextlib.suppress(BodyError, trio.ClosedResourceError):
+            async with open_batch_sender(left) as sender:
+                nursery.start_soon(send, sender)
+                await wait_all_tasks_blocked()
+                with pytest.raises(trio.BusyResourceError):
+                    await sender.send_batch(datagrams)
+                with pytest.raises(BufferError):
+                    datagrams.clear()
+                datagrams.append((b"added", None))
+                if how == "left":
+                    raise BodyError
+                if how == "closed":
+                    await left.aclose()
+                scope.cancel()
+                await wait_all_tasks_blocked()
+    rest = [bytes(payload) for payload, _ in datagrams]
+    sent = sender.statistics().messages
+    assert 0 < sent < 500
+    assert rest == [*map(bytes, payloads[sent:]), b"added"]
+    received = await receive_all(right, sent)
+    assert received == list(map(bytes, payloads[:sent]))
+    # Nothing else holds on to what was not sent.
+    datagrams.clear()
+    for payload in payloads:
+        payload.append(33)
+
+
+async def test_each_is_told_as_soon_as_the_kernel_has_its_own(stuck_pair):
+    left, right = stuck_pair
+    told = []
+
+    async def send(sender, number):
+        await sender.send(b"%d" % number)
+        told.append(number)
+
+    async with (
+        open_batch_sender(left) as sender,
+        trio.open_nursery() as nursery,
+    ):
+        for number in range(1000):
+            nursery.start_soon(send, sender, number)
+        await wait_all_tasks_blocked()
+        assert told == []
+        while not told:
+            await right.receive()
+            await wait_all_tasks_blocked()
+        # The rest of the batch is still waiting.
+        assert sender.statistics().waiting == 1000 - len(told) > 0
+        assert sender.statistics().messages == len(told)
+        await receive_all(right, 1000)
+
+
 async def test_a_batch_is_told_when_the_block_is_left(stuck_pair):
     left, _right = stuck_pair
 
@@ -207,7 +310,7 @@ async def test_send_nowait_says_when_there_is_no_room(stuck_pair):
         with pytest.raises(trio.WouldBlock):
             sender.send_nowait(message)
         assert message.nbytes == 4
-        count = len(sender._sending._queued)
+        count = sender._sending.outbox.count
         # Those without bytes are not let in without end.
         assert count == 1000 // 64 + 1
         async with trio.open_nursery() as nursery:

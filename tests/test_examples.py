@@ -8,51 +8,22 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import trio
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
+from programs import EXAMPLES, command, run, started
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="uses Unix sockets and SIGINT"
 )
 
 
-def command(name, *arguments):
-    # Every warning of the example would be on stderr, and seen.
-    return [
-        sys.executable,
-        "-Wdefault",
-        EXAMPLES / name,
-        *map(str, arguments),
-    ]
-
-
 def run_client(*arguments):
-    return subprocess.run(
-        command("echo_client.py", *arguments),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return run("echo_client.py", *arguments)
 
 
-@contextmanager
 def running_server(address):
-    with subprocess.Popen(
-        command("echo_server.py", address),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as server:
-        try:
-            yield server
-        finally:
-            server.kill()
+    return started("echo_server.py", address)
 
 
 def listening_at(server):

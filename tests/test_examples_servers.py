@@ -9,11 +9,9 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
+from programs import run, started
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="stops servers with SIGINT"
@@ -32,37 +30,15 @@ CURL_ENVIRONMENT = {
 }
 
 
-def command(name, *arguments):
-    return [sys.executable, "-Wdefault", EXAMPLES / name, *arguments]
-
-
-def run(name, *arguments):
-    return subprocess.run(
-        command(name, *arguments),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
 @contextmanager
 def running(name, *arguments):
     """Run a server; yield its address, and stop it as Ctrl-C does."""
-    with subprocess.Popen(
-        command(name, *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as server:
-        try:
-            yield server.stdout.readline().split()[-1]
-            server.send_signal(signal.SIGINT)
-            _, errors = server.communicate()
-            assert errors == ""
-            assert server.returncode == 0
-        finally:
-            server.kill()
+    with started(name, *arguments) as server:
+        yield server.stdout.readline().split()[-1]
+        server.send_signal(signal.SIGINT)
+        _, errors = server.communicate()
+        assert errors == ""
+        assert server.returncode == 0
 
 
 def test_everybody_in_the_room_gets_every_line():

@@ -32,6 +32,8 @@ LAYERS = [
     "_stream_sending_task",
     "_datagram_sending_task",
     "_sending_task",
+    "_datagram_outbox",
+    "_queued_datagram",
     "_broadcast",
     "_broadcast_result",
     # Streams.
@@ -39,6 +41,7 @@ LAYERS = [
     "_stream",
     "_stream_statistics",
     "_write_to",
+    "_stream_options",
     "_stream_send",
     "_stream_receive",
     "_send_buffers",
@@ -54,6 +57,7 @@ LAYERS = [
     "_arena_filling",
     "_segment_dispatch",
     "_dispatch",
+    "_outlet",
     "_readiness",
     "_unix_peer",
     "_datagram_statistics",
@@ -63,6 +67,7 @@ LAYERS = [
     # Sans-IO.
     "_outbox",
     "_inbox",
+    "_batch",
     "_buffers",
     "_views",
     # The kernel.
@@ -92,6 +97,7 @@ LAYERS = [
 SANS_IO = [
     "_addresses",
     "_arena",
+    "_batch",
     "_buffers",
     "_chunks",
     "_core_choice",

@@ -232,6 +232,60 @@ def test_the_longest_wait_is_that_of_the_oldest_message(outbox, clock):
     assert outbox.batches == 2
 
 
+@pytest.mark.parametrize("size", [1, 2, 63])
+def test_there_are_not_many_more_small_messages_than_large_ones(clock, size):
+    outbox = Outbox(2**18, clock)
+    count = 0
+    while outbox.put(b"x" * size):
+        count += 1
+    assert count == 2**18 // 64
+    on_its_way = outbox.take(1000)
+    assert not outbox.put(b"x")
+    outbox.done(on_its_way)
+    for _ in range(on_its_way.count):
+        assert outbox.put(b"x")
+    assert not outbox.put(b"x")
+
+
+def test_however_low_the_limit_bytes_are_what_it_says(outbox):
+    filled(outbox, *[b"x"] * 11)
+    assert not outbox.put(b"y")
+    large = Outbox(1024, Clock())
+    filled(large, *[b"x"] * 1023)
+    filled(large, b"y")
+    assert not large.put(b"z")
+
+
+def test_gathered_messages_weigh_more(clock):
+    outbox = Outbox(2**18, clock)
+    count = 0
+    while outbox.put(Buffers([b"x", b"y"])):
+        count += 1
+    # Each as 9 messages, and 4 for each chunk.
+    assert count == -(-(2**18 // 64) // 17)
+    outbox.done(outbox.take())
+    assert outbox.put(Buffers([b"x"] * 10_000))
+    assert not outbox.put(b"y")
+    outbox.done(outbox.take())
+    assert outbox.put(b"y")
+
+
+def test_an_empty_message_weighs_nothing(clock):
+    outbox = Outbox(2**18, clock)
+    for _ in range(5000):
+        assert outbox.put(Buffers())
+    assert outbox.put(b"x")
+
+
+def test_a_batch_cut_short_counts_what_was_sent_of_it(outbox, clock):
+    batch = filled(outbox, b"x", b"y", b"z").take()
+    clock.now += 1
+    outbox.cut_short(batch, 2)
+    assert outbox.abandon() == []
+    assert (outbox.messages, outbox.batches) == (2, 1)
+    assert (outbox.nbytes, outbox.peak, outbox.longest_wait) == (0, 3, 1)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_under_any_schedule_the_order_and_the_room_hold(seed, clock):
     choose = random.Random(seed)

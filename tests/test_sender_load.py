@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import random
-import ssl
 import struct
 
 import pytest
 import trio
-import trustme
 
 import triobatch
 from triobatch import BatchSocketStream, open_batch_sender
@@ -16,16 +14,6 @@ from triobatch import BatchSocketStream, open_batch_sender
 TASKS = 1000
 TURNS = 100
 HEADER = struct.Struct("!HHH")
-
-
-@pytest.fixture(scope="module")
-def tls():
-    authority = trustme.CA()
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return client, server
 
 
 @pytest.fixture

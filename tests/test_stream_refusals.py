@@ -7,6 +7,7 @@ import trio
 from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
 
+import triobatch
 from triobatch import Buffers
 
 # Order of checks: end of file, then busy, then the argument, as Trio's
@@ -167,3 +168,29 @@ async def test_a_peer_that_went_breaks_the_stream_for_good(pair, call_send):
         with pytest.raises(trio.BrokenResourceError, match="broken") as caught:
             await keep_sending()
         assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        ("x", TypeError, "data must be a bytes-like object, not str"),
+        (3, TypeError, "data must be a bytes-like object, not int"),
+        (memoryview(b"abcd")[::2], BufferError, "data is not contiguous"),
+    ],
+)
+async def test_an_error_speaks_of_what_the_caller_gave(
+    pair, data, error, message
+):
+    left, _right = pair
+    with pytest.raises(error, match=message):
+        await left.send_all(data)
+    with pytest.raises(error, match=message):
+        await triobatch.broadcast([left], data)
+    async with triobatch.open_batch_sender(left) as sender:
+        with pytest.raises(error, match=message):
+            await sender.send(data)
+        with pytest.raises(error, match=message):
+            sender.send_nowait(data)
+    # The stream is nobody's now, and nothing was sent.
+    await left.send_all(b"")
+    assert left.statistics().bytes_sent == 0

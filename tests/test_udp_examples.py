@@ -6,14 +6,10 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
+from programs import run, started
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="uses SIGINT")
 
@@ -21,40 +17,6 @@ REPORT = re.compile(
     r"datagrams of 1,200 bytes: ([\d,]+) sent, ([\d,]+) lost, "
     r"([\d.]+) system calls each, [\d,]+ echoes a second\n"
 )
-
-
-def command(name, *arguments):
-    # Every warning of the example would be on stderr, and seen.
-    return [
-        sys.executable,
-        "-Wdefault",
-        EXAMPLES / name,
-        *map(str, arguments),
-    ]
-
-
-def run(name, *arguments):
-    return subprocess.run(
-        command(name, *arguments),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
-@contextmanager
-def started(name, *arguments):
-    with subprocess.Popen(
-        command(name, *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 @pytest.fixture

@@ -22,24 +22,20 @@ from typing import TYPE_CHECKING
 
 import trio
 from trio.lowlevel import (
-    Abort,
     cancel_shielded_checkpoint,
     checkpoint_if_cancelled,
     current_task,
     enable_ki_protection,
-    wait_task_rescheduled,
 )
 
 from triobatch._buffers import Buffers
 from triobatch._guard import InFlight
 from triobatch._outbox import Outbox
 from triobatch._sender_statistics import SenderStatistics
-from triobatch._stream import BatchSocketStream
 from triobatch._stream_sending_task import StreamSendingTask
 from triobatch._views import view_of_bytes
 
 if TYPE_CHECKING:
-    from trio.lowlevel import RaiseCancelT
     from typing_extensions import Buffer
 
 
@@ -56,28 +52,38 @@ class BatchSender:
     def __init__(
         self, target: trio.abc.SendStream, max_buffered: int, grace: float
     ) -> None:
-        self._target = target
         self._outbox = Outbox(max_buffered, trio.current_time)
         self._sending = StreamSendingTask(target, self._outbox, grace)
-        self._calls_before = self._send_calls()
 
     @property
     def unsent(self) -> list[bytes]:
         """The messages of which nothing was sent, in order.
 
-        Empty until the block was left, or the stream broke. Through another
-        stream than a ``BatchSocketStream`` the batch that was on its way when
-        it broke, or when the grace time was over, is among them: nobody can
-        say how much of it was sent.
+        Empty until the block was left, or the stream broke. What comes before
+        these, in the order of the calls, is ``unfinished``, or ``uncertain``.
         """
         return self._sending.unsent
 
     @property
-    def unfinished(self) -> bytes:
-        """What is left of a message that could not be finished.
+    def uncertain(self) -> list[bytes]:
+        """Messages of which nobody can say how much was sent, if anything.
 
-        ``b""`` when the stream stopped at a message boundary, and can go on
-        to be used.
+        Always empty for a ``BatchSocketStream``. Any other stream, when it
+        breaks, or when the grace time is over, does not tell how far it has
+        come: these are the messages of the batch that was on its way, 64 KiB
+        at most or a single one, whole. After that the stream, if it is TLS,
+        is of no more use.
+        """
+        return self._sending.uncertain
+
+    @property
+    def unfinished(self) -> bytes:
+        """What is left of a message that was begun, and not finished.
+
+        Through another stream than a ``BatchSocketStream`` only of a message
+        above 64 KiB, from its last piece of that size on of which nobody can
+        say how much was sent. ``b""``, with nothing ``uncertain``, when the
+        stream has stopped at a message boundary, and can go on to be used.
         """
         return self._sending.unfinished
 
@@ -135,7 +141,7 @@ class BatchSender:
         if queued:
             self._sending.wake()
             return
-        self._check_open()
+        self._sending.check_open()
         raise trio.WouldBlock
 
     @enable_ki_protection
@@ -153,12 +159,12 @@ class BatchSender:
         in the same batch. Cancelling this cancels nothing else.
         """
         await checkpoint_if_cancelled()
-        await self._checkpoint_if_ended()
+        await self._sending.checkpoint_if_ended()
         await self._flush()
 
     def statistics(self) -> SenderStatistics:
         """Return what this sender has done so far."""
-        outbox, calls = self._outbox, self._send_calls()
+        outbox = self._outbox
         return SenderStatistics(
             buffered_size=outbox.nbytes,
             peak_size=outbox.peak,
@@ -166,28 +172,9 @@ class BatchSender:
             messages=outbox.messages,
             refused=0,
             batches=outbox.batches,
-            send_calls=(
-                None
-                if calls is None or self._calls_before is None
-                else calls - self._calls_before
-            ),
+            send_calls=self._sending.send_calls,
             longest_wait=outbox.longest_wait,
         )
-
-    async def _checkpoint_if_ended(self) -> None:
-        # So that a loop that goes on regardless lets others run.
-        if self._outbox.closed:
-            await cancel_shielded_checkpoint()
-            self._sending.raise_ended()
-
-    def _check_open(self) -> None:
-        if self._outbox.closed:
-            self._sending.raise_ended()
-
-    def _send_calls(self) -> int | None:
-        if isinstance(self._target, BatchSocketStream):
-            return self._target.statistics().send_calls
-        return None
 
     async def _send_gathered(self, data: Buffers) -> None:
         await checkpoint_if_cancelled()
@@ -208,25 +195,18 @@ class BatchSender:
             data._consume(size)
 
     async def _wait_for_room(self, message: bytes | Buffers) -> None:
-        await self._checkpoint_if_ended()
+        await self._sending.checkpoint_if_ended()
         task = current_task()
         self._outbox.wait(task, message)
-
-        def abort(_: RaiseCancelT) -> Abort:
-            self._outbox.withdraw(task)
-            return Abort.SUCCEEDED
-
-        await wait_task_rescheduled(abort)
-        if self._outbox.withdraw(task):
-            self._sending.raise_ended()
+        await self._sending.wait(lambda: self._outbox.withdraw(task))
 
     async def _send_the_rest(self) -> None:
         """Let nothing more in, and wait until all the rest was sent."""
-        self._sending.finish()
-        if self._outbox.nbytes:
-            if self._sending.cause is not None:
-                self._sending.raise_ended()
-            await self._flush()
+        sending = self._sending
+        sending.finish()
+        if sending.cause is not None and sending.has_left():
+            sending.raise_ended()
+        await self._flush()
 
     async def _flush(self) -> None:
         if not self._outbox.nbytes:
@@ -234,16 +214,9 @@ class BatchSender:
             return
         task = current_task()
         self._outbox.wait_flushed(task)
-
-        def abort(_: RaiseCancelT) -> Abort:
-            self._outbox.withdraw(task)
-            return Abort.SUCCEEDED
-
-        await wait_task_rescheduled(abort)
-        if self._outbox.withdraw(task):
-            self._sending.raise_ended()
+        await self._sending.wait(lambda: self._outbox.withdraw(task))
 
 
 def _copy(data: Buffer) -> bytes:
-    with view_of_bytes(data) as view:
+    with view_of_bytes(data, "data") as view:
         return bytes(view)

@@ -166,7 +166,7 @@ def _as_payload(data: Buffer | Buffers) -> bytes:
         return data
     if isinstance(data, Buffers):
         return bytes(data)
-    with view_of_bytes(data) as view:
+    with view_of_bytes(data, "data") as view:
         return bytes(view)
 
 

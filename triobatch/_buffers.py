@@ -200,7 +200,7 @@ class Buffers:
           BufferError: it is not contiguous, or the buffers are being sent.
         """
         self._refuse_in_flight()
-        with view_of_bytes(buffer) as room:
+        with view_of_bytes(buffer, "buffer") as room:
             if room.readonly:
                 raise read_only(buffer)
             size = min(room.nbytes, self._nbytes)

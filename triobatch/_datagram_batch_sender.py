@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import trio
@@ -16,20 +17,17 @@ from trio.lowlevel import (
 
 from triobatch._buffers import Buffers
 from triobatch._datagram_errors import DatagramErrorGroup
-from triobatch._datagram_sending_task import (
-    DatagramSendingTask,
-    QueuedDatagram,
-    Waiter,
-)
+from triobatch._datagram_sending_task import DatagramSendingTask
 from triobatch._datagrams import as_datagrams
-from triobatch._guard import InFlight
+from triobatch._guard import InFlight, lent
+from triobatch._queued_datagram import QueuedDatagram, Waiter
 from triobatch._sender_statistics import SenderStatistics
-from triobatch._views import view_of_bytes
+from triobatch._views import release, view_of_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio.lowlevel import RaiseCancelT, Task
+    from trio.lowlevel import RaiseCancelT
     from typing_extensions import Buffer
 
     from triobatch._addresses import Address
@@ -51,7 +49,7 @@ class DatagramBatchSender:
         self._target = target
         self._max_buffered = max_buffered
         self._sending = DatagramSendingTask(target)
-        self._calls_before = target.statistics().send_calls
+        self._outbox = self._sending.outbox
 
     @property
     def unsent(self) -> list[tuple[bytes, Address]]:
@@ -85,7 +83,7 @@ class DatagramBatchSender:
         datagram was not sent, and will not be: once the kernel has it, it is
         too late to cancel.
         """
-        self._target._sending.check_address(address)
+        self._target._sending.peer_of(address)
         if isinstance(data, Buffers):
             with InFlight(data):
                 payload = b"".join(data)
@@ -94,7 +92,7 @@ class DatagramBatchSender:
         elif type(data) is bytes:
             await self._send(data, address)
         else:
-            with view_of_bytes(data) as view:
+            with view_of_bytes(data, "data") as view:
                 await self._send(view, address)
 
     @enable_ki_protection
@@ -104,27 +102,52 @@ class DatagramBatchSender:
         """Send a batch of datagrams, and wait for what becomes of it.
 
         Args:
-          datagrams: ``(payload, address)`` pairs. A ``Datagrams`` is not
-            consumed.
+          datagrams: ``(payload, address)`` pairs. Those of a ``Datagrams``
+            that the kernel has taken are consumed when this returns, or
+            raises anything.
 
         Returns:
           How many datagrams were sent: all of them.
 
         Raises:
           DatagramErrorGroup: some were refused, with a ``DatagramError`` for
-            each; all others were sent.
-          TypeError, ValueError: an argument is impossible.
+            each; all others were sent. A ``Datagrams`` holds the refused
+            ones.
+          TypeError, ValueError: an argument is impossible. Nothing was done.
+          trio.BusyResourceError: ``datagrams`` is a ``Datagrams`` that is
+            being sent.
           trio.ClosedResourceError: the block was left before they were sent,
             or the socket closed.
           trio.BrokenResourceError: the socket has failed.
 
         If it is cancelled, those that the kernel has not yet taken are
-        withdrawn.
+        withdrawn. After any exception a ``Datagrams`` holds exactly what was
+        not sent, in order, and can be passed again.
         """
-        batch = as_datagrams(datagrams)
-        for _, address in batch:
-            self._target._sending.check_address(address)
-        waiter = await self._send_all(batch)
+        with lent(as_datagrams(datagrams)) as (payloads, addresses):
+            for address in addresses:
+                self._target._sending.peer_of(address)
+            waiter = Waiter(current_task(), len(payloads))
+            # Views of our own, so that no queue exports what is withdrawn.
+            views = [
+                payload if type(payload) is bytes else memoryview(payload)
+                for payload in payloads
+            ]
+            queued = [
+                QueuedDatagram(payload, address, waiter, index)
+                for index, (payload, address) in enumerate(
+                    zip(views, addresses, strict=True)
+                )
+            ]
+            try:
+                await self._send_all(queued, waiter)
+            finally:
+                release(views)
+                # Others may have been added meanwhile, behind these.
+                unsent = [not datagram.sent for datagram in queued]
+                count = len(queued)
+                payloads[:count] = compress(payloads, unsent)
+                addresses[:count] = compress(addresses, unsent)
         if waiter.errors:
             raise DatagramErrorGroup(waiter.errors, waiter.sent)
         return waiter.sent
@@ -150,10 +173,10 @@ class DatagramBatchSender:
 
         Synchronous, and not a checkpoint.
         """
-        sending = self._sending
-        self._target._sending.check_address(address)
-        self._check_open()
-        full = sending.nbytes + _OVERHEAD * sending.count > self._max_buffered
+        outbox = self._outbox
+        self._target._sending.peer_of(address)
+        self._sending.check_open()
+        full = outbox.nbytes + _OVERHEAD * outbox.count > self._max_buffered
         if isinstance(data, Buffers):
             with InFlight(data):
                 payload = b"".join(data)
@@ -162,11 +185,11 @@ class DatagramBatchSender:
         elif type(data) is bytes:
             payload = data
         else:
-            with view_of_bytes(data) as view:
+            with view_of_bytes(data, "data") as view:
                 payload = bytes(view)
         if full:
             raise trio.WouldBlock
-        sending.put(QueuedDatagram(payload, address))
+        self._sending.put([QueuedDatagram(payload, address)])
 
     @enable_ki_protection
     async def flush(self) -> None:
@@ -180,67 +203,51 @@ class DatagramBatchSender:
           trio.BrokenResourceError: the socket has failed.
         """
         await checkpoint_if_cancelled()
-        await self._checkpoint_if_ended()
+        await self._sending.checkpoint_if_ended()
         await self._flush()
 
     def statistics(self) -> SenderStatistics:
         """Return what this sender has done so far."""
-        sending = self._sending
+        outbox = self._outbox
         return SenderStatistics(
-            buffered_size=sending.nbytes,
-            peak_size=sending.peak,
-            waiting=sending.waiting,
-            messages=sending.messages,
-            refused=sending.refused,
-            batches=sending.batches,
-            send_calls=(
-                self._target.statistics().send_calls - self._calls_before
-            ),
-            longest_wait=sending.longest_wait,
+            buffered_size=outbox.nbytes,
+            peak_size=outbox.peak,
+            waiting=outbox.waiting,
+            messages=outbox.messages,
+            refused=outbox.refused,
+            batches=outbox.batches,
+            send_calls=self._sending.send_calls,
+            longest_wait=outbox.longest_wait,
         )
-
-    async def _checkpoint_if_ended(self) -> None:
-        # So that a loop that goes on regardless lets others run.
-        if self._sending.closed:
-            await cancel_shielded_checkpoint()
-            self._sending.raise_ended()
-
-    def _check_open(self) -> None:
-        if self._sending.closed:
-            self._sending.raise_ended()
 
     async def _send(
         self, payload: bytes | memoryview, address: Address
     ) -> None:
-        waiter = await self._send_all([(payload, address)])
+        waiter = Waiter(current_task(), 1)
+        await self._send_all(
+            [QueuedDatagram(payload, address, waiter)], waiter
+        )
         if waiter.errors:
-            raise waiter.errors[0]
+            # The error's traceback has this frame, which must not have it.
+            raise waiter.errors.pop()
 
     async def _send_all(
-        self, datagrams: Iterable[tuple[bytes | memoryview, Address]]
-    ) -> Waiter:
+        self, queued: list[QueuedDatagram], waiter: Waiter
+    ) -> None:
         await checkpoint_if_cancelled()
-        await self._checkpoint_if_ended()
-        waiter = Waiter(current_task(), 0)
-        queued = [
-            QueuedDatagram(payload, address, waiter, index)
-            for index, (payload, address) in enumerate(datagrams)
-        ]
-        count = waiter.left = len(queued)
-        if not count:
+        await self._sending.checkpoint_if_ended()
+        if not queued:
             await cancel_shielded_checkpoint()
-            return waiter
-        for datagram in queued:
-            self._sending.put(datagram)
+            return
+        self._sending.put(queued)
 
         def abort(_: RaiseCancelT) -> Abort:
-            withdrawn = list(map(self._sending.withdraw, queued))
-            return Abort.SUCCEEDED if any(withdrawn) else Abort.FAILED
+            withdrawn = self._sending.withdraw(queued)
+            return Abort.SUCCEEDED if withdrawn else Abort.FAILED
 
         await wait_task_rescheduled(abort)
-        if waiter.sent + len(waiter.errors) < count:
+        if waiter.left:
             self._sending.raise_ended()
-        return waiter
 
     async def _send_the_rest(self) -> None:
         """Let nothing more in, and wait until all the rest was sent."""
@@ -251,15 +258,8 @@ class DatagramBatchSender:
             self._sending.raise_ended()
 
     async def _flush(self) -> None:
-        task: Task = current_task()
-        if not self._sending.wait_flushed(task):
+        task = current_task()
+        if self._outbox.wait_flushed(task):
+            await self._sending.wait(lambda: self._outbox.withdraw_flush(task))
+        else:
             await cancel_shielded_checkpoint()
-            return
-
-        def abort(_: RaiseCancelT) -> Abort:
-            self._sending.withdraw_flush(task)
-            return Abort.SUCCEEDED
-
-        await wait_task_rescheduled(abort)
-        if self._sending.withdraw_flush(task):
-            self._sending.raise_ended()

@@ -9,9 +9,10 @@ import trio
 
 from triobatch._addresses import AF_INET, AF_INET6, Address, SockaddrCache
 from triobatch._datagram_errors import DatagramErrorGroup
-from triobatch._dispatch import Dispatch, Outcome, Outlet
+from triobatch._dispatch import Dispatch, Observer, Outcome
 from triobatch._guard import Guard
 from triobatch._metadata import ControlMessage, Metadata, encode_metadata
+from triobatch._outlet import Outlet
 from triobatch._readiness import Readiness
 from triobatch._segment_dispatch import SegmentDispatch
 from triobatch._segmentation import Segmentation
@@ -48,9 +49,17 @@ class Sending:
         self._guard = Guard("another task is sending on this socket")
         self._sockaddrs = SockaddrCache()
 
-    def check_address(self, address: Address) -> None:
-        """Raise TypeError or ValueError if it is none for this socket."""
-        self._sockaddrs[address]
+    def peer_of(self, address: Address) -> bytes:
+        """Return the sockaddr for an address.
+
+        Raises:
+          TypeError, ValueError: it is none for this socket.
+        """
+        return self._sockaddrs[address]
+
+    async def room_at(self, peer: bytes) -> None:
+        """Wait until ``peer`` may have room, or the socket is closed."""
+        await self._readiness.room_at(peer)
 
     def dispatch(
         self,
@@ -58,10 +67,12 @@ class Sending:
         addresses: list[Address],
         metadata: Metadata | None,
         on_sent: Callable[[], object] | None = None,
+        observer: Observer | None = None,
     ) -> Dispatch:
         """Return a batch that is ready to go.
 
-        Sent datagrams are deleted from both lists.
+        Sent datagrams are deleted from both lists. With an observer, no
+        destination that has no room holds up the others.
 
         Raises:
           TypeError: an address is no address.
@@ -74,6 +85,7 @@ class Sending:
             list(map(self._sockaddrs.__getitem__, addresses)),
             self._control(metadata),
             on_sent=on_sent,
+            observer=observer,
         )
 
     def segments(
@@ -121,7 +133,7 @@ class Sending:
             steps = pauses = seen = 0
             again = False
             while (outcome := self._step(dispatch)) is not Outcome.DONE:
-                if outcome is Outcome.FULL:
+                if outcome is Outcome.FULL and not self._goes_on(dispatch):
                     await self._readiness.writable(
                         dispatch.stalled, again=again
                     )
@@ -146,6 +158,17 @@ class Sending:
                     yielded = True
             if not yielded:
                 await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _goes_on(self, dispatch: AnyDispatch) -> bool:
+        """Let only the datagrams wait whose destination has no room."""
+        if (
+            isinstance(dispatch, SegmentDispatch)
+            or dispatch.observer is None
+            or not self._readiness.is_held_up_by(dispatch.stalled)
+        ):
+            return False
+        dispatch.hold(dispatch.stalled)
+        return True
 
     def send_nowait(self, dispatch: AnyDispatch) -> int:
         """Send what goes now; return how many datagrams went.

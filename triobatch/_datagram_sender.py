@@ -5,8 +5,6 @@ import functools
 import operator
 from collections.abc import Iterable, Iterator
 
-import trio
-
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import Address
 from triobatch._buffers import Buffers
@@ -21,7 +19,7 @@ from triobatch._datagrams import (
     as_payloads,
 )
 from triobatch._dispatch import MAX_JOINED, Dispatch
-from triobatch._guard import InFlight
+from triobatch._guard import InFlight, lent
 from triobatch._metadata import Metadata
 
 _NOTHING = contextlib.nullcontext()
@@ -300,12 +298,7 @@ class DatagramSender:
         datagrams: Datagrams | Iterable[Datagram],
         metadata: Metadata | None,
     ) -> Iterator[Dispatch]:
-        queue = as_datagrams(datagrams)
-        if queue._lent:
-            raise trio.BusyResourceError(
-                "another task is sending these datagrams"
-            )
-        with queue._lend() as (payloads, addresses):
+        with lent(as_datagrams(datagrams)) as (payloads, addresses):
             yield self._sending.dispatch(payloads, addresses, metadata)
 
 

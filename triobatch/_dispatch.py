@@ -24,14 +24,16 @@ refused ones is sent. So at any time the queue holds exactly what was not.
 import enum
 import errno
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from itertools import compress
+from typing import Protocol
 
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import Address
 from triobatch._datagram_errors import DatagramError
 from triobatch._metadata import ControlMessage
+from triobatch._outlet import Outlet
 from triobatch._reports import Reports, Verdict
-from triobatch._segmentation import NO_SEGMENTATION, REFUSALS, Segmentation
+from triobatch._segmentation import NO_SEGMENTATION, REFUSALS
 from triobatch._segments import Limit, Messages, by_destination, plan, within
 
 # Datagrams planned at once: enough for four full runs. More would be cut off
@@ -40,12 +42,11 @@ PLANNED = 256
 # Joined at once. Eight runs of 64 KiB cost 13 % less than one (measured),
 # sixteen no less than eight, and the copy falls out of the cache.
 MAX_JOINED = 512 * 1024
+# What one step looks at, at most.
+WINDOW = max(PLANNED, syscalls.MAX_MESSAGES)
 
 CONGESTION = frozenset({errno.ENOBUFS, errno.ENOMEM})
 MAX_CONGESTED = 5
-
-# The socket, and not one datagram, is of no more use.
-FATAL = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.ENOSYS})
 
 
 class Outcome(enum.Enum):
@@ -59,34 +60,20 @@ class Outcome(enum.Enum):
     CONGESTED = enum.auto()
 
 
-@dataclass(slots=True)
-class SendCounters:
-    """What a socket has sent; see ``DatagramStatistics``."""
+class Observer(Protocol):
+    """Learns the outcome of each datagram of a batch as soon as there is one.
 
-    datagrams: int = 0
-    calls: int = 0
-    runs: int = 0
-    reports: int = 0
-
-
-@dataclass(slots=True)
-class Outlet:
-    """What all batches of one socket share.
-
-    Attributes:
-      segmentation: What the kernel may be asked to cut up.
-      internet: Whether it is an IPv4 or IPv6 socket.
+    It may then withdraw datagrams, and let destinations wait.
     """
 
-    segmentation: Segmentation
-    internet: bool
-    counters: SendCounters = field(default_factory=SendCounters)
+    def sent(self, positions: list[int]) -> None:
+        """The kernel has taken the datagrams at these positions."""
 
-    def is_fatal(self, error: OSError) -> bool:
-        """Tell whether the socket has failed, and not one datagram."""
-        return error.errno in FATAL or (
-            error.errno == errno.EPIPE and self.internet
-        )
+    def refuse(self, error: DatagramError) -> None:
+        """The kernel has refused one."""
+
+    def hold(self, position: int, peer: bytes) -> None:
+        """One has left the batch, because its destination has no room."""
 
 
 class Dispatch:
@@ -100,6 +87,7 @@ class Dispatch:
       control: What goes with every datagram.
       on_sent: Called as soon as the kernel has taken the whole batch.
       position: That of the first datagram.
+      observer: Who wants to know of each datagram at once.
     """
 
     def __init__(
@@ -112,7 +100,9 @@ class Dispatch:
         *,
         on_sent: Callable[[], object] | None = None,
         position: int = 0,
+        observer: Observer | None = None,
     ) -> None:
+        self.observer = observer
         self.errors: list[DatagramError] = []
         self.sent = 0
         self.sent_bytes = 0
@@ -134,10 +124,15 @@ class Dispatch:
         self._refused: dict[bytes, tuple[int, int]] = {}
         self._reports = Reports(outlet.counters)
         self._congested = 0
+        self._withdrawn: set[int] = set()
+        # The destinations that have no room.
+        self._held: set[bytes] = set()
 
     def step(self, fd: int) -> Outcome:
         """Make one system call, and account for what it has taken."""
         first = len(self.errors)
+        if self._withdrawn or self._held:
+            self._leave_out(first)
         if first == len(self._positions):
             return Outcome.DONE
         messages = self._plan(first)
@@ -166,6 +161,8 @@ class Dispatch:
                 messages.segment_sizes[0],
             )
         sent = sum(messages.counts[:taken])
+        if self.observer is not None:
+            self.observer.sent(self._positions[first : first + sent])
         for column in self._columns():
             del column[first : first + sent]
         self.sent += sent
@@ -183,23 +180,41 @@ class Dispatch:
             self._on_sent()
         return Outcome.DONE
 
-    def unsent(self) -> list[int]:
-        """Return the positions that were neither sent nor refused."""
-        return self._positions[len(self.errors) :]
+    def withdraw(self, position: int) -> None:
+        """Leave out a datagram without outcome, between two steps.
 
-    def withdraw(self, position: int) -> bool:
-        """Take a datagram out of the queue, between two steps.
-
-        Returns:
-          False if it was sent or refused already.
+        Its payload is not looked at again.
         """
-        try:
-            index = self._positions.index(position, len(self.errors))
-        except ValueError:
-            return False
-        for column in self._columns():
-            del column[index]
-        return True
+        self._withdrawn.add(position)
+
+    def hold(self, peer: bytes) -> None:
+        """Leave out all datagrams to one destination, between two steps."""
+        self._held.add(peer)
+
+    def _leave_out(self, first: int) -> None:
+        """Make sure of the datagrams that the next step looks at.
+
+        Those behind them are not looked at yet, so that withdrawing all of a
+        long batch, one after the other, costs no more than sending it.
+        """
+        window = slice(first, first + WINDOW)
+        while True:
+            positions, peers = self._positions[window], self._peers[window]
+            stays = [
+                position not in self._withdrawn and peer not in self._held
+                for position, peer in zip(positions, peers, strict=True)
+            ]
+            if all(stays):
+                return
+            for position, peer, here in zip(
+                positions, peers, stays, strict=True
+            ):
+                if position in self._withdrawn:
+                    self._withdrawn.discard(position)
+                elif not here and self.observer is not None:
+                    self.observer.hold(position, peer)
+            for column in self._columns():
+                column[window] = compress(column[window], stays)
 
     def _columns(self) -> Iterator[list]:  # type: ignore[type-arg]
         yield self._payloads
@@ -270,6 +285,9 @@ class Dispatch:
             DatagramError(number, self._positions[i], self._addresses[i])
             for i in range(first, first + count)
         ]
+        if self.observer is not None:
+            for error in self.errors[first:]:
+                self.observer.refuse(error)
         # Where a datagram alone fails as well, segmentation is not to blame.
         self._refused.pop(peer, None)
         return Outcome.MORE

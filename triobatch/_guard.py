@@ -8,7 +8,11 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from triobatch._addresses import Address
     from triobatch._buffers import Buffers
+    from triobatch._datagrams import Datagrams
 
 
 class Guard:
@@ -69,3 +73,19 @@ class InFlight:
             raise trio.BusyResourceError(
                 "another task is currently sending these buffers"
             )
+
+
+def lent(
+    datagrams: Datagrams,
+) -> AbstractContextManager[tuple[list[bytes | memoryview], list[Address]]]:
+    """Keep everybody else from sending a queue, for a ``with`` block.
+
+    Returns:
+      A context manager for its payloads and addresses.
+
+    Raises:
+      trio.BusyResourceError: somebody is sending them already.
+    """
+    if datagrams._lent:
+        raise trio.BusyResourceError("another task is sending these datagrams")
+    return datagrams._lend()

@@ -92,7 +92,7 @@ class MemoryDatagramSocket:
         if isinstance(data, Buffers):
             payload = data.read()
         else:
-            with view_of_bytes(data) as view:
+            with view_of_bytes(data, "data") as view:
                 payload = bytes(view)
         peer = self._peer
         if not peer._closed:

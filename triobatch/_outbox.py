@@ -11,91 +11,33 @@ sum. Everything else that one may want to know is worked out a batch at a time.
 Where messages end matters only when a batch stops part-way, so nobody keeps
 account of it until then. A queue only grows between two batches, so its peak
 is found when one is done. The oldest message of a batch is its first, so one
-clock reading a batch gives the longest wait.
+clock reading a batch gives the longest wait. And whether there is room is
+looked at again when there may be none, and not before.
+
+What a message weighs
+---------------------
+A message of two bytes takes fifty, so bytes alone would bound nothing: 256 KiB
+of such messages take 7 MB. So their number is bounded too. It does not add up
+with the bytes, so that whoever counts bytes gets what the limit says.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from triobatch._buffers import Buffers
+from triobatch._batch import Batch, Message, extra_weight, size_of
 from triobatch._chunks import locate
-from triobatch._views import release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-# A Buffers is one message of many chunks, and is nobody else's.
-Message: TypeAlias = bytes | Buffers
-
-
-class Batch:
-    """Messages that leave together, and how far they have got.
-
-    Args:
-      messages: At least one. They are the batch's from now on.
-      gathered: Whether one of them may be a ``Buffers``.
-      since: When the first of them was queued, in seconds.
-
-    Attributes:
-      buffers: What is left of them, consumed as it is sent.
-      count: How many messages there were.
-      nbytes: How many bytes there were.
-    """
-
-    __slots__ = ("_messages", "_sizes", "buffers", "count", "nbytes", "since")
-
-    def __init__(
-        self, messages: list[Message], gathered: bool, since: float
-    ) -> None:
-        self.count = len(messages)
-        self.since = since
-        self._messages = messages
-        self._sizes: list[int] | None = None
-        if gathered:
-            self._sizes = list(map(_size, messages))
-            self.buffers = _chain(messages)
-        else:
-            self.buffers = Buffers(cast("list[bytes]", messages))
-        self.nbytes = self.buffers.nbytes
-
-    def boundary(self) -> tuple[int, int]:
-        """Return where it stopped.
-
-        Returns:
-          The number of the first message of which nothing was sent, and the
-          bytes left of the one before it: 0 at a message boundary.
-        """
-        left = self.buffers.nbytes
-        sizes = self._message_sizes()
-        index = len(sizes)
-        while index and sizes[index - 1] <= left:
-            index -= 1
-            left -= sizes[index]
-        return index, left
-
-    def part(self) -> Buffers:
-        """Return the rest of the message that is part-way out."""
-        return Buffers(self.buffers._front(self.boundary()[1]))
-
-    def unsent(self) -> tuple[bytes, list[bytes]]:
-        """Consume what is left.
-
-        Returns:
-          The rest of a message that is part-way out, and the messages of
-          which nothing was sent.
-        """
-        index, part = self.boundary()
-        read = self.buffers.read
-        return read(part), [
-            read(size) for size in self._message_sizes()[index:]
-        ]
-
-    def _message_sizes(self) -> list[int]:
-        if self._sizes is None:
-            self._sizes = list(map(_size, self._messages))
-        return self._sizes
+# Bytes of the limit for each message that may be buffered: what one takes
+# beside its own bytes, rounded up, in the lists that it passes through and in
+# its object. So its like is what all of them take.
+_WEIGHT_SIZE: Final = 64
+# Not fewer, however low the limit is: these take 64 KiB.
+_MIN_WEIGHT: Final = 1024
 
 
 class Outbox:
@@ -103,7 +45,8 @@ class Outbox:
 
     Args:
       max_buffered: Bytes. A message is let in while no more than this is
-        buffered, so there is never more than this and one message.
+        buffered, so there is never more than this and one message; and while
+        there are not too many for it.
       clock: Returns the time, in seconds.
 
     Attributes:
@@ -124,9 +67,15 @@ class Outbox:
         self.messages = 0
         self.longest_wait = 0.0
         self._max_buffered = max_buffered
+        self._max_weight = max(_MIN_WEIGHT, max_buffered // _WEIGHT_SIZE)
+        # No more bytes than this, and a message is let in, whatever else.
+        self._look_again = -1
         self._clock = clock
         self.closed = False
         self._gathered = False
+        # Of the batches that are not done, and that of the Buffers in the
+        # queue beyond one a message.
+        self._weight_taken = self._extra_weight = 0
         self._peak = 0
         # When the oldest message in the queue was put there.
         self._since = 0.0
@@ -150,23 +99,26 @@ class Outbox:
 
     def put(self, message: Message) -> bool:
         """Queue a message, if there is room, and nobody waits for room."""
-        if self.nbytes > self._max_buffered or self._waiting or self.closed:
+        queued = self.queued
+        if self.nbytes > self._look_again and not self._admits():
             return False
         if type(message) is bytes:
             size = len(message)
         else:
-            size = _size(message)
-            self._gathered = True
+            size = size_of(message)
+            if size:
+                self._note_gathered(message)
         if size:
-            if not self.queued:
+            if not queued:
                 self._since = self._clock()
-            self.queued.append(message)
+            queued.append(message)
             self.nbytes += size
         return True
 
     def wait(self, token: Hashable, message: Message) -> None:
         """Queue a message as soon as there is room, in the order of calls."""
         self._waiting[token] = message
+        self._look_again = -1
 
     def wait_flushed(self, token: Hashable) -> None:
         """Wait until all that is buffered now is done."""
@@ -187,14 +139,18 @@ class Outbox:
           The tokens that waited for room, and do so in vain.
         """
         self.closed = True
+        self._look_again = -1
         return self._refuse(self._waiting)
 
     def abandon(self) -> list[Hashable]:
-        """Send nothing more.
+        """Send nothing more, and let go of what is buffered.
 
         Returns:
           The tokens of all that wait, in vain.
         """
+        self._peak = self.peak
+        self.nbytes = 0
+        self.queued = []
         return [*self.close(), *self._refuse(self._flushing)]
 
     def take(self, max_size: int | None = None) -> Batch:
@@ -211,6 +167,8 @@ class Outbox:
         batch = Batch(messages[:count], self._gathered, self._since)
         # A new list: to empty this one would cost the same.
         self.queued = messages[count:]
+        self._weight_taken += batch.weight
+        self._extra_weight -= batch.weight - batch.count
         if not self.queued:
             self._gathered = False
         return batch
@@ -222,11 +180,11 @@ class Outbox:
           The tokens of those who need not wait any longer.
         """
         self._peak = self.peak
-        self.batches += 1
-        self.messages += batch.count
-        self.longest_wait = max(self.longest_wait, self._clock() - batch.since)
+        self._count(batch, batch.count)
         self.nbytes -= batch.nbytes
         self._done += batch.nbytes
+        self._weight_taken -= batch.weight
+        self._look_again = -1
         freed: list[Hashable] = []
         flushing = self._flushing
         while flushing and next(iter(flushing.values())) <= self._done:
@@ -234,6 +192,36 @@ class Outbox:
         if self._waiting:
             freed += self._let_in()
         return freed
+
+    def cut_short(self, batch: Batch, count: int) -> None:
+        """Account for a batch of which only the first messages were sent."""
+        if count:
+            self._count(batch, count)
+
+    def _count(self, batch: Batch, count: int) -> None:
+        self.batches += 1
+        self.messages += count
+        self.longest_wait = max(self.longest_wait, self._clock() - batch.since)
+
+    def _note_gathered(self, message: Message) -> None:
+        self._gathered = True
+        self._extra_weight += extra_weight(message)
+        self._look_again = -1
+
+    def _admits(self) -> bool:
+        """Whether a message is let in."""
+        room = self._max_weight - self._weight_taken - self._extra_weight
+        room -= len(self.queued)
+        if (
+            self.nbytes > self._max_buffered
+            or room <= 0
+            or self._waiting
+            or self.closed
+        ):
+            return False
+        # Each message has a byte at least.
+        self._look_again = min(self._max_buffered, self.nbytes + room - 1)
+        return True
 
     def _refuse(
         self,
@@ -255,6 +243,7 @@ class Outbox:
                 break
             let_in.append(token)
         self._waiting = waiting
+        self._look_again = -1
         return let_in
 
     def _count_within(self, size: int) -> int:
@@ -263,27 +252,8 @@ class Outbox:
             return max(1, locate(queued, 0, 0, size)[0])
         count = 0
         for message in self.queued:
-            size -= _size(message)
+            size -= size_of(message)
             if size < 0:
                 break
             count += 1
         return max(1, count)
-
-
-def _size(message: Message) -> int:
-    return message.nbytes if isinstance(message, Buffers) else len(message)
-
-
-def _chain(messages: list[Message]) -> Buffers:
-    """Return one queue of the chunks of all of them."""
-    chain = Buffers()
-    for message in messages:
-        if isinstance(message, Buffers):
-            chunks = list(message)
-            chain.extend(chunks)
-            # The chain has views of its own by now.
-            release(chunks)
-            message.clear()
-        else:
-            chain.append(message)
-    return chain

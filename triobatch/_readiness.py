@@ -37,7 +37,11 @@ from triobatch._error_queue import (
     decode_error,
 )
 from triobatch._metadata import SOL_IP, SOL_IPV6
-from triobatch._unix_peer import wait_for_room
+from triobatch._unix_peer import (
+    has_room,
+    wait_for_own_room,
+    wait_for_room,
+)
 
 # Reports that nobody has fetched. The oldest give way.
 MAX_ERRORS = 1024
@@ -104,12 +108,30 @@ class Readiness:
 
     async def writable(self, peer: bytes, *, again: bool) -> None:
         """Wait until a datagram to ``peer`` may be taken."""
-        await trio.lowlevel.wait_writable(self.fileno())
+        if self.is_held_up_by(peer):
+            await self.room_at(peer)
+        elif peer and self._socket.family == AF_UNIX:
+            await wait_for_own_room(self.fileno())
+        else:
+            await trio.lowlevel.wait_writable(self.fileno())
         self._after_wake(again=again)
-        if peer and self._socket.family == AF_UNIX:
-            with self._waiting_elsewhere():
-                await wait_for_room(peer)
-            self.fileno()
+
+    def is_held_up_by(self, peer: bytes) -> bool:
+        """Whether ``peer`` alone, of all destinations, has no room.
+
+        For when the kernel has just said that something has none.
+        """
+        self.fileno()
+        return (
+            bool(peer)
+            and self._socket.family == AF_UNIX
+            and has_room(self._socket)
+        )
+
+    async def room_at(self, peer: bytes) -> None:
+        """Wait until ``peer`` may have room, or the socket is closed."""
+        with self._waiting_elsewhere():
+            await wait_for_room(peer)
 
     def _after_wake(self, *, again: bool) -> None:
         # Another task may have closed the socket and the wake still be a

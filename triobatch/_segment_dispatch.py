@@ -11,8 +11,9 @@ from collections.abc import Callable
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import Address
 from triobatch._datagram_errors import DatagramError
-from triobatch._dispatch import Dispatch, Outcome, Outlet
+from triobatch._dispatch import Dispatch, Outcome
 from triobatch._metadata import ControlMessage
+from triobatch._outlet import Outlet
 from triobatch._segments import MAX_SIZE_V6
 
 

@@ -81,17 +81,30 @@ def open_batch_sender(
         broken, and messages are unsent.
       trio.ClosedResourceError: likewise, ``target`` was closed.
 
-    For datagrams ``max_buffered`` bounds what ``send_nowait`` queues; each
-    ``send`` waits for its own datagrams anyway. And a Unix peer whose queue is
-    full holds up the datagrams behind its own.
+    Beside their bytes the number of messages is bounded: a 64th of
+    ``max_buffered``, and 1024 at least, where a ``Buffers`` counts 9 and its
+    chunks 4 each. For datagrams ``max_buffered`` bounds what ``send_nowait``
+    queues; each ``send`` waits for its own datagrams anyway.
+
+    On an unconnected Unix socket a peer whose queue is full holds up the
+    datagrams to itself, and no others, until what it has not read fills the
+    socket's own buffer (SO_SNDBUF), which is the kernel's limit for all.
 
     Leaving the block normally lets in no more messages, waits until all that
     are queued were sent, and returns. Leaving it by an exception, or being
     cancelled in that wait, stops at a message boundary: a message that is
     part-way out (and through TLS, a batch of up to 64 KiB) has the grace time
-    to be finished, against cancellation too. ``sender.unsent`` tells
-    afterwards what was not sent. A datagram is whole or not there, so there
-    the block is left at once. The target is left open.
+    to be finished, against cancellation too. ``sender.unsent``,
+    ``sender.unfinished`` and ``sender.uncertain`` tell afterwards what was not
+    sent. A datagram is whole or not there, so there the block is left at once.
+    The target is left open.
+
+    Ctrl-C is for those in a hurry: a ``KeyboardInterrupt`` in the block gives
+    no grace, and one in the grace time ends it. Trio raises it in the main
+    task, so to a block in another task the first Ctrl-C is a cancellation,
+    and later ones are not known: there it lasts the grace time at most. Nor
+    is it one where the program makes Ctrl-C a cancellation of its own, as
+    with ``trio.open_signal_receiver``.
     """
     size, seconds = _as_size(max_buffered), _as_seconds(grace)
     if isinstance(target, DatagramSocket):
@@ -118,8 +131,16 @@ async def _running(sender: _Sender) -> AsyncIterator[_Sender]:
         except BaseException as error:  # noqa: BLE001 (raised again below)
             left_by = error
             sender._sending.stop()
-        with trio.CancelScope(shield=True):
-            await sender._sending.wait_ended()
+            if isinstance(error, KeyboardInterrupt):
+                sender._sending.hurry()
+        while True:
+            try:
+                with trio.CancelScope(shield=True):
+                    await sender._sending.wait_ended()
+                break
+            except KeyboardInterrupt as error:
+                left_by = error
+                sender._sending.hurry()
         if left_by is not None and nursery.cancel_scope.cancel_called:
             # The sending task crashed: the two errors go as a group.
             raise left_by

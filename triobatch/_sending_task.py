@@ -8,11 +8,12 @@ for that.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 import trio
 from trio.lowlevel import (
     Abort,
+    cancel_shielded_checkpoint,
     current_task,
     enable_ki_protection,
     reschedule,
@@ -20,24 +21,54 @@ from trio.lowlevel import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     from trio.lowlevel import RaiseCancelT, Task
 
 
+class Closable(Protocol):
+    """What the messages come from.
+
+    Attributes:
+      closed: Whether it lets nothing more in.
+    """
+
+    closed: bool
+
+
 class SendingTask(ABC):
     """Sends what is queued, for the length of a block.
+
+    Args:
+      source: Where others queue it.
+      count_calls: Returns the target's system calls; None if it has no count.
 
     Attributes:
       cause: What ended it early; None while it runs, and when it was told to.
       parked: The task, while it has nothing to do.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, source: Closable, count_calls: Callable[[], int] | None
+    ) -> None:
         self.cause: BaseException | None = None
         self.parked: Task | None = None
+        self._source = source
+        self._count_calls = count_calls
+        self._calls_before = count_calls() if count_calls else 0
+        self._calls_at_end: int | None = None
         self._scope = trio.CancelScope(shield=True)
         self._ended = trio.Event()
+
+    @property
+    def send_calls(self) -> int | None:
+        """The system calls since, until it ended; None if not counted."""
+        if self._count_calls is None:
+            return None
+        calls = self._calls_at_end
+        if calls is None:
+            calls = self._count_calls()
+        return calls - self._calls_before
 
     @enable_ki_protection
     async def run(self) -> None:
@@ -52,6 +83,8 @@ class SendingTask(ABC):
             if not self._is_the_targets(error):
                 raise
         finally:
+            if self._count_calls is not None:
+                self._calls_at_end = self._count_calls()
             in_vain = self._abandon()
             self._ended.set()
             reschedule_all(in_vain)
@@ -69,6 +102,41 @@ class SendingTask(ABC):
     @abstractmethod
     def stop(self) -> None:
         """Let nothing more in, and end soon."""
+
+    @abstractmethod
+    def hurry(self) -> None:
+        """After ``stop``: end now."""
+
+    def check_open(self) -> None:
+        """Raise what ``raise_ended`` does, if nothing more is let in."""
+        if self._source.closed:
+            self.raise_ended()
+
+    async def checkpoint_if_ended(self) -> None:
+        """Likewise, and let others run, so that a loop that goes on does."""
+        if self._source.closed:
+            await cancel_shielded_checkpoint()
+            self.raise_ended()
+
+    async def wait(self, withdraw: Callable[[], bool]) -> None:
+        """Wait until this task is rescheduled.
+
+        Args:
+          withdraw: Waits no longer; returns False if what was waited for has
+            happened.
+
+        Raises:
+          trio.BrokenResourceError, trio.ClosedResourceError: it ended before
+            that; see ``raise_ended``.
+        """
+
+        def abort(_: RaiseCancelT) -> Abort:
+            withdraw()
+            return Abort.SUCCEEDED
+
+        await wait_task_rescheduled(abort)
+        if withdraw():
+            self.raise_ended()
 
     def raise_ended(self) -> NoReturn:
         """Raise what those are told who want something to be sent now.

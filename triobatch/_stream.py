@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import operator
 from contextlib import suppress
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import trio
 from trio import socket as tsocket
 from trio.lowlevel import checkpoint, enable_ki_protection
 
-from triobatch import _notsent_lowat, _syscalls
+from triobatch import _syscalls
 from triobatch._buffers import Buffers
 from triobatch._errors import raise_stream_error
 from triobatch._guard import Guard, InFlight
+from triobatch._stream_options import StreamOptions
 from triobatch._stream_receive import ReceiveHalf
 from triobatch._stream_send import SendHalf
 from triobatch._stream_statistics import StreamStatistics
-from triobatch._views import writable_views
+from triobatch._views import view_of_bytes, writable_views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_RECEIVE_SIZE = 65536
 
 
-class BatchSocketStream(trio.abc.HalfCloseableStream):
+class BatchSocketStream(StreamOptions, trio.abc.HalfCloseableStream):
     """A stream over a socket, as ``trio.SocketStream``, that gathers writes.
 
     It has all that ``trio.SocketStream`` has, and ``isinstance(stream,
@@ -161,7 +162,14 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         After an exception some, all or none of the data may have been sent;
         ``send_buffers`` with a ``Buffers`` tells which.
         """
-        await self.send_buffers((data,))
+        if self.socket.did_shutdown_SHUT_WR:
+            raise _sent_eof()
+        with self._send_guard:
+            if type(data) is bytes:
+                await self._send.send_iterable((data,))
+            else:
+                with view_of_bytes(data, "data") as view:
+                    await self._send.send_iterable((view,))
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until sending might not block.
@@ -243,53 +251,6 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         """Close the socket; tasks that wait on it get an error at once."""
         self.socket.close()
         await checkpoint()
-
-    @overload
-    def setsockopt(
-        self, level: int, option: int, value: int | Buffer
-    ) -> None: ...
-
-    @overload
-    def setsockopt(
-        self, level: int, option: int, value: None, length: int
-    ) -> None: ...
-
-    def setsockopt(
-        self,
-        level: int,
-        option: int,
-        value: int | Buffer | None,
-        length: int | None = None,
-    ) -> None:
-        """Set a socket option; see ``socket.socket.setsockopt``."""
-        if length is None:
-            if value is None:
-                raise TypeError("value must not be None without a length")
-            self.socket.setsockopt(level, option, value)
-        elif value is not None:
-            raise TypeError(
-                f"value must be None when length is given, not {value!r}"
-            )
-        else:
-            self.socket.setsockopt(level, option, value, length)
-        if _notsent_lowat.is_meant(level, option):
-            self._send.may_lift = False
-
-    @overload
-    def getsockopt(self, level: int, option: int) -> int: ...
-
-    @overload
-    def getsockopt(
-        self, level: int, option: int, buffersize: int
-    ) -> bytes: ...
-
-    def getsockopt(
-        self, level: int, option: int, buffersize: int = 0
-    ) -> int | bytes:
-        """Return a socket option; see ``socket.socket.getsockopt``."""
-        if buffersize:
-            return self.socket.getsockopt(level, option, buffersize)
-        return self.socket.getsockopt(level, option)
 
     def statistics(self) -> StreamStatistics:
         """Return what this stream has done so far."""

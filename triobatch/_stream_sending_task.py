@@ -3,8 +3,9 @@
 A ``BatchSocketStream`` consumes a ``Buffers`` exactly, so there the send is
 cancelled at once, and what is left of the message that was part-way out gets
 the grace time. Any other stream is asked for batches of one ``send_all`` each,
-and the grace time is for the batch on its way: cancelled within ``send_all``,
-nobody can say what was sent, and a TLS connection is broken.
+or one message that takes several, and the grace time is for the batch on its
+way: cancelled within ``send_all``, nobody can say what was sent, and a TLS
+connection is broken. So then the batch is neither sent nor unsent.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from triobatch._sending_task import SendingTask, reschedule_all
 from triobatch._stream import BatchSocketStream
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
-    from triobatch._outbox import Batch, Outbox
+    from triobatch._batch import Batch
+    from triobatch._outbox import Outbox
 
 
 class StreamSendingTask(SendingTask):
@@ -34,19 +36,21 @@ class StreamSendingTask(SendingTask):
 
     Attributes:
       unsent: See ``BatchSender``.
+      uncertain: See ``BatchSender``.
       unfinished: See ``BatchSender``.
     """
 
     def __init__(
         self, target: trio.abc.SendStream, outbox: Outbox, grace: float
     ) -> None:
-        super().__init__()
+        # Whether a Buffers, after a cancellation, holds what was not sent.
+        self._exact = isinstance(target, BatchSocketStream)
+        super().__init__(outbox, _call_counter(target))
         self.unsent: list[bytes] = []
+        self.uncertain: list[bytes] = []
         self.unfinished = b""
         self._outbox = outbox
         self._grace = grace
-        # Whether a Buffers, after a cancellation, holds what was not sent.
-        self._exact = isinstance(target, BatchSocketStream)
         self._max_size = None if self._exact else PIECE_SIZE
         self._send = (
             target.send_buffers
@@ -55,7 +59,8 @@ class StreamSendingTask(SendingTask):
         )
         self._batch: Batch | None = None
         self._stopping = False
-        self._grace_ends = 0.0
+        # What a message that is part-way out has the grace time in.
+        self._grace_scope = trio.CancelScope(shield=True)
 
     def finish(self) -> None:
         """Let nothing more in, and end when all the rest was sent."""
@@ -66,12 +71,22 @@ class StreamSendingTask(SendingTask):
         """End at a message boundary, or when the grace time is over."""
         reschedule_all(self._outbox.close())
         self._stopping = True
-        self._grace_ends = trio.current_time() + self._grace
+        grace_ends = trio.current_time() + self._grace
         if self._exact:
             self._scope.cancel()
+            self._grace_scope.deadline = grace_ends
         else:
-            self._scope.deadline = self._grace_ends
+            self._scope.deadline = grace_ends
         self.wake()
+
+    def hurry(self) -> None:
+        """End the grace time."""
+        self._scope.cancel()
+        self._grace_scope.cancel()
+
+    def has_left(self) -> bool:
+        """Whether it ended with something not sent, or perhaps not."""
+        return bool(self.unsent or self.uncertain or self.unfinished)
 
     async def _send_batches(self) -> None:
         outbox = self._outbox
@@ -92,7 +107,7 @@ class StreamSendingTask(SendingTask):
             return
         part = batch.part()
         size = part.nbytes
-        with trio.CancelScope(deadline=self._grace_ends, shield=True):
+        with self._grace_scope:
             try:
                 if size:
                     await self._send(part)
@@ -112,8 +127,21 @@ class StreamSendingTask(SendingTask):
         )
 
     def _abandon(self) -> Iterable[Hashable]:
-        if self._batch is not None:
-            self.unfinished, self.unsent = self._batch.unsent()
-        while self._outbox.queued:
-            self.unsent += self._outbox.take().unsent()[1]
-        return self._outbox.abandon()
+        outbox, batch = self._outbox, self._batch
+        if batch is not None:
+            index, left = batch.boundary()
+            self.unfinished, whole = batch.unsent()
+            if self._exact:
+                self.unsent = whole
+                outbox.cut_short(batch, index - bool(left))
+            else:
+                self.uncertain = whole
+        while outbox.queued:
+            self.unsent += outbox.take().unsent()[1]
+        return outbox.abandon()
+
+
+def _call_counter(target: trio.abc.SendStream) -> Callable[[], int] | None:
+    if isinstance(target, BatchSocketStream):
+        return lambda: target.statistics().send_calls
+    return None

@@ -3,16 +3,46 @@
 Such a socket is writable whatever the destination's queue holds: the kernel
 tells only about the peer that a socket is connected to. So a second socket
 is connected to that destination, and waited for.
+
+And it may be unwritable, for ever, though there is room: what its peers have
+not read counts against its own SO_SNDBUF, and epoll(7) calls it writable below
+a quarter of that, while sendmsg(2) goes on up to all of it. One peer that does
+not read can hold it between the two.
 """
 
 import socket
+import struct
+import sys
 
 import trio
 
 from triobatch._addresses import decode_address
 
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
 # How long to wait for a peer that cannot be waited for, in seconds.
 BACK_OFF = 0.01
+
+
+def has_room(sock: trio.socket.SocketType) -> bool:
+    """Whether it is not the socket's own buffer that is full.
+
+    That is what the kernel asks itself in sock_alloc_send_pskb().
+    """
+    if sys.platform != "linux":
+        return False
+    answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    (unread,) = struct.unpack("i", answer)
+    limit = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    return bool(unread < limit)
+
+
+async def wait_for_own_room(fd: int) -> None:
+    """Wait until the socket's own buffer may have room."""
+    with trio.move_on_after(BACK_OFF):
+        await trio.lowlevel.wait_writable(fd)
 
 
 async def wait_for_room(peer: bytes) -> None:

@@ -24,20 +24,29 @@ def is_buffer(candidate: object) -> bool:
     return True
 
 
-def view_of_bytes(buffer: Buffer) -> memoryview:
+def view_of_bytes(buffer: Buffer, name: str = "chunk") -> memoryview:
     """Return a one-dimensional view of the bytes of ``buffer``.
+
+    Args:
+      buffer: What has them.
+      name: What the caller calls it, for the errors.
 
     Raises:
       TypeError: it does not have the buffer protocol.
       BufferError: its bytes do not lie side by side, in order.
     """
-    view = memoryview(buffer)
+    try:
+        view = memoryview(buffer)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be a bytes-like object, not {type(buffer).__name__}"
+        ) from None
     if not view.c_contiguous:
         shape, strides = view.shape, view.strides
         # Or the traceback would hold it exported.
         view.release()
         raise BufferError(
-            f"chunk is not contiguous: shape {shape}, strides {strides}"
+            f"{name} is not contiguous: shape {shape}, strides {strides}"
         )
     if view.ndim == 1 and view.format == "B":
         return view
@@ -59,13 +68,7 @@ def take_in(chunks: list[object]) -> tuple[list[Chunk], int]:
                     kept.append(chunk)
                     size += len(chunk)
                 continue
-            try:
-                view = view_of_bytes(cast("Buffer", chunk))
-            except TypeError:
-                raise TypeError(
-                    f"chunk {index} must be a bytes-like object, "
-                    f"not {type(chunk).__name__}"
-                ) from None
+            view = view_of_bytes(cast("Buffer", chunk), f"chunk {index}")
             if view.nbytes:
                 kept.append(view)
                 size += view.nbytes
@@ -108,7 +111,7 @@ def writable_views(
     views: list[memoryview] = []
     try:
         for buffer in offered:
-            views.append(view_of_bytes(buffer))
+            views.append(view_of_bytes(buffer, "buffer"))
             if views[-1].readonly:
                 raise read_only(buffer)
         filled = [view for view in views if view.nbytes]

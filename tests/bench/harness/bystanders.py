@@ -42,4 +42,6 @@ class Bystanders:
     def share(self) -> float:
         """Return the part of all processors that others have had."""
         elapsed = time.monotonic() - self._start
-        return max(0.0, self.seconds() / elapsed / (os.cpu_count() or 1))
+        share = self.seconds() / elapsed / (os.cpu_count() or 1)
+        # Ticks are counted whole, so a busy machine may seem to have more.
+        return min(1.0, max(0.0, share))

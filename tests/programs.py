@@ -1,0 +1,44 @@
+"""The examples as programs of their own: how to run one, or start it."""
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def command(name, *arguments):
+    # Every warning of the example would be on stderr, and seen.
+    return [
+        sys.executable,
+        "-Wdefault",
+        EXAMPLES / name,
+        *map(str, arguments),
+    ]
+
+
+def run(name, *arguments):
+    """Run an example to its end."""
+    return subprocess.run(
+        command(name, *arguments),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@contextmanager
+def started(name, *arguments):
+    """Start an example; at the end of the block it is killed."""
+    with subprocess.Popen(
+        command(name, *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
