@@ -3,9 +3,7 @@
 import contextlib
 import functools
 import operator
-from collections.abc import Iterable, Iterator
-
-import trio
+from collections.abc import Iterable
 
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import Address
@@ -20,8 +18,8 @@ from triobatch._datagrams import (
     as_payload,
     as_payloads,
 )
-from triobatch._dispatch import MAX_JOINED, Dispatch
-from triobatch._guard import InFlight
+from triobatch._dispatch import MAX_JOINED
+from triobatch._guard import InFlight, Lent
 from triobatch._metadata import Metadata
 
 _NOTHING = contextlib.nullcontext()
@@ -113,8 +111,9 @@ class DatagramSender:
             return await self._sending.send(
                 self._lone(data, address, metadata)
             )
-        with self._queued(datagrams, metadata) as dispatch:
-            return await self._sending.send(dispatch)
+        queue = as_datagrams(datagrams)
+        with Lent(queue):
+            return await self._sending.send(self._queued(queue, metadata))
 
     def send_batch_nowait(
         self, datagrams: Datagrams, *, metadata: Metadata | None = None
@@ -137,8 +136,8 @@ class DatagramSender:
             raise TypeError(
                 f"not a Datagrams, which can hold the rest: {datagrams!r}"
             )
-        with self._queued(datagrams, metadata) as dispatch:
-            return self._sending.send_nowait(dispatch)
+        with Lent(datagrams):
+            return self._sending.send_nowait(self._queued(datagrams, metadata))
 
     async def send_many(
         self,
@@ -294,19 +293,12 @@ class DatagramSender:
             as_payload(data), segment_size, address, metadata
         )
 
-    @contextlib.contextmanager
     def _queued(
-        self,
-        datagrams: Datagrams | Iterable[Datagram],
-        metadata: Metadata | None,
-    ) -> Iterator[Dispatch]:
-        queue = as_datagrams(datagrams)
-        if queue._lent:
-            raise trio.BusyResourceError(
-                "another task is sending these datagrams"
-            )
-        with queue._lend() as (payloads, addresses):
-            yield self._sending.dispatch(payloads, addresses, metadata)
+        self, queue: Datagrams, metadata: Metadata | None
+    ) -> AnyDispatch:
+        return self._sending.dispatch(
+            queue._payloads, queue._addresses, metadata
+        )
 
 
 def _one_at_a_time(

@@ -9,6 +9,7 @@ from trio.lowlevel import enable_ki_protection
 
 if TYPE_CHECKING:
     from triobatch._buffers import Buffers
+    from triobatch._datagrams import Datagrams
 
 
 class Guard:
@@ -64,3 +65,31 @@ class InFlight:
     @enable_ki_protection
     def __exit__(self, *exc_info: object) -> None:
         self._buffers._in_flight = False
+
+
+class Lent:
+    """Keep everybody else from consuming a queue, for a ``with`` block.
+
+    Its lists are the block's: what was sent is deleted from both of them.
+
+    Raises:
+      trio.BusyResourceError: somebody is sending it already.
+    """
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: Datagrams) -> None:
+        self._queue = queue
+
+    # As above.
+    @enable_ki_protection
+    def __enter__(self) -> None:
+        if self._queue._lent:
+            raise trio.BusyResourceError(
+                "another task is sending these datagrams"
+            )
+        self._queue._lent = True
+
+    @enable_ki_protection
+    def __exit__(self, *exc_info: object) -> None:
+        self._queue._lent = False

@@ -1,0 +1,72 @@
+"""Ctrl-C in the midst of a call leaves the queue usable."""
+
+import signal
+
+import pytest
+import trio
+
+from triobatch import Datagrams
+
+
+@pytest.fixture(autouse=True)
+def python_handles_ctrl_c():
+    """As at the start of a program: Trio takes over from this handler."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+class Pressing(Datagrams):
+    """Presses Ctrl-C once, when it is lent or when it is given back."""
+
+    __slots__ = ("left", "lent")
+
+    def __init__(self, datagrams, *, when_lent):
+        self.left = []
+        super().__init__(datagrams)
+        self.left.append(when_lent)
+
+    @property
+    def _lent(self):
+        return self.lent
+
+    @_lent.setter
+    def _lent(self, lent):
+        if lent:
+            self.lent = lent
+        if self.left == [lent]:
+            self.left.clear()
+            signal.raise_signal(signal.SIGINT)
+        self.lent = lent
+
+
+@pytest.mark.parametrize("when_lent", [True, False])
+@pytest.mark.parametrize("method", ["send_batch", "send_batch_nowait"])
+def test_an_interrupted_batch_can_be_sent_again(
+    datagram_sockets, method, when_lent
+):
+    async def send(sender, queue):
+        result = getattr(sender, method)(queue)
+        if method == "send_batch":
+            await result
+
+    async def interrupted(sender, queue):
+        await send(sender, queue)
+        # Where it was held off, it is felt at the next checkpoint.
+        await trio.lowlevel.checkpoint()
+
+    async def main():
+        sender, receiver = datagram_sockets()
+        async with sender, receiver:
+            queue = Pressing([(b"a", None), (b"b", None)], when_lent=when_lent)
+            # Its traceback is alive, as in a handler that tries again.
+            with pytest.raises(KeyboardInterrupt) as info:
+                await interrupted(sender, queue)
+            assert not queue.left
+            await send(sender, queue)
+            assert not queue
+            got = await receiver.receive_batch()
+            assert [payload for payload, _ in got] == [b"a", b"b"]
+            del info
+
+    trio.run(main)
