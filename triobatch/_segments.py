@@ -21,7 +21,8 @@ UDP_SEGMENT that has nothing to cut. So does an empty one: UDP_SEGMENT 0
 means none.
 
 Datagrams to one destination stay in their order. Those to different
-destinations may pass each other, which lets A B A B become A A B B.
+destinations may pass each other, which lets A B A B become A A B B. What may
+be one destination by two names stays where it is.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
