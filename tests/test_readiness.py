@@ -14,6 +14,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import _datagram_syscalls as syscalls
 from triobatch import _unix_peer
+from triobatch._datagram_errors import DatagramErrorGroup
 from triobatch._datagram_lowlevel import recvmmsg, sendmmsg
 from triobatch._datagram_socket import DatagramSocket
 from triobatch._datagrams import Datagrams
@@ -240,6 +241,47 @@ async def test_without_a_probe_socket_a_unix_peer_is_waited_for_by_time(
         received = 0
         while received < 50:
             received += len(await receiver.receive_batch())
+
+
+@pytest.fixture
+async def waiting_for_a_full_peer(make_socket, nursery):
+    """A peer whose queue is full, and what a sender has left for it."""
+    sender, full = await make_socket("unix"), await make_socket("unix")
+    queue = Datagrams((b"%d" % i, address_of(full)) for i in range(12))
+    outcome = []
+
+    async def send():
+        try:
+            outcome.append(await sender.send_batch(queue))
+        except DatagramErrorGroup as exc:
+            outcome.extend(error.errno for error in exc.exceptions)
+
+    nursery.start_soon(send)
+    await wait_all_tasks_blocked()
+    assert len(queue) == 1
+    return full, outcome
+
+
+async def test_a_full_unix_peer_may_make_way_for_another(
+    make_socket, waiting_for_a_full_peer, autojump_clock
+):
+    full, outcome = waiting_for_a_full_peer
+    other = await make_socket("unix")
+    # As a new process does while the old one is stuck.
+    os.rename(address_of(other), address_of(full))
+    payload, _ = await other.receive()
+    assert payload == b"11"
+    await wait_all_tasks_blocked()
+    assert outcome == [12]
+
+
+async def test_a_full_unix_peer_may_turn_away(
+    make_socket, waiting_for_a_full_peer, autojump_clock
+):
+    full, outcome = waiting_for_a_full_peer
+    await full.socket.connect(address_of(await make_socket("unix")))
+    await trio.sleep(2)
+    assert outcome == [errno.EPERM]
 
 
 @pytest.fixture
