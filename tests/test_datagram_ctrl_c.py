@@ -1,4 +1,4 @@
-"""Ctrl-C in the midst of a call leaves the queue usable."""
+"""Ctrl-C in the midst of a call loses nothing and leaves all usable."""
 
 import signal
 
@@ -6,6 +6,8 @@ import pytest
 import trio
 
 from triobatch import Datagrams
+from triobatch import _datagram_syscalls as syscalls
+from triobatch._inbox import Inbox
 
 
 @pytest.fixture(autouse=True)
@@ -68,5 +70,81 @@ def test_an_interrupted_batch_can_be_sent_again(
             got = await receiver.receive_batch()
             assert [payload for payload, _ in got] == [b"a", b"b"]
             del info
+
+    trio.run(main)
+
+
+def pressing_after(call):
+    """Return what calls ``call``, and the first time presses Ctrl-C then."""
+    pressed = []
+
+    def press(*args):
+        result = call(*args)
+        if not pressed:
+            pressed.append(True)
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    return press
+
+
+@pytest.mark.parametrize("method", ["send_batch", "send_batch_nowait"])
+def test_what_the_kernel_took_is_consumed_before_ctrl_c_is_felt(
+    datagram_sockets, monkeypatch, method
+):
+    async def interrupted(sender, queue):
+        result = getattr(sender, method)(queue)
+        if method == "send_batch":
+            await result
+        await trio.lowlevel.checkpoint()
+
+    async def main():
+        sender, receiver = datagram_sockets()
+        async with sender, receiver:
+            payloads = [b"%d" % i for i in range(100)]
+            queue = Datagrams((payload, None) for payload in payloads)
+            monkeypatch.setattr(
+                syscalls,
+                "send_datagrams",
+                pressing_after(syscalls.send_datagrams),
+            )
+            with pytest.raises(KeyboardInterrupt):
+                await interrupted(sender, queue)
+            arrived = []
+            with pytest.raises(trio.WouldBlock):
+                while True:
+                    arrived += receiver.receive_batch_nowait()
+            assert arrived
+            left = [payload for payload, _ in queue]
+            assert [p for p, _ in arrived] + left == payloads
+            assert sender.statistics().datagrams_sent == len(arrived)
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(syscalls, "receive_datagrams"), (Inbox, "take")]
+)
+def test_what_the_kernel_gave_is_handed_out_before_ctrl_c_is_felt(
+    datagram_sockets, monkeypatch, module, name
+):
+    arrived = []
+
+    async def interrupted(receiver):
+        arrived.extend(await receiver.receive_batch())
+        await trio.lowlevel.checkpoint()
+
+    async def main():
+        sender, receiver = datagram_sockets()
+        async with sender, receiver:
+            await sender.send_many([b"a", b"b"])
+            monkeypatch.setattr(
+                module, name, pressing_after(getattr(module, name))
+            )
+            with pytest.raises(KeyboardInterrupt):
+                await interrupted(receiver)
+            if not arrived:
+                arrived.extend(receiver.receive_batch_nowait())
+            assert [payload for payload, _ in arrived] == [b"a", b"b"]
 
     trio.run(main)

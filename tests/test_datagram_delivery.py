@@ -234,9 +234,13 @@ async def test_a_peer_whose_path_fills_its_sockaddr_is_answered(
         sockaddr = struct.pack("=H", socket.AF_UNIX) + path
         libc = ctypes.CDLL(None, use_errno=True)
         assert not libc.bind(client.fileno(), sockaddr, len(sockaddr))
-        client.sendto(b"ping", server.socket.getsockname())
+        for _ in range(2):
+            client.sendto(b"ping", server.socket.getsockname())
+        # The kernel says that the name has 111 bytes, as for a zero behind
+        # it, where the next slot's name begins.
         batch = await server.receive_batch()
-        assert batch == [(b"ping", path.decode())]
+        assert batch == [(b"ping", path.decode())] * 2
+        del batch[1]
         if CORE == "python":
             with pytest.raises(DatagramErrorGroup, match="1 of 1 "):
                 await server.send_batch(batch)

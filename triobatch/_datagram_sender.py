@@ -14,7 +14,6 @@ from triobatch._datagrams import (
     Datagrams,
     Payload,
     are_bytes,
-    as_datagrams,
     as_payload,
     as_payloads,
 )
@@ -111,9 +110,13 @@ class DatagramSender:
             return await self._sending.send(
                 self._lone(data, address, metadata)
             )
-        queue = as_datagrams(datagrams)
-        with Lent(queue):
-            return await self._sending.send(self._queued(queue, metadata))
+        if not isinstance(datagrams, Datagrams):
+            # Not kept in this frame, which an error's traceback has.
+            return await self._sending.send(
+                self._queued(Datagrams(datagrams), metadata)
+            )
+        with Lent(datagrams):
+            return await self._sending.send(self._queued(datagrams, metadata))
 
     def send_batch_nowait(
         self, datagrams: Datagrams, *, metadata: Metadata | None = None
