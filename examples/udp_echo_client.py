@@ -87,7 +87,7 @@ async def exchange(sock: triobatch.DatagramSocket, tally: Tally) -> None:
         tally.back += len(payloads) - len(missing)
         unanswered = unanswered + 1 if len(missing) == len(payloads) else 0
         if unanswered and sock.statistics().reports:
-            raise NoAnswerError("the port is closed")
+            raise NoAnswerError("the port is closed, or the host out of reach")
         if unanswered == GIVE_UP:
             raise NoAnswerError("is a server running?")
         tally.show_progress()

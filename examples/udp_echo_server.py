@@ -27,10 +27,16 @@ RECEIVE_BUFFER = 4 << 20
 def parse_address(text: str) -> tuple[str, int]:
     """Read ``host:port``."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not host:port")
     # An IPv6 address is written in brackets: [::1]:9000.
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        # As a look-up begins; it takes no "..", for one.
+        name = host.encode("idna")
+    except UnicodeError:
+        name = b""
+    if not name or not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not host:port")
+    return host, int(port)
 
 
 async def echo(sock: triobatch.DatagramSocket) -> None:

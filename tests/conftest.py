@@ -178,15 +178,24 @@ async def make_socket(tmp_path):
 
 
 @pytest.fixture
-async def datagram_pair():
+def datagram_sockets():
+    """Return a function that connects two Unix datagram sockets."""
+
+    def connect():
+        made = []
+        for sock in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM):
+            sock.setblocking(False)
+            made.append(DatagramSocket(trio.socket.from_stdlib_socket(sock)))
+        return made
+
+    return connect
+
+
+@pytest.fixture
+async def datagram_pair(datagram_sockets):
     """Return two connected Unix datagram sockets, with small buffers."""
-    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    left.setblocking(False)
-    right.setblocking(False)
-    async with (
-        DatagramSocket(trio.socket.from_stdlib_socket(left)) as first,
-        DatagramSocket(trio.socket.from_stdlib_socket(right)) as second,
-    ):
+    first, second = datagram_sockets()
+    async with first, second:
         yield first, second
 
 

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
+import trio
 
 # In a process of its own, where nothing else allocates. It prints how much
 # larger the process is than after the first tenth, in KiB.
@@ -86,3 +88,28 @@ def test_three_hundred_thousand_datagrams_leave_nothing_behind():
     assert result.returncode == 0, result.stderr
     # A leak of one pointer a datagram would be 2 MiB.
     assert int(result.stdout) < 1024
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+async def test_a_batch_of_large_datagrams_is_joined_piece_by_piece(
+    datagram_pair, kind
+):
+    sender, receiver = datagram_pair
+    payloads = [kind(60000)] * 200
+
+    async def receive():
+        left = len(payloads)
+        while left:
+            await receiver.receive()
+            left -= 1
+
+    tracemalloc.start()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await sender.send_many(payloads)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # 12 MB in all.
+    assert peak < 2 << 20

@@ -167,6 +167,30 @@ async def test_a_unix_peer_that_is_gone_is_an_error_of_its_datagrams(
     assert await receive_all(receiver, 1) == [b"c"]
 
 
+async def test_a_unix_peer_that_turned_away_is_charged_to_no_datagram(
+    make_socket,
+):
+    sender, peer = await make_socket("unix"), await make_socket("unix")
+    other = await make_socket("unix")
+
+    async def turn_away():
+        await sender.socket.connect(address_of(peer))
+        await peer.socket.connect(address_of(sender))
+        await sender.send(b"never read")
+        # What is queued is dropped, and the sender's next call is told.
+        await peer.socket.connect(address_of(other))
+
+    await turn_away()
+    assert await sender.send_many([b"a", b"b"], address_of(other)) == 2
+    assert await receive_all(other, 2) == [b"a", b"b"]
+    assert sender.statistics().reports == 1
+    await peer.socket.connect(address_of(sender))
+    await turn_away()
+    with pytest.raises(trio.WouldBlock):
+        sender.receive_batch_nowait()
+    assert sender.statistics().reports == 2
+
+
 async def test_a_shut_down_socket_fails_as_a_whole(make_socket):
     receiver = await make_socket()
     async with await open_udp_socket(

@@ -5,8 +5,8 @@ import sys
 import pytest
 import trio
 
-from triobatch import Buffers
-from triobatch._guard import Guard, InFlight
+from triobatch import Buffers, Datagrams
+from triobatch._guard import Guard, InFlight, Lent
 
 
 def test_a_second_task_is_turned_away():
@@ -53,7 +53,9 @@ async def test_cancellation_lets_the_next_one_in():
         pass
 
 
-@pytest.mark.parametrize("kind", [Guard("busy"), InFlight(Buffers())])
+@pytest.mark.parametrize(
+    "kind", [Guard("busy"), InFlight(Buffers()), Lent(Datagrams())]
+)
 async def test_ctrl_c_cannot_come_between_taking_and_letting_go(kind):
     # Python sees to signals when a function starts and after each call, so
     # one could find __exit__ begun, and end it before it has let go.

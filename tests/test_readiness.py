@@ -13,7 +13,8 @@ from network import needs_namespaces, two_hosts
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import _datagram_syscalls as syscalls
-from triobatch import _unix_peer
+from triobatch import _readiness, _unix_peer
+from triobatch._datagram_errors import DatagramErrorGroup
 from triobatch._datagram_lowlevel import recvmmsg, sendmmsg
 from triobatch._datagram_socket import DatagramSocket
 from triobatch._datagrams import Datagrams
@@ -54,6 +55,18 @@ async def test_a_full_unix_destination_is_waited_for(make_socket):
     assert [payload for payload, _ in arrived] == payloads
     # Woken by the kernel, not by a clock: a few calls a full queue.
     assert sender.statistics().send_calls < 100
+
+
+async def test_the_full_one_of_two_unix_destinations_is_waited_for(
+    make_socket,
+):
+    sender = await make_socket("unix")
+    full, empty = await make_socket("unix"), await make_socket("unix")
+    queue = Datagrams((b"%d" % i, address_of(full)) for i in range(12))
+    queue.append((b"last", address_of(empty)))
+    async with no_spin() as nursery:
+        nursery.start_soon(sender.send_batch, queue)
+    assert len(queue) == 2
 
 
 async def test_closing_wakes_a_sender_that_waits_for_a_unix_peer(make_socket):
@@ -134,6 +147,35 @@ async def test_a_task_waits_for_errors_beside_one_that_receives(make_socket):
             await client.send(b"x", name)
             await wait_all_tasks_blocked(0.01)
     assert len(errors) == 3
+
+
+async def test_a_report_that_another_task_has_found_is_handed_over(
+    make_socket,
+):
+    gone = await make_socket()
+    name = address_of(gone)
+    await gone.aclose()
+    client = await make_socket(error_queue=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.receive_errors)
+        await wait_all_tasks_blocked()
+        client.send_nowait(b"x", name)
+        # As a receiver does that wakes first: nothing is left to see then.
+        client._readiness.drain()
+
+
+async def test_reports_that_nobody_fetches_take_no_more_memory(make_socket):
+    gone = await make_socket()
+    name = address_of(gone)
+    await gone.aclose()
+    client = await make_socket(error_queue=True)
+    for i in range(_readiness.MAX_ERRORS + 10):
+        await client.send(b"%d" % i, name)
+        client._readiness.drain()
+    errors = client.receive_errors_nowait()
+    assert [error.payload for error in errors] == [
+        b"%d" % i for i in range(10, _readiness.MAX_ERRORS + 10)
+    ]
 
 
 async def test_a_task_that_waits_for_errors_sleeps_through_data(make_socket):
@@ -240,6 +282,47 @@ async def test_without_a_probe_socket_a_unix_peer_is_waited_for_by_time(
         received = 0
         while received < 50:
             received += len(await receiver.receive_batch())
+
+
+@pytest.fixture
+async def waiting_for_a_full_peer(make_socket, nursery):
+    """A peer whose queue is full, and what a sender has left for it."""
+    sender, full = await make_socket("unix"), await make_socket("unix")
+    queue = Datagrams((b"%d" % i, address_of(full)) for i in range(12))
+    outcome = []
+
+    async def send():
+        try:
+            outcome.append(await sender.send_batch(queue))
+        except DatagramErrorGroup as exc:
+            outcome.extend(error.errno for error in exc.exceptions)
+
+    nursery.start_soon(send)
+    await wait_all_tasks_blocked()
+    assert len(queue) == 1
+    return full, outcome
+
+
+async def test_a_full_unix_peer_may_make_way_for_another(
+    make_socket, waiting_for_a_full_peer, autojump_clock
+):
+    full, outcome = waiting_for_a_full_peer
+    other = await make_socket("unix")
+    # As a new process does while the old one is stuck.
+    os.rename(address_of(other), address_of(full))
+    payload, _ = await other.receive()
+    assert payload == b"11"
+    await wait_all_tasks_blocked()
+    assert outcome == [12]
+
+
+async def test_a_full_unix_peer_may_turn_away(
+    make_socket, waiting_for_a_full_peer, autojump_clock
+):
+    full, outcome = waiting_for_a_full_peer
+    await full.socket.connect(address_of(await make_socket("unix")))
+    await trio.sleep(2)
+    assert outcome == [errno.EPERM]
 
 
 @pytest.fixture

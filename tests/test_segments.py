@@ -117,6 +117,18 @@ def test_interleaved_destinations_are_put_side_by_side():
     assert by_destination([B, A, B, A]) == [0, 2, 1, 3]
 
 
+def test_the_names_of_one_destination_do_not_pass_each_other():
+    mapped = encode_address(("::ffff:127.0.0.1", 1))
+    assert by_destination([A, mapped, A, mapped]) is None
+    assert by_destination([A, B, mapped, A, B]) == [0, 2, 3, 1, 4]
+    labelled = encode_address(("::1", 3, 5, 0))
+    assert by_destination([C, labelled, C, labelled]) is None
+
+
+def test_what_the_socket_is_connected_to_may_be_any_of_them():
+    assert by_destination([A, b"", A, b""]) is None
+
+
 @pytest.mark.parametrize(
     ("sizes", "count"),
     [([], 0), ([4, 4], 2), ([4, 5], 2), ([4, 6], 1), ([99, 1], 1)],

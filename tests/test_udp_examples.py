@@ -79,7 +79,10 @@ def test_a_closed_port_is_a_message_and_status_1(silent):
     client = run("udp_echo_client.py", address)
     assert client.returncode == 1
     assert client.stdout == f"sending to {address}\n"
-    assert client.stderr == f"no answer from {address} (the port is closed)\n"
+    assert client.stderr == (
+        f"no answer from {address} "
+        "(the port is closed, or the host out of reach)\n"
+    )
 
 
 def test_a_silent_server_is_a_message_and_status_1(silent):
@@ -137,6 +140,8 @@ def test_an_address_in_use_is_a_message_and_status_1(silent):
     [
         ("udp_echo_server.py", ["9000"], "'9000' is not host:port"),
         ("udp_echo_client.py", ["host:65536"], "'host:65536' is not"),
+        ("udp_echo_client.py", ["..:9"], "'..:9' is not host:port"),
+        ("udp_echo_server.py", ["x" * 64 + ":9"], "x:9' is not host:port"),
         ("udp_echo_client.py", ["--count", "0"], "'0' is no number from 1 on"),
     ],
 )

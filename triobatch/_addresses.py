@@ -183,6 +183,20 @@ def family_of(sockaddr: bytes) -> int:
     return int(_FAMILY.unpack_from(sockaddr)[0]) if sockaddr else 0
 
 
+def endpoint(sockaddr: bytes) -> bytes:
+    """Return what all sockaddrs of one host and port have in common.
+
+    An IPv4 host is also one of IPv6, and a flow label is a part of the name
+    only. So is the scope, here: hosts of two scopes count as one.
+    """
+    family = family_of(sockaddr)
+    if family == AF_INET:
+        return sockaddr[2:4] + V4_MAPPED + sockaddr[4:8]
+    if family == AF_INET6:
+        return sockaddr[2:4] + sockaddr[8:24]
+    return sockaddr
+
+
 def takes_v6_datagrams(sockaddr: bytes) -> bool:
     """Tell whether a datagram to ``sockaddr`` leaves as IPv6."""
     # The size first: it spares the common IPv4 the rest.

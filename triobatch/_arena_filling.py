@@ -18,7 +18,7 @@ from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import AF_INET, AF_INET6
 from triobatch._arena import Arena
 from triobatch._inbox import Inbox
-from triobatch._reports import MAX_REPORTS, REPORTED
+from triobatch._reports import MAX_REPORTS, REPORTED, REPORTED_BY_UNIX
 
 # What is fetched at once, in datagrams, if less is asked for.
 BATCH = 64
@@ -39,7 +39,8 @@ class Receiver:
     def __init__(self, family: int) -> None:
         self.counters = ReceiveCounters()
         self.inbox = Inbox(Arena(syscalls.MAX_MESSAGES, family))
-        self._internet = family in {AF_INET, AF_INET6}
+        internet = family in {AF_INET, AF_INET6}
+        self._reported = REPORTED if internet else REPORTED_BY_UNIX
         self._lone = False
         # Datagrams a message, rounded up, in the last filling.
         self._train = 1
@@ -74,11 +75,7 @@ class Receiver:
             except OSError as exc:
                 # Each call takes one report off; what does not end is none.
                 reports += 1
-                if (
-                    not self._internet
-                    or exc.errno not in REPORTED
-                    or reports > MAX_REPORTS
-                ):
+                if exc.errno not in self._reported or reports > MAX_REPORTS:
                     raise
                 self.counters.reports += 1
                 continue

@@ -19,7 +19,7 @@ from triobatch._buffers import Buffers
 from triobatch._datagram_errors import DatagramErrorGroup
 from triobatch._datagram_sending_task import DatagramSendingTask
 from triobatch._datagrams import as_datagrams
-from triobatch._guard import InFlight, lent
+from triobatch._guard import InFlight, Lent
 from triobatch._queued_datagram import QueuedDatagram, Waiter
 from triobatch._sender_statistics import SenderStatistics
 from triobatch._views import release, view_of_bytes
@@ -124,7 +124,9 @@ class DatagramBatchSender:
         withdrawn. After any exception a ``Datagrams`` holds exactly what was
         not sent, in order, and can be passed again.
         """
-        with lent(as_datagrams(datagrams)) as (payloads, addresses):
+        queue = as_datagrams(datagrams)
+        with Lent(queue):
+            payloads, addresses = queue._payloads, queue._addresses
             for address in addresses:
                 self._target._sending.peer_of(address)
             waiter = Waiter(current_task(), len(payloads))

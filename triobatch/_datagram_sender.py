@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from triobatch import _datagram_syscalls as syscalls
 from triobatch._addresses import Address
@@ -14,12 +14,11 @@ from triobatch._datagrams import (
     Datagrams,
     Payload,
     are_bytes,
-    as_datagrams,
     as_payload,
     as_payloads,
 )
-from triobatch._dispatch import MAX_JOINED, Dispatch
-from triobatch._guard import InFlight, lent
+from triobatch._dispatch import MAX_JOINED
+from triobatch._guard import InFlight, Lent
 from triobatch._metadata import Metadata
 
 _NOTHING = contextlib.nullcontext()
@@ -111,8 +110,13 @@ class DatagramSender:
             return await self._sending.send(
                 self._lone(data, address, metadata)
             )
-        with self._queued(datagrams, metadata) as dispatch:
-            return await self._sending.send(dispatch)
+        if not isinstance(datagrams, Datagrams):
+            # Not kept in this frame, which an error's traceback has.
+            return await self._sending.send(
+                self._queued(Datagrams(datagrams), metadata)
+            )
+        with Lent(datagrams):
+            return await self._sending.send(self._queued(datagrams, metadata))
 
     def send_batch_nowait(
         self, datagrams: Datagrams, *, metadata: Metadata | None = None
@@ -135,8 +139,8 @@ class DatagramSender:
             raise TypeError(
                 f"not a Datagrams, which can hold the rest: {datagrams!r}"
             )
-        with self._queued(datagrams, metadata) as dispatch:
-            return self._sending.send_nowait(dispatch)
+        with Lent(datagrams):
+            return self._sending.send_nowait(self._queued(datagrams, metadata))
 
     async def send_many(
         self,
@@ -292,14 +296,12 @@ class DatagramSender:
             as_payload(data), segment_size, address, metadata
         )
 
-    @contextlib.contextmanager
     def _queued(
-        self,
-        datagrams: Datagrams | Iterable[Datagram],
-        metadata: Metadata | None,
-    ) -> Iterator[Dispatch]:
-        with lent(as_datagrams(datagrams)) as (payloads, addresses):
-            yield self._sending.dispatch(payloads, addresses, metadata)
+        self, queue: Datagrams, metadata: Metadata | None
+    ) -> AnyDispatch:
+        return self._sending.dispatch(
+            queue._payloads, queue._addresses, metadata
+        )
 
 
 def _one_at_a_time(

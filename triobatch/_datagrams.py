@@ -4,7 +4,6 @@ Sans-IO: no event loop and no socket in this module.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from triobatch._addresses import Address
@@ -78,6 +77,7 @@ class Datagrams:
     def __init__(self, datagrams: Iterable[Datagram] = ()) -> None:
         self._payloads: list[bytes | memoryview] = []
         self._addresses: list[Address] = []
+        # Whether a call is sending them; see ``_guard.Lent``.
         self._lent = False
         self.extend(datagrams)
 
@@ -136,24 +136,6 @@ class Datagrams:
         other._payloads = self._payloads.copy()
         other._addresses = self._addresses.copy()
         return other
-
-    @contextmanager
-    def _lend(
-        self,
-    ) -> Iterator[tuple[list[bytes | memoryview], list[Address]]]:
-        """Hand the payloads and the addresses themselves to a sender.
-
-        The borrower deletes what was sent from both lists.
-
-        Raises:
-          BufferError: they are lent already.
-        """
-        self._check_not_lent()
-        self._lent = True
-        try:
-            yield self._payloads, self._addresses
-        finally:
-            self._lent = False
 
     def _check_not_lent(self) -> None:
         if self._lent:

@@ -32,7 +32,7 @@ from triobatch._addresses import Address
 from triobatch._datagram_errors import DatagramError
 from triobatch._metadata import ControlMessage
 from triobatch._outlet import Outlet
-from triobatch._reports import Reports, Verdict
+from triobatch._reports import REPORTED_BY_UNIX, Reports, Verdict
 from triobatch._segmentation import NO_SEGMENTATION, REFUSALS
 from triobatch._segments import Limit, Messages, by_destination, plan, within
 
@@ -269,7 +269,7 @@ class Dispatch:
             self._congested += 1
             self._reports.reset()
             return Outcome.CONGESTED
-        if self._internet:
+        if self._internet or number in REPORTED_BY_UNIX:
             verdict = self._reports.judge(number)
             if verdict is Verdict.REPORT:
                 return Outcome.MORE

@@ -8,9 +8,6 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from triobatch._addresses import Address
     from triobatch._buffers import Buffers
     from triobatch._datagrams import Datagrams
 
@@ -75,17 +72,29 @@ class InFlight:
             )
 
 
-def lent(
-    datagrams: Datagrams,
-) -> AbstractContextManager[tuple[list[bytes | memoryview], list[Address]]]:
-    """Keep everybody else from sending a queue, for a ``with`` block.
+class Lent:
+    """Keep everybody else from consuming a queue, for a ``with`` block.
 
-    Returns:
-      A context manager for its payloads and addresses.
+    Its lists are the block's: what was sent is deleted from both of them.
 
     Raises:
-      trio.BusyResourceError: somebody is sending them already.
+      trio.BusyResourceError: somebody is sending it already.
     """
-    if datagrams._lent:
-        raise trio.BusyResourceError("another task is sending these datagrams")
-    return datagrams._lend()
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: Datagrams) -> None:
+        self._queue = queue
+
+    # As above.
+    @enable_ki_protection
+    def __enter__(self) -> None:
+        if self._queue._lent:
+            raise trio.BusyResourceError(
+                "another task is sending these datagrams"
+            )
+        self._queue._lent = True
+
+    @enable_ki_protection
+    def __exit__(self, *exc_info: object) -> None:
+        self._queue._lent = False

@@ -6,6 +6,7 @@ such an error the same call is made again:
 
 * ECONNREFUSED and ENOPROTOOPT mean nothing else on an internet socket, and
   are never believed. Where they do not end, it is time for a pause.
+* So is ECONNRESET on a Unix socket, the one report that there is.
 * The others are also what the kernel says of a bad route or a filter. They
   are believed if the same one comes twice running: two reports of one kind
   are not as quick as that.
@@ -38,6 +39,9 @@ REPORTED = ONLY_REPORTED | {
     errno.EOPNOTSUPP,
     getattr(errno, "ENONET", errno.EHOSTDOWN),
 }
+# A Unix peer that was connected to the socket, and with datagrams unread has
+# connected to another (unix_dgram_disconnected in net/unix/af_unix.c).
+REPORTED_BY_UNIX = frozenset({errno.ECONNRESET})
 # So many in a row are a flood, or no reports at all.
 MAX_REPORTS = 8
 

@@ -21,12 +21,15 @@ UDP_SEGMENT that has nothing to cut. So does an empty one: UDP_SEGMENT 0
 means none.
 
 Datagrams to one destination stay in their order. Those to different
-destinations may pass each other, which lets A B A B become A A B B.
+destinations may pass each other, which lets A B A B become A A B B. What may
+be one destination by two names stays where it is.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, groupby
 from typing import NamedTuple
+
+from triobatch._addresses import SOCKADDR_IN_SIZE, endpoint
 
 # 65535, less the headers of IPv4 (20) and UDP (8); IPv6 does not count its
 # own header in the length.
@@ -175,10 +178,17 @@ def by_destination(peers: Sequence[bytes]) -> list[int] | None:
     Destinations come in the order in which they appear, and the datagrams
     of each in their own. ``None`` means that nothing is to be moved.
     """
-    ranks = {peer: rank for rank, peer in enumerate(dict.fromkeys(peers))}
-    if len(ranks) in {1, len(peers)}:
+    names = dict.fromkeys(peers)
+    # What the socket is connected to may be any of the others.
+    if len(names) in {1, len(peers)} or b"" in names:
         return None
-    keys = [ranks[peer] for peer in peers]
+    # An IPv4 sockaddr is the one name of its destination, among its like.
+    rank_of = {name: rank for rank, name in enumerate(names)}
+    if len(max(names, key=len)) > SOCKADDR_IN_SIZE:
+        ranks: dict[bytes, int] = {}
+        for name in names:
+            rank_of[name] = ranks.setdefault(endpoint(name), len(ranks))
+    keys = [rank_of[peer] for peer in peers]
     order = sorted(range(len(keys)), key=keys.__getitem__)
     return None if order == list(range(len(keys))) else order
 

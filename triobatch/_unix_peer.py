@@ -24,6 +24,9 @@ if sys.platform != "win32":
 
 # How long to wait for a peer that cannot be waited for, in seconds.
 BACK_OFF = 0.01
+# How long to wait for one peer, before looking whether it still is the one:
+# its path may have been bound anew, or it may want no more of this.
+LOOK_AGAIN = 1.0
 
 
 def has_room(sock: trio.socket.SocketType) -> bool:
@@ -51,7 +54,7 @@ async def wait_for_room(peer: bytes) -> None:
     if probe is None:
         await trio.sleep(BACK_OFF)
         return
-    with probe:
+    with probe, trio.move_on_after(LOOK_AGAIN):
         await trio.lowlevel.wait_writable(probe)
 
 
