@@ -24,6 +24,9 @@ for line in sys.stdin:
     word, case, count, *options = line.split()
     if lost == "dies":
         sys.exit(3)
+    if lost == "babbles":
+        print("no JSON", flush=True)
+        continue
     with open(log, "a") as file:
         print(name, case, count, *options, file=file)
     arrived = int(count) * 10 - (0 if lost == "nothing" else int(lost))
@@ -97,7 +100,7 @@ def test_contents_are_verified_once_before_anything_is_timed(tmp_path):
         assert not any(options[1:])
 
 
-@pytest.mark.parametrize("lost", ["1", "-1", "dies"])
+@pytest.mark.parametrize("lost", ["1", "-1", "dies", "babbles"])
 def test_a_contestant_that_loses_bytes_is_out_and_named(
     tmp_path, lost, capsys
 ):

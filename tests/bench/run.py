@@ -30,6 +30,18 @@ import triobatch
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
+def positive(kind: type[int | float]):
+    """Return what reads a number above 0."""
+
+    def read(text: str) -> int | float:
+        number = kind(text)
+        if number <= 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return number
+
+    return read
+
+
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -67,10 +79,10 @@ def parse() -> argparse.Namespace:
         type=names(peers),
         help=f"of {', '.join(sorted(peers))}; all by default",
     )
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=positive(int), default=7)
     parser.add_argument(
         "--seconds",
-        type=float,
+        type=positive(float),
         help="how long a measurement takes; by default as each test needs it",
     )
     parser.add_argument("--json", metavar="FILE", help="write all figures")

@@ -95,7 +95,10 @@ class Driver:
         if not line:
             status = self._process.wait()
             raise ContestantError(f"{self.name} ended with status {status}")
-        answer: Answer = json.loads(line)
+        try:
+            answer: Answer = json.loads(line)
+        except ValueError:
+            raise ContestantError(f"{self.name} said {line!r}") from None
         if "error" in answer:
             raise ContestantError(f"{self.name}: {answer['error']}")
         return answer

@@ -1,7 +1,6 @@
 """Batches of chunks with ``writelines`` and ``drain``: LOOP PORT.
 
-LOOP is asyncio or uvloop. uvloop writes when the loop comes round, or when
-its own queue is full, so that small batches may leave several at a time.
+LOOP is asyncio or uvloop. Both make one system call of a batch, at once.
 """
 
 from __future__ import annotations
