@@ -203,8 +203,12 @@ TestBuffersAgainstAModel.settings = settings(
 )
 
 
-def interrupted_at(call, code, position):
-    """Call, and interrupt where a signal is seen to: after a call in ``code``.
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def interrupted_at(call, code, position, handler=interrupt):
+    """Call, with a signal seen to where one is: after a call in ``code``.
 
     Returns whether it came to that many calls.
     """
@@ -212,10 +216,12 @@ def interrupted_at(call, code, position):
 
     def look(frame, event, argument):
         nonlocal seen
-        if frame.f_code is code and event == "c_return":
+        ended = {"c_return": frame, "return": frame.f_back}.get(event)
+        if ended is not None and ended.f_code is code:
             seen += 1
             if seen == position:
-                raise KeyboardInterrupt
+                sys.setprofile(None)
+                handler()
 
     sys.setprofile(look)
     try:
@@ -224,7 +230,7 @@ def interrupted_at(call, code, position):
         return True
     finally:
         sys.setprofile(None)
-    return False
+    return seen >= position
 
 
 @pytest.mark.parametrize("make", [bytes, bytearray])
@@ -264,6 +270,56 @@ def test_an_interrupted_extend_has_happened_or_not():
             break
         position += 1
     assert left == b"abcdefghi"
+
+
+@pytest.mark.parametrize("make", [bytes, bytearray])
+@pytest.mark.parametrize(
+    ("operation", "code", "expected"),
+    [
+        *(
+            (
+                lambda buffers, size=size: buffers.consume(size),
+                Buffers._consume.__code__,
+                {b"abcdefghi"[size:] + b"new"},
+            )
+            for size in (0, 2, 3, 7, 9)
+        ),
+        (
+            lambda buffers: buffers.extend([b"more"]),
+            Buffers.extend.__code__,
+            {b"abcdefghinewmore", b"abcdefghimorenew"},
+        ),
+    ],
+    ids=[
+        "consume 0",
+        "consume 2",
+        "consume 3",
+        "consume 7",
+        "consume 9",
+        "extend",
+    ],
+)
+def test_what_a_signal_handler_appends_is_not_lost(
+    make, operation, code, expected
+):
+    position = 0
+    came = True
+    while came:
+        buffers = Buffers(map(make, (b"abc", b"def", b"ghi")))
+        new = bytearray(b"new")
+        position += 1
+        came = interrupted_at(
+            lambda: operation(buffers),  # noqa: B023
+            code,
+            position,
+            lambda: buffers.append(new),  # noqa: B023
+        )
+        if came:
+            assert buffers.nbytes == len(bytes(buffers))
+            assert bytes(buffers) in expected
+        buffers.clear()
+        # It is let go of, too.
+        new.append(0)
 
 
 def test_copy_copy_has_a_position_of_its_own():

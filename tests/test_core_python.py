@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
 import os
 import socket
+import sys
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -144,3 +147,46 @@ def test_where_nothing_scatters_the_first_buffer_is_filled(pair, windows):
     views = list(map(memoryview, buffers))
     assert core.receive_into(right.fileno(), views) == 3
     assert buffers == [b"abc", b"\0\0\0"]
+
+
+class HandlerError(Exception):
+    pass
+
+
+def interrupt_at(position):
+    """Raise where a signal is seen to: where a call starts or has ended."""
+    seen = 0
+
+    def look(frame, event, argument):
+        nonlocal seen
+        # Not between Python and C. And an exception between next() and a
+        # generator would pass its blocks by, which that of a signal does not.
+        generator = frame.f_code.co_flags & inspect.CO_GENERATOR
+        if event == "c_return" or (
+            event in {"call", "return"} and not generator
+        ):
+            seen += 1
+            if seen == position:
+                raise HandlerError
+
+    sys.setprofile(look)
+
+
+def test_a_raising_signal_handler_leaves_the_descriptor_open(pair, call):
+    left, right = pair
+    right.send(bytes(10_000))
+    position = 1
+    while True:
+        try:
+            interrupt_at(position)
+            call(left.fileno())
+        except HandlerError:
+            pass
+        else:
+            break
+        finally:
+            sys.setprofile(None)
+        gc.collect()
+        assert left.getpeername() is not None, position
+        position += 1
+    assert position > 10

@@ -77,6 +77,7 @@ LAYERS = [
     "_syscalls",
     "_core_c",
     "_core_python",
+    "_borrowed_socket",
     # Sans-IO that the cores need as well.
     "_arena",
     "_reports",

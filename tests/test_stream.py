@@ -15,6 +15,7 @@ class FakeSocket(tsocket.SocketType):
     """As Trio's own tests have it: no descriptor, no kernel."""
 
     type = tsocket.SOCK_STREAM
+    did_shutdown_SHUT_WR = False  # noqa: N815 (Trio's name)
 
     def __init__(self, error=None):
         self.options = []
@@ -60,6 +61,28 @@ def test_a_fake_socket_without_a_descriptor_is_wrapped():
         tsocket.TCP_NOTSENT_LOWAT,
         2**14,
     ) in fake.options
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda stream: stream.send_buffers([b"a", b"b"]),
+        lambda stream: stream.send_buffers(Buffers([b"a"])),
+        lambda stream: stream.send_all(b"a"),
+        lambda stream: stream.send_all(b""),
+        lambda stream: stream.wait_send_all_might_not_block(),
+        lambda stream: stream.receive_some(),
+        lambda stream: stream.receive_into(bytearray(1)),
+    ],
+)
+async def test_a_socket_without_a_descriptor_cannot_be_used(operation):
+    stream = BatchSocketStream(FakeSocket())
+    with pytest.raises(TypeError, match="file descriptor, which FakeSocket"):
+        await operation(stream)
+    buffers = Buffers([b"a"])
+    with pytest.raises(TypeError, match="file descriptor, which FakeSocket"):
+        stream.send_buffers_nowait(buffers)
+    assert bytes(buffers) == b"a"
 
 
 def test_a_socket_without_the_options_is_wrapped():

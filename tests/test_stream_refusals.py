@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+
 import pytest
 import trio
 from trio import socket as tsocket
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import triobatch
 from triobatch import Buffers
@@ -194,3 +197,40 @@ async def test_an_error_speaks_of_what_the_caller_gave(
     # The stream is nobody's now, and nothing was sent.
     await left.send_all(b"")
     assert left.statistics().bytes_sent == 0
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda stream: stream.send_all(b""),
+        lambda stream: stream.send_all(b"x"),
+        lambda stream: stream.send_buffers([b"x"]),
+        lambda stream: stream.send_buffers([bytes(100_000)] * 2),
+        lambda stream: stream.send_buffers(Buffers()),
+        lambda stream: stream.send_buffers(Buffers([b"x"])),
+    ],
+)
+async def test_a_failed_send_is_a_checkpoint(pair, send):
+    # A loop that goes on regardless must let other tasks run.
+    left, right = pair
+    await right.aclose()
+    with pytest.raises(trio.BrokenResourceError):
+        while True:
+            await left.send_all(b"x")
+    with assert_checkpoints(), suppress(trio.BrokenResourceError):
+        await send(left)
+    await left.aclose()
+    with assert_checkpoints(), pytest.raises(trio.ClosedResourceError):
+        await send(left)
+
+
+async def test_a_failed_receive_is_a_checkpoint(pair, reset):
+    left, right = pair
+    await left.send_all(b"never read")
+    await reset(right)
+    with assert_checkpoints(), pytest.raises(trio.BrokenResourceError):
+        await left.receive_some()
+    await left.aclose()
+    for receive in left.receive_some, partial(left.receive_into, bytearray(1)):
+        with assert_checkpoints(), pytest.raises(trio.ClosedResourceError):
+            await receive()

@@ -142,13 +142,12 @@ class Buffers:
         else:
             # Not cast(), whose call costs a sixth of this method.
             kept = offered  # type: ignore[assignment]
-        total = self._nbytes + size
         if self._nbytes:
             queued = self._chunks
             queued += kept
         else:
             self._chunks = kept
-        self._nbytes = total
+        self._nbytes += size
 
     def consume(self, size: int) -> None:
         """Drop bytes from the front.
@@ -303,13 +302,14 @@ class Buffers:
             kept = kept[stop:]
             stop = spent = 0
         # Side by side, with no call between: that is where a signal handler
-        # or a finalizer could come in, and find the queue half changed.
+        # or a finalizer could come in, and find the queue half changed. One
+        # that came in above may have appended: so a difference.
         self._chunks = kept
         self._index = stop
         self._offset = offset
-        self._nbytes = left
+        self._nbytes -= size
         if spent:
             kept[start:stop] = [None] * spent  # type: ignore[list-item]
         # Views stay with a queue until it is empty.
-        self._views = self._views and left > 0
+        self._views = self._views and self._nbytes > 0
         release(dropped)

@@ -4,22 +4,21 @@ The twin of ``_core_c``, for macOS, Windows, PyPy and machines without a
 compiler: the same names, the same results, a little slower.
 
 The functions take a descriptor, and a standard socket object is what has
-``sendmsg``. So one is made around the descriptor for the length of the call
-and detached again before it could close it. Callers run with Ctrl-C held off
-(``trio.lowlevel.enable_ki_protection``), so nothing comes between.
+``sendmsg``. So one is made around the descriptor for the length of the call.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
+from triobatch._borrowed_socket import borrowed_socket
 from triobatch._chunks import COPY_SIZE, front, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from typing_extensions import Buffer
 
@@ -33,18 +32,9 @@ _FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 _JOIN_COUNT = 4096
 
 
-@contextmanager
-def _borrowed(fd: int) -> Iterator[socket.socket]:
-    # Family and type are given so that CPython does not have to ask; they
-    # make no difference to the calls made here.
-    borrowed = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
-    try:
-        if socket.getdefaulttimeout() is not None:
-            # Or the call would wait that long.
-            borrowed.setblocking(False)
-        yield borrowed
-    finally:
-        borrowed.detach()
+def _borrowed(fd: int) -> AbstractContextManager[socket.socket]:
+    # Given so that CPython does not have to ask.
+    return borrowed_socket(fd, socket.AF_INET, socket.SOCK_STREAM)
 
 
 def send(fd: int, data: bytes | memoryview) -> int:

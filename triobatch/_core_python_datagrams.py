@@ -5,12 +5,11 @@ where the C core makes one a batch, and the same results. Segmentation works
 here too, as it needs no more than a control message.
 """
 
-import contextlib
 import errno
 import os
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from triobatch._addresses import (
@@ -22,6 +21,7 @@ from triobatch._addresses import (
     family_of,
 )
 from triobatch._arena import MSG_TRUNC, Arena
+from triobatch._borrowed_socket import borrowed_socket
 from triobatch._metadata import (
     SOL_UDP,
     UDP_GRO,
@@ -51,18 +51,6 @@ _addresses = AddressCache()
 _sockaddrs = SockaddrCache()
 
 
-@contextlib.contextmanager
-def _borrowed(fd: int) -> Iterator[socket.socket]:
-    sock = socket.socket(fileno=fd)
-    try:
-        if socket.getdefaulttimeout() is not None:
-            # Or the call would wait that long.
-            sock.setblocking(False)
-        yield sock
-    finally:
-        sock.detach()
-
-
 def send_datagrams(
     fd: int,
     payload: bytes | memoryview,
@@ -75,7 +63,7 @@ def send_datagrams(
     if len(peers) == 1:
         peers = list(peers) * len(sizes)
     sent = start = 0
-    with _borrowed(fd) as sock, memoryview(payload) as view:
+    with borrowed_socket(fd) as sock, memoryview(payload) as view:
         for size, segment_size, peer in zip(
             sizes[:MAX_MESSAGES], segment_sizes, peers, strict=False
         ):
@@ -166,7 +154,7 @@ def copy_segments(payloads: object) -> None:
 def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
     """Fill slots one by one; see ``_core_c_datagrams``."""
     received = 0
-    with _borrowed(fd) as sock, memoryview(arena.memory) as memory:
+    with borrowed_socket(fd) as sock, memoryview(arena.memory) as memory:
         for slot in range(min(count, arena.slots)):
             start = slot * arena.slot_size
             try:

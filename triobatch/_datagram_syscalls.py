@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from triobatch._addresses import Address
+from triobatch._borrowed_socket import borrowed_socket
 from triobatch._core_choice import CORE
 from triobatch._metadata import ControlMessage
 
@@ -39,16 +40,11 @@ def receive_error(
       Up to ``size`` bytes of the datagram, the control messages, and the
       address it was sent to; or None, if the queue is empty.
     """
-    sock = socket.socket(fileno=fd)
     try:
-        if socket.getdefaulttimeout() is not None:
-            # Or the call would wait that long.
-            sock.setblocking(False)
-        payload, control, _, address = sock.recvmsg(
-            size, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
-        )
+        with borrowed_socket(fd) as sock:
+            payload, control, _, address = sock.recvmsg(
+                size, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
+            )
     except BlockingIOError:
         return None
-    finally:
-        sock.detach()
     return payload, control, address

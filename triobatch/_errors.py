@@ -29,8 +29,16 @@ def open_fd(socket: SocketType) -> int:
 
     Raises:
       trio.ClosedResourceError: the socket was closed.
+      TypeError: it has none, as a socket that a program made up may not.
     """
-    fd = socket.fileno()
+    try:
+        fd = socket.fileno()
+    except NotImplementedError:
+        # trio.SocketStream needs none, and our constructor takes what it does.
+        raise TypeError(
+            "a batch needs a socket with a file descriptor, which "
+            f"{type(socket).__name__} does not have"
+        ) from None
     if fd == -1:
         raise closed_socket()
     return fd

@@ -37,8 +37,8 @@ class BatchSocketStream(StreamOptions, trio.abc.HalfCloseableStream):
     trio.SocketStream)`` is true of it.
 
     Args:
-      socket: The Trio socket to wrap, of type ``SOCK_STREAM``, connected. The
-        stream takes ownership of it.
+      socket: The Trio socket to wrap, of type ``SOCK_STREAM``, connected, with
+        a file descriptor. The stream takes ownership of it.
 
     Raises:
       TypeError: ``socket`` is not a Trio socket.

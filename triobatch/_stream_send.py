@@ -56,12 +56,12 @@ class SendHalf:
           buffers: What to send.
           refused: Whether the kernel has just not taken all of it.
         """
-        if not buffers:
-            open_fd(self._socket)
         await checkpoint_if_cancelled()
         before = unyielded_from = self.bytes_sent
         yielded = False
         try:
+            if not buffers:
+                open_fd(self._socket)
             with InFlight(buffers):
                 gather = Gather(buffers)
                 if self._lifted:

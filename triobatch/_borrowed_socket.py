@@ -1,0 +1,44 @@
+"""A standard socket object around a descriptor that stays its owner's.
+
+Dropping such an object would close the descriptor, and a signal handler that
+raises can have it dropped between any two calls. So the object is there, in a
+variable, before the descriptor is put into it; and what takes the descriptor
+out again is one call into C, with nothing before it at which Python looks for
+signals. (``socket.detach`` is a Python function, and does look.)
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_detach = socket.SocketType.detach
+
+
+@contextmanager
+def borrowed_socket(
+    fd: int, family: int = -1, kind: int = -1
+) -> Iterator[socket.socket]:
+    """Make a socket object for the length of a ``with`` block.
+
+    Args:
+      fd: A socket.
+      family: Its family, if that makes no difference to the calls to be made
+        any may be given; CPython asks the kernel if none is.
+      kind: Its type, likewise.
+    """
+    borrowed = socket.socket.__new__(socket.socket)
+    try:
+        socket.socket.__init__(
+            borrowed, family, kind, -1 if family < 0 else 0, fd
+        )
+        if socket.getdefaulttimeout() is not None:
+            # Or the call would wait that long.
+            borrowed.setblocking(False)
+        yield borrowed
+    finally:
+        _detach(borrowed)
