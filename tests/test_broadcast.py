@@ -326,24 +326,59 @@ async def test_a_stream_given_twice_is_refused(pair):
 @pytest.mark.parametrize("family", ["tcp"])
 async def test_of_500_three_bad_peers_harm_nobody(make_streams, clog, reset):
     pairs = [await make_streams() for _ in range(500)]
+    lefts = [left for left, _ in pairs]
     slow, dead, resetting = 17, 250, 499
+    clogged = await clog(pairs[slow][0])
+    await clog(pairs[resetting][0])
+    # It answers the first message with a reset.
+    await pairs[dead][1].aclose()
+    bad = {slow, dead, resetting}
+    result = BroadcastResult()
+
+    def check_the_others(message):
+        for number, (_, right) in enumerate(pairs):
+            if number not in bad:
+                # Without a wait: it is there.
+                assert right.socket._sock.recv(1000) == message
+
+    async def announce():
+        await broadcast(lefts, b"1" * 200)
+        await broadcast(lefts, b"2" * 200, result=result)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(announce)
+        await wait_all_tasks_blocked()
+        # While the broadcast waits for the stragglers.
+        check_the_others(b"1" * 200)
+        await reset(pairs[resetting][1])
+        await receive_exactly(pairs[slow][1], clogged + 400)
+    check_the_others(b"2" * 200)
+    assert {
+        number: delivery.status
+        for number, delivery in enumerate(result)
+        if delivery.status != "sent"
+    } == {dead: "broken", resetting: "broken"}
+
+
+@pytest.mark.parametrize("family", ["tcp"])
+async def test_a_deadline_tells_of_500_who_got_it(make_streams, clog, reset):
+    pairs = [await make_streams() for _ in range(500)]
+    slow, closed, resetting = 17, 250, 499
     await clog(pairs[slow][0])
-    await pairs[dead][0].aclose()
+    await pairs[closed][0].aclose()
     await reset(pairs[resetting][1])
-    message = b"m" * 200
     result = BroadcastResult()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stop_when_blocked, scope)
             with trio.CancelScope():
                 await broadcast(
-                    [left for left, _ in pairs], message, result=result
+                    [left for left, _ in pairs], b"m" * 200, result=result
                 )
     assert [d.status for d in result.missed] == ["unsent", "closed", "broken"]
     for number, (_, right) in enumerate(pairs):
-        if number not in (slow, dead, resetting):
-            # It is there: the broadcast has not waited for it to be read.
-            assert right.socket._sock.recv(1000) == message
+        if number not in (slow, closed, resetting):
+            assert right.socket._sock.recv(1000) == b"m" * 200
 
 
 async def stop_when_blocked(scope):

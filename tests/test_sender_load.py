@@ -208,6 +208,10 @@ async def test_nothing_is_lost_or_sent_twice_under_any_schedule(
     end = await schedule.run(left, right, reset)
     sender = schedule.sender
     arrived = split(schedule.received)
+    kept = len(sender.unsent) + bool(sender.unfinished)
+    done = sender.statistics()
+    assert done.messages == len(schedule.queued) - kept
+    assert (done.buffered_size, done.waiting) == (0, 0)
     # What was cancelled, or refused, was not sent.
     names = {data[: data.index(b":") + 1] for data in arrived}
     names |= {data[: data.index(b":") + 1] for data in sender.unsent}
