@@ -1,7 +1,14 @@
 """What the benchmarks' figures rest on: turns, acknowledgements, ratios."""
 
+import os
+import random
+import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -14,6 +21,10 @@ from harness.bystanders import Bystanders
 from harness.families import Case, Contestant, Family, Figure, faster, within
 from harness.rounds import Result, run_family
 from harness.tables import promises, ratio, table
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which("cc") is None, reason="needs a C compiler"
+)
 
 # Answers what its argument says, and notes whose turn it was.
 DRIVER = """
@@ -120,7 +131,7 @@ def test_a_contestant_that_hangs_is_out(tmp_path, monkeypatch):
     monkeypatch.setattr(contestants, "PATIENCE", 0.1)
     driver = contestants.Driver("mute", ["sleep", "60"], {0})
     try:
-        with pytest.raises(contestants.ContestantError, match="mute"):
+        with pytest.raises(contestants.ContestantError, match="mute hung"):
             driver.read()
     finally:
         driver.end()
@@ -200,7 +211,7 @@ def test_a_table_has_medians_and_ratios(tmp_path):
 
 SPIN = """
 import time
-while time.process_time() < 0.3:
+while time.process_time() < 0.5:
     pass
 print(flush=True)
 input()
@@ -216,7 +227,51 @@ def test_a_process_of_somebody_else_is_told_from_a_child_that_ended():
     ) as spinner:
         spinner.stdout.readline()
         # Not waited for: the kernel does not count it as ours yet.
+        start = time.monotonic()
         before = bystanders.seconds()
-        assert 0 < bystanders.share() <= 1
+        assert bystanders.share() > 0
         spinner.communicate(b"\n")
-    assert before - bystanders.seconds() > 0.2
+    after = bystanders.seconds()
+    # Others may have worked meanwhile, on every processor.
+    theirs = (time.monotonic() - start) * os.cpu_count()
+    assert before - after > 0.4 - theirs
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_a_broadcast_sink_that_is_held_up_still_counts_every_byte(
+    monkeypatch,
+):
+    # It used to take a message for the last broadcast's, when it found that
+    # before it found the header of the next one, and then waited for ever.
+    monkeypatch.setattr(contestants, "PATIENCE", 20.0)
+    ended = threading.Event()
+    pause = random.Random(5)
+
+    def hold_up(pid):
+        while not ended.is_set():
+            os.kill(pid, signal.SIGSTOP)
+            ended.wait(pause.uniform(0, 0.0005))
+            os.kill(pid, signal.SIGCONT)
+            ended.wait(pause.uniform(0, 0.0005))
+
+    with Programs() as programs, ExitStack() as stack:
+        everywhere = os.sched_getaffinity(0)
+
+        def start(source, *arguments):
+            command = programs.command(source, *arguments)
+            driver = contestants.Driver(source, command, everywhere)
+            stack.callback(driver.end)
+            return driver, driver.read()
+
+        sink, ready = start("broadcast_sink.c")
+        sender, _ = start("c_broadcast.c", str(ready["port"]))
+        thread = threading.Thread(target=hold_up, args=(sink.pid,))
+        thread.start()
+        try:
+            for _ in range(1000):
+                answer = sender.measure("some", 2, connections=10, size=200)
+                assert answer["bytes"] == 4000
+        finally:
+            ended.set()
+            thread.join()

@@ -86,7 +86,13 @@ class Driver:
           ContestantError: it ended, hung, or reports an error.
         """
         assert self._process.stdout is not None
-        timer = threading.Timer(PATIENCE, self._process.kill)
+        hung = threading.Event()
+
+        def give_up() -> None:
+            hung.set()
+            self._process.kill()
+
+        timer = threading.Timer(PATIENCE, give_up)
         timer.start()
         try:
             line = self._process.stdout.readline()
@@ -94,6 +100,8 @@ class Driver:
             timer.cancel()
         if not line:
             status = self._process.wait()
+            if hung.is_set():
+                raise ContestantError(f"{self.name} hung for {PATIENCE:g} s")
             raise ContestantError(f"{self.name} ended with status {status}")
         try:
             answer: Answer = json.loads(line)

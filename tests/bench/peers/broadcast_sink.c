@@ -38,7 +38,10 @@ static void
 start_task(void)
 {
     uint64_t header[4];
+    ssize_t got = recv(control, header, 1, MSG_PEEK | MSG_DONTWAIT);
 
+    if (got < 0 && errno == EAGAIN)
+        return;
     if (recv(control, header, sizeof(header), MSG_WAITALL) != sizeof(header))
         exit(0);
     memset(&task, 0, sizeof(task));
@@ -52,8 +55,12 @@ start_task(void)
 static void
 drain(int fd)
 {
-    ssize_t got = recv(fd, room, sizeof(room), MSG_DONTWAIT);
+    ssize_t got;
 
+    /* The header was sent before, and yet epoll may tell of it later. */
+    if (!task.connections)
+        start_task();
+    got = recv(fd, room, sizeof(room), MSG_DONTWAIT);
     if (got < 0 && errno == EAGAIN)
         return;
     if (got <= 0) {
