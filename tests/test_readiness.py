@@ -261,10 +261,10 @@ class Unconnectable(socket.socket):
 
 
 class Exhausted(socket.socket):
-    def __init__(self, *args, fileno=None, **options):
+    def __init__(self, family=-1, kind=-1, proto=-1, fileno=None):
         if fileno is None:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        super().__init__(*args, fileno=fileno, **options)
+        super().__init__(family, kind, proto, fileno)
 
 
 @pytest.mark.parametrize("probe", [Unconnectable, Exhausted])
