@@ -80,9 +80,13 @@ def test_the_core_takes_no_more_than_it_has_room_for(sockets):
 @pytest.mark.skipif(CORE != "c", reason="about what the C core refuses")
 def test_the_core_refuses_what_it_has_no_room_for(sockets):
     fd, peer = sockets[0].fileno(), encode_address(sockets[1].getsockname())
-    control = ((0, 0, bytes(200)),)
-    with pytest.raises(OSError, match="Invalid argument"):
-        syscalls.send_datagrams(fd, b"x", [1], [0], [peer], control)
+    # Of a level that the kernel passes over.
+    control = ((999, 0, bytes(200)),)
+    for segment_size in (0, 1):
+        with pytest.raises(OSError, match="Invalid argument"):
+            syscalls.send_datagrams(
+                fd, b"xy", [2], [segment_size], [peer], control
+            )
     with pytest.raises(OSError, match="Invalid argument"):
         syscalls.send_segments(fd, b"x", 1, 1, peer, control)
     with pytest.raises(OSError, match="Invalid argument"):
