@@ -153,3 +153,26 @@ async def test_a_long_batch_of_small_datagrams_lets_others_run(hosts):
         nursery.cancel_scope.cancel()
     assert sender.statistics().datagrams_sent == 64 * (steps + 1)
     assert turns >= 3
+
+
+@pytest.mark.parametrize("destinations", [1, 250])
+async def test_what_is_refused_is_not_planned_again_with_all_behind_it(
+    hosts, monkeypatch, destinations
+):
+    sender, receiver = hosts
+    script = Script(monkeypatch, [])
+    hosts_without_port = [f"127.0.0.{i + 1}" for i in range(destinations)]
+    queue = Datagrams(
+        (bytes(1 + i % 50), (hosts_without_port[i % destinations], 0))
+        for i in range(1000)
+    )
+    queue.extend([(b"x", address_of(receiver))] * 1000)
+    with pytest.raises(DatagramErrorGroup, match="1000 of 2000") as info:
+        await sender.send_batch(queue)
+    refused = sorted(error.index for error in info.value.exceptions)
+    assert refused == list(range(1000))
+    offered = sum(len(segment_sizes) for _, segment_sizes in script.calls)
+    assert offered < 10 * 1000
+    # As many as before, once the kernel takes them again.
+    assert sender.statistics().gso_runs >= 1
+    assert len(await received(receiver)) == 1000
