@@ -1,11 +1,15 @@
 """What a batch makes of one outcome after another."""
 
+import errno
+import mmap
+import os
+
 import pytest
 import trio
 from script import Script, received
 
 from triobatch import _datagram_send
-from triobatch._datagram_errors import DatagramErrorGroup
+from triobatch._datagram_errors import DatagramError, DatagramErrorGroup
 from triobatch._datagrams import Datagrams
 
 
@@ -176,3 +180,27 @@ async def test_what_is_refused_is_not_planned_again_with_all_behind_it(
     # As many as before, once the kernel takes them again.
     assert sender.statistics().gso_runs >= 1
     assert len(await received(receiver)) == 1000
+
+
+@pytest.mark.parametrize("family", ["ipv4", "unix"])
+async def test_what_no_kernel_takes_is_refused_without_a_copy(
+    make_socket, family, tmp_path
+):
+    sender, receiver = await make_socket(family), await make_socket(family)
+    target = address_of(receiver)
+    path = tmp_path / "sparse"
+    path.touch()
+    os.truncate(path, 5 << 30)
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as giant,
+    ):
+        with pytest.raises(DatagramErrorGroup) as info:
+            await sender.send_batch(
+                [(b"a", target), (giant, target), (b"b", target)]
+            )
+        with pytest.raises(DatagramError, match="Message too long"):
+            await sender.send(giant, target)
+    (error,) = info.value.exceptions
+    assert (error.index, error.errno) == (1, errno.EMSGSIZE)
+    assert await received(receiver) == [b"a", b"b"]

@@ -44,6 +44,8 @@ PLANNED_WITH_CARE = 4
 # Joined at once. Eight runs of 64 KiB cost 13 % less than one (measured),
 # sixteen no less than eight, and the copy falls out of the cache.
 MAX_JOINED = 512 * 1024
+# sendmsg(2) takes no larger one (INT_MAX); so it needs not be copied.
+MAX_MESSAGE = 2**31 - 1
 
 CONGESTION = frozenset({errno.ENOBUFS, errno.ENOMEM})
 MAX_CONGESTED = 5
@@ -147,6 +149,8 @@ class Dispatch:
         if first == len(self._positions):
             return Outcome.DONE
         messages = self._plan(first)
+        if messages.sizes[0] > MAX_MESSAGE:
+            return self.judge(errno.EMSGSIZE, messages.peers[0], 1, 0)
         joined = b"".join(self._payloads[first : first + sum(messages.counts)])
         self._counters.calls += 1
         try:
