@@ -51,3 +51,20 @@ def test_a_path_that_the_standard_library_refuses_has_an_errno():
         pytest.raises(OSError, match=os.strerror(errno.ENAMETOOLONG)),
     ):
         core.send_datagrams(sock.fileno(), b"x", [1], [0], [peer])
+
+
+def test_a_message_of_one_segment_is_a_plain_one(pair, monkeypatch):
+    left, right = pair
+    send, cut = core._send, []
+
+    def look(sock, payload, ancillary, peer):
+        cut.append(bool(ancillary))
+        send(sock, payload, ancillary, peer)
+
+    monkeypatch.setattr(core, "_send", look)
+    peer = encode_address(right.getsockname())
+    assert core.send_segments(left.fileno(), b"abcde", 2, 4, peer) == 5
+    assert core.send_segments(left.fileno(), b"fg", 2, 4, peer) == 2
+    assert cut == [True, False, False]
+    arrived = [right.recv(9, socket.MSG_DONTWAIT) for _ in range(4)]
+    assert arrived == [b"ab", b"cd", b"e", b"fg"]

@@ -137,6 +137,8 @@ async def test_names_of_different_lengths_are_told_apart(tmp_path, reverse):
         await sender.send_batch(
             (sock.getsockname().encode(), sock.getsockname()) for sock in made
         )
+        # A wrong name is refused, and right in the next call: at its head.
+        assert sender.statistics().send_calls == 1
     for sock in made:
         with sock:
             assert sock.recv(200).decode() == sock.getsockname()

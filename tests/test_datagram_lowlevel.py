@@ -6,6 +6,10 @@ import socket
 
 import pytest
 
+from triobatch import _datagram_syscalls as syscalls
+from triobatch._addresses import encode_address
+from triobatch._arena import Arena
+from triobatch._core_choice import CORE
 from triobatch._datagram_lowlevel import recvmmsg, sendmmsg
 
 
@@ -50,6 +54,43 @@ def test_64_are_offered(sockets):
 def test_a_blocking_socket_does_not_block(sockets):
     with pytest.raises(BlockingIOError):
         recvmmsg(sockets[0].fileno(), bytearray(10), 10)
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with left, right, pytest.raises(BlockingIOError):
+        while True:
+            sendmmsg(left.fileno(), [(bytes(1000), None)] * 64)
+
+
+def test_the_core_takes_no_more_than_it_has_room_for(sockets):
+    left, right = sockets
+    peer = encode_address(right.getsockname())
+    count = syscalls.MAX_MESSAGES + 1
+    for peers in ([peer], [peer] * count):
+        sent = syscalls.send_datagrams(
+            left.fileno(), bytes(count), [1] * count, [0] * count, peers
+        )
+        assert sent == syscalls.MAX_MESSAGES
+    sent = syscalls.send_segments(left.fileno(), bytes(count), 1, 1, peer)
+    assert sent == syscalls.MAX_MESSAGES
+    arena = Arena(count, socket.AF_INET, 10)
+    received = syscalls.receive_datagrams(right.fileno(), arena, count)
+    # One by one, the other core fills all that there are.
+    assert received == (count if CORE == "python" else syscalls.MAX_MESSAGES)
+
+
+@pytest.mark.skipif(CORE != "c", reason="about what the C core refuses")
+def test_the_core_refuses_what_it_has_no_room_for(sockets):
+    fd, peer = sockets[0].fileno(), encode_address(sockets[1].getsockname())
+    # Of a level that the kernel passes over.
+    control = ((999, 0, bytes(200)),)
+    for segment_size in (0, 1):
+        with pytest.raises(OSError, match="Invalid argument"):
+            syscalls.send_datagrams(
+                fd, b"xy", [2], [segment_size], [peer], control
+            )
+    with pytest.raises(OSError, match="Invalid argument"):
+        syscalls.send_segments(fd, b"x", 1, 1, peer, control)
+    with pytest.raises(OSError, match="Invalid argument"):
+        syscalls.receive_datagrams(fd, Arena(1, socket.AF_INET), 0)
 
 
 def test_a_datagram_that_was_cut_is_marked(sockets):

@@ -1,5 +1,6 @@
 """The socket as an object: construction, guards, closing, opening."""
 
+import gc
 import pickle
 import socket
 
@@ -273,3 +274,29 @@ async def test_the_scope_of_an_address_is_kept():
 async def test_what_is_no_host_and_port_cannot_be_opened(address):
     with pytest.raises(TypeError, match="not a"):
         await open_udp_socket(remote_address=address)
+
+
+async def test_a_failed_opening_leaves_no_socket_open(recwarn):
+    with pytest.raises(TypeError):
+        await open_udp_socket(receive_buffer_size="much")
+    with trio.CancelScope() as scope:
+        look_up = trio.socket.getaddrinfo
+
+        class Resolver(trio.abc.HostnameResolver):
+            async def getaddrinfo(self, *arguments):
+                found = await look_up("127.0.0.1", *arguments[1:])
+                scope.cancel()
+                return found
+
+            async def getnameinfo(self, *arguments):
+                raise NotImplementedError
+
+        trio.socket.set_custom_hostname_resolver(Resolver())
+        try:
+            await open_udp_socket(local_address=("a-name", 0))
+        finally:
+            trio.socket.set_custom_hostname_resolver(None)
+    assert scope.cancelled_caught
+    gc.collect()
+    # A ResourceWarning for each.
+    assert not recwarn.list

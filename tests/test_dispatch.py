@@ -1,11 +1,15 @@
 """What a batch makes of one outcome after another."""
 
+import errno
+import mmap
+import os
+
 import pytest
 import trio
 from script import Script, received
 
 from triobatch import _datagram_send
-from triobatch._datagram_errors import DatagramErrorGroup
+from triobatch._datagram_errors import DatagramError, DatagramErrorGroup
 from triobatch._datagrams import Datagrams
 
 
@@ -153,3 +157,50 @@ async def test_a_long_batch_of_small_datagrams_lets_others_run(hosts):
         nursery.cancel_scope.cancel()
     assert sender.statistics().datagrams_sent == 64 * (steps + 1)
     assert turns >= 3
+
+
+@pytest.mark.parametrize("destinations", [1, 250])
+async def test_what_is_refused_is_not_planned_again_with_all_behind_it(
+    hosts, monkeypatch, destinations
+):
+    sender, receiver = hosts
+    script = Script(monkeypatch, [])
+    hosts_without_port = [f"127.0.0.{i + 1}" for i in range(destinations)]
+    queue = Datagrams(
+        (bytes(1 + i % 50), (hosts_without_port[i % destinations], 0))
+        for i in range(1000)
+    )
+    queue.extend([(b"x", address_of(receiver))] * 1000)
+    with pytest.raises(DatagramErrorGroup, match="1000 of 2000") as info:
+        await sender.send_batch(queue)
+    refused = sorted(error.index for error in info.value.exceptions)
+    assert refused == list(range(1000))
+    offered = sum(len(segment_sizes) for _, segment_sizes in script.calls)
+    assert offered < 10 * 1000
+    # As many as before, once the kernel takes them again.
+    assert sender.statistics().gso_runs >= 1
+    assert len(await received(receiver)) == 1000
+
+
+@pytest.mark.parametrize("family", ["ipv4", "unix"])
+async def test_what_no_kernel_takes_is_refused_without_a_copy(
+    make_socket, family, tmp_path
+):
+    sender, receiver = await make_socket(family), await make_socket(family)
+    target = address_of(receiver)
+    path = tmp_path / "sparse"
+    path.touch()
+    os.truncate(path, 5 << 30)
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as giant,
+    ):
+        with pytest.raises(DatagramErrorGroup) as info:
+            await sender.send_batch(
+                [(b"a", target), (giant, target), (b"b", target)]
+            )
+        with pytest.raises(DatagramError, match="Message too long"):
+            await sender.send(giant, target)
+    (error,) = info.value.exceptions
+    assert (error.index, error.errno) == (1, errno.EMSGSIZE)
+    assert await received(receiver) == [b"a", b"b"]

@@ -9,6 +9,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from triobatch._datagram_capabilities import gso_segments
 from triobatch._datagram_socket import DatagramSocket
 from triobatch._metadata import (
     Metadata,
@@ -141,6 +142,49 @@ async def test_what_is_asked_of_the_header_is_what_arrives(
             False,
             len(message.payload),
         )
+
+
+async def test_each_run_of_a_batch_has_the_metadata_that_is_asked(
+    make_socket,
+):
+    receiver, sender = await make_socket(), await make_socket()
+    with pytest.raises(trio.WouldBlock):
+        receiver.receive_messages_nowait()
+    target = receiver.socket.getsockname()
+    for tos in (0x28, 0xB8):
+        asked = Metadata(tos=tos, ttl=tos)
+        # Two runs and a datagram alone, in one call.
+        await sender.send_batch(
+            [(bytes(size), target) for size in (8, 8, 9, 9, 10)],
+            metadata=asked,
+        )
+        messages = []
+        while len(messages) < 5:
+            messages += await receiver.receive_messages()
+        for message in messages:
+            assert (message.metadata.tos, message.metadata.ttl) == (tos, tos)
+    # Refused, they would have gone again, unsegmented and right.
+    assert sender.statistics().gso_refusals == {}
+    assert sender.statistics().gso_runs == (4 if gso_segments() > 1 else 0)
+
+
+IPV4_INFO = (0, 8, struct.pack("=i4s4s", 3, bytes(range(4)), bytes(4)))
+IPV6_INFO = (41, 50, struct.pack("=16si", bytes(15) + b"\1", 3))
+
+
+def test_a_broadcast_is_answered_from_the_address_that_is_ours():
+    local, broadcast = bytes([10, 0, 0, 1]), bytes([10, 0, 0, 255])
+    info = (0, 8, struct.pack("=i4s4s", 0, local, broadcast))
+    metadata, _ = decode_metadata(pack_control((info,)))
+    assert metadata == Metadata(local_address="10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "control", [(IPV4_INFO, IPV6_INFO), (IPV6_INFO, IPV4_INFO)]
+)
+def test_a_dual_stack_socket_has_an_ipv6_address(control):
+    metadata, _ = decode_metadata(pack_control(control))
+    assert metadata == Metadata(local_address="::1", interface_index=3)
 
 
 async def test_an_answer_leaves_from_the_address_that_was_asked(make_socket):

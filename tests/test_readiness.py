@@ -178,6 +178,18 @@ async def test_reports_that_nobody_fetches_take_no_more_memory(make_socket):
     ]
 
 
+async def test_a_pending_error_without_a_report_does_not_spin(make_socket):
+    gone = await make_socket()
+    name = address_of(gone)
+    await gone.aclose()
+    client = await make_socket(error_queue=True)
+    client.socket.setsockopt(SOL_IP, IP_RECVERR, 0)
+    await client.socket.connect(name)
+    await client.send(b"x")
+    async with no_spin() as nursery:
+        nursery.start_soon(client.receive_errors)
+
+
 async def test_a_task_that_waits_for_errors_sleeps_through_data(make_socket):
     client, peer = await make_socket(error_queue=True), await make_socket()
     await peer.send(b"unread", address_of(client))
