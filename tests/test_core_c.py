@@ -121,7 +121,7 @@ def test_without_the_chunk_extension_little_is_not_copied(no_extension):
         [b"x" * 1024] * (COPY_SIZE // 1024),
         [b"x" * COPY_BELOW],
         [b"x" * COPY_BELOW, b"little"],
-        [b"x" * 4096] * 16,
+        [b"x" * COPY_BELOW] * 8,
     ],
 )
 def test_a_list_of_little_bytes_is_copied_and_sent(pair, chunks):
@@ -148,7 +148,7 @@ def test_a_list_of_little_bytes_is_copied_and_sent(pair, chunks):
         [None],
         [b"x" * 1024] * (COPY_SIZE // 1024 + 1),
         [b"x", b"y" * COPY_SIZE],
-        [b"x" * 4096] * 17,
+        [b"x" * COPY_BELOW] * 9,
         [b"x" * COPY_BELOW, memoryview(b"y")],
         [b"x" * COPY_BELOW, "text"],
     ],

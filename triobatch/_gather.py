@@ -1,10 +1,10 @@
 """How a batch meets the kernel: small chunks copied, large ones pointed at.
 
-The kernel pays 40-80 ns for an iovec, and building one from a Python object
+The kernel pays 20-80 ns for an iovec, and building one from a Python object
 costs 4 ns with the chunk extension, 165 without. Copying 64 bytes costs less
-than 10. So below about 2 KiB a chunk, one ``send`` of joined bytes beats
-``sendmsg`` of the chunks (0.4-0.9 of its time); above 4 KiB the copy costs
-more than the iovec (1.1-1.45 times, loopback TCP, 16 to 256 chunks).
+than 5. So up to about 4 KiB a chunk, one ``send`` of joined bytes beats
+``sendmsg`` of the chunks (0.4-0.9 of its time); from 16 KiB on the copy costs
+more than the iovec (1.1 times and more, loopback TCP, 16 to 256 chunks).
 
 One look at the average decides, each time that a piece is needed. Measuring
 every chunk to treat runs of small and large ones apart gained nothing: the
