@@ -10,10 +10,11 @@ from trio import socket as tsocket
 from trio.lowlevel import currently_ki_protected
 
 from triobatch import BatchSocketStream, Buffers, _gather, _syscalls
+from triobatch._chunks import COPY_BELOW
 from triobatch._core_choice import CORE
 
 _SMALL = [b"ab", b"cd"]
-_LARGE = [bytes(4096)] * 2
+_LARGE = [bytes(COPY_BELOW)] * 2
 
 
 @pytest.fixture(autouse=True)
