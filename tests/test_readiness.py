@@ -208,7 +208,10 @@ async def test_closing_wakes_a_task_that_waits_for_errors(make_socket):
                 await client.receive_errors()
 
         await wait_all_tasks_blocked()
+        errors_only = client._readiness._errors_only
         await client.aclose()
+        # No descriptor stays open where the object does.
+        assert errors_only.closed
 
 
 async def test_no_reports_without_asking(make_socket):
