@@ -11,6 +11,7 @@ import struct
 import pytest
 import trio
 import trustme
+from receive_buffer import grow_receive_buffer
 from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
 
@@ -144,11 +145,6 @@ def small_hops(monkeypatch):
     monkeypatch.setattr(_write_to, "_HOP_SIZE", 7)
 
 
-# Over what the limit for everybody allows (socket(7)); Python has no name
-# for it.
-SO_RCVBUFFORCE = 33
-
-
 def _bound_socket(family, directory):
     """Return a Trio datagram socket with a name of its own."""
     if family == "unix":
@@ -158,9 +154,7 @@ def _bound_socket(family, directory):
         version = socket.AF_INET if family == "ipv4" else socket.AF_INET6
         sock = socket.socket(version, socket.SOCK_DGRAM)
         sock.bind(("127.0.0.1" if family == "ipv4" else "::1", 0))
-        # 4 MiB hold what the tests have on its way at once.
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
+        grow_receive_buffer(sock)
     sock.setblocking(False)
     return trio.socket.from_stdlib_socket(sock)
 

@@ -6,6 +6,7 @@ import tracemalloc
 
 import pytest
 import trio
+from receive_buffer import needs_room
 
 # In a process of its own, where nothing else allocates. It prints how much
 # larger the process is than after the first tenth, in KiB.
@@ -75,6 +76,7 @@ trio.run(main)
 """
 
 
+@needs_room
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_three_hundred_thousand_datagrams_leave_nothing_behind():

@@ -4,6 +4,7 @@ import errno
 
 import pytest
 import trio
+from receive_buffer import needs_room
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import DatagramErrorGroup, Datagrams, Metadata
@@ -33,6 +34,7 @@ SENDS = {
 }
 
 
+@needs_room
 @pytest.mark.parametrize("how", ["many", "one size", "segments", "batch"])
 @pytest.mark.parametrize("count", [1, 2, 64, 65, 1000])
 async def test_what_fits_goes_now(make_socket, how, count):
