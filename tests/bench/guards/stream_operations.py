@@ -122,10 +122,10 @@ async def stream_operations(place: Place) -> list[Operation]:
         lists(place, 256, 64, calls=one_send, ratio=7, peak=2_000),
         lists(place, 64, 1024, calls=one_send, ratio=6, peak=2_000),
         queues(place, 1024, 64, calls=one_send, ratio=2.5, peak=10_000),
-        queues(place, 16, 4096, calls=gathered, ratio=7, peak=2_000),
+        queues(place, 8, 16_384, calls=gathered, ratio=7, peak=2_000),
         without_waiting(
             place, 256, 64, calls={"sendto": 1}, ratio=6, peak=3_500
         ),
         to_many(place, calls=to_each, ratio=5, peak=7_000),
-        await through_sender(place, calls=together, ratio=1, peak=14_000),
+        await through_sender(place, calls=together, ratio=1, peak=15_000),
     ]
