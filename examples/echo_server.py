@@ -35,12 +35,18 @@ def parse_address(text: str) -> Address:
     if text.startswith("unix:/"):
         return text.removeprefix("unix:")
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
+    # An IPv6 address is written in brackets: [::1]:9000.
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        # As a look-up begins; it takes no "..", for one.
+        name = host.encode("idna")
+    except UnicodeError:
+        name = b""
+    if not name or not port.isdecimal() or int(port) > 65535:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither host:port nor unix:/path"
         )
-    # An IPv6 address is written in brackets: [::1]:9000.
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return host, int(port)
 
 
 def format_address(address: Address) -> str:

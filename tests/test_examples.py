@@ -159,7 +159,7 @@ def test_an_unreadable_file_is_a_message_and_status_1(name, tmp_path):
     assert client.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("address", ["9000", "host:65536", "unix:x"])
+@pytest.mark.parametrize("address", ["9000", "host:65536", "unix:x", "..:9"])
 def test_a_malformed_address_is_a_usage_error(address):
     client = run_client(address)
     assert client.returncode == 2
