@@ -22,8 +22,11 @@ def bound(host="127.0.0.1"):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setblocking(False)
     sock.bind((host, 0))
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, 33, 1 << 22)
+    # The first is SO_RCVBUFFORCE.
+    for option in 33, socket.SO_RCVBUF:
+        with contextlib.suppress(PermissionError):
+            sock.setsockopt(socket.SOL_SOCKET, option, 1 << 22)
+            break
     return DatagramSocket(trio.socket.from_stdlib_socket(sock))
 
 def resident():

@@ -71,4 +71,4 @@ async def test_ctrl_c_cannot_come_between_taking_and_letting_go(kind):
             pass
     finally:
         sys.setprofile(None)
-    assert found
+    assert found == [True] * len(found) != []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -135,7 +137,8 @@ async def test_what_a_tls_peer_got_is_among_what_is_not_known(
     assert sender.uncertain or sender.unfinished
     await left.aclose()
     received = bytearray()
-    with pytest.raises(trio.BrokenResourceError):
+    # Python's builds differ in what an end without close_notify is to them.
+    with suppress(trio.BrokenResourceError):
         async for data in receiving:
             received += data
     everything = b"".join(messages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -9,7 +10,16 @@ import trio
 from trio import socket as tsocket
 from trio.lowlevel import currently_ki_protected
 
-from triobatch import BatchSocketStream, Buffers, _gather, _syscalls
+import triobatch
+from triobatch import (
+    BatchSocketStream,
+    Buffers,
+    _gather,
+    _send_buffers,
+    _stream_send,
+    _syscalls,
+    _write_to,
+)
 from triobatch._chunks import COPY_BELOW
 from triobatch._core_choice import CORE
 
@@ -148,4 +158,113 @@ def test_ctrl_c_interrupts_a_send_that_waits():
 
     trio.run(main, instruments=[Press()])
     # Nothing believes that they are still on their way.
+    buffers.clear()
+
+
+def test_ctrl_c_waits_until_a_call_that_never_waits_is_done(press_after):
+    protected = press_after(_stream_send, "Gather")
+    buffers = Buffers(_SMALL)
+
+    async def main():
+        left, right = map(BatchSocketStream, tsocket.socketpair())
+        async with left, right:
+            with pytest.raises(KeyboardInterrupt):
+                await send_and_wait(left)
+            assert not buffers
+            assert await right.receive_some() == b"abcd"
+            # Nobody is believed to be sending still.
+            await left.send_buffers(buffers)
+
+    async def send_and_wait(stream):
+        assert stream.send_buffers_nowait(buffers) == 4
+        await trio.lowlevel.checkpoint()
+
+    trio.run(main)
+    assert protected == [True]
+
+
+@pytest.mark.skipif(not hasattr(trio.lowlevel, "FdStream"), reason="POSIX's")
+def test_ctrl_c_waits_until_what_a_pipe_took_is_consumed(press_after):
+    protected = press_after(_write_to, "writev")
+    buffers = Buffers(_SMALL)
+    reader, writer = os.pipe()
+
+    async def main():
+        async with trio.lowlevel.FdStream(writer) as pipe:
+            with pytest.raises(KeyboardInterrupt):
+                await write_and_wait(pipe)
+
+    async def write_and_wait(pipe):
+        await buffers.write_to(pipe)
+        await trio.lowlevel.checkpoint()
+
+    trio.run(main)
+    assert protected == [True]
+    assert os.read(reader, 9) + bytes(buffers) == b"abcd"
+    os.close(reader)
+    buffers.clear()
+
+
+class Pressing(trio.abc.SendStream):
+    """Presses Ctrl-C when it has sent a piece."""
+
+    def __init__(self):
+        self.sent = b""
+
+    async def send_all(self, data):
+        await trio.lowlevel.checkpoint()
+        self.sent += data
+        signal.raise_signal(signal.SIGINT)
+
+    async def wait_send_all_might_not_block(self):
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self):
+        await trio.lowlevel.checkpoint()
+
+
+def test_ctrl_c_waits_until_a_piece_that_was_sent_is_consumed():
+    stream = Pressing()
+    buffers = Buffers([b"a" * _send_buffers.PIECE_SIZE, b"b"])
+
+    async def main():
+        with pytest.raises(KeyboardInterrupt):
+            await triobatch.send_buffers(stream, buffers)
+
+    trio.run(main)
+    # At the second piece's own checkpoint.
+    assert stream.sent == b"a" * _send_buffers.PIECE_SIZE
+    assert bytes(buffers) == b"b"
+    buffers.clear()
+
+
+def test_ctrl_c_waits_until_what_a_file_took_is_consumed(
+    tmp_path, monkeypatch
+):
+    run_sync = trio.to_thread.run_sync
+    protected = []
+
+    async def run_and_press(function, *args, **options):
+        try:
+            return await run_sync(function, *args, **options)
+        finally:
+            if function.__name__ == "write" and not protected:
+                protected.append(currently_ki_protected())
+                signal.raise_signal(signal.SIGINT)
+
+    buffers = Buffers(_SMALL)
+
+    async def main():
+        monkeypatch.setattr(trio.to_thread, "run_sync", run_and_press)
+        async with await trio.open_file(tmp_path / "file", "wb", 0) as file:
+            with pytest.raises(KeyboardInterrupt):
+                await write_and_wait(file)
+
+    async def write_and_wait(file):
+        await buffers.write_to(file)
+        await trio.lowlevel.checkpoint()
+
+    trio.run(main)
+    assert protected == [True]
+    assert (tmp_path / "file").read_bytes() + bytes(buffers) == b"abcd"
     buffers.clear()

@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from triobatch import _stream_send
 from triobatch._chunks import COPY_BELOW
@@ -81,3 +82,16 @@ async def test_a_list_that_changes_is_sent_as_it_was_after_a_short_write(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
         assert await receive(right, len(expected)) == expected
+
+
+@needs_extension
+async def test_a_list_that_was_refused_waits_before_it_is_sent_again(
+    clogged_pair,
+):
+    left, _ = clogged_pair
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.send_buffers, [b"a", b"b"])
+        await wait_all_tasks_blocked()
+        done = left.statistics()
+        assert (done.send_calls, done.send_waits) == (1, 1)
+        nursery.cancel_scope.cancel()

@@ -7,14 +7,13 @@ import io
 import os
 import sys
 from typing import TYPE_CHECKING, Protocol, TypeAlias
-from weakref import WeakKeyDictionary
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._chunks import locate
 from triobatch._datagram_socket import DatagramSocket
-from triobatch._guard import Guard, InFlight
+from triobatch._guard import InFlight
 from triobatch._send_buffers import send_buffers
 from triobatch._syscalls import IOV_MAX, writev
 
@@ -80,22 +79,14 @@ async def _write_to_datagram_socket(
 
 
 if sys.platform != "win32":
-    # FdStream has a guard of its own, which is private, so write_to begins and
-    # waits with methods of FdStream's. This one keeps two write_to apart.
-    _pipe_guards: WeakKeyDictionary[trio.lowlevel.FdStream, Guard] = (
-        WeakKeyDictionary()
-    )
 
     async def _write_to_pipe(
         buffers: Buffers, pipe: trio.lowlevel.FdStream
     ) -> int:
-        guard = _pipe_guards.setdefault(
-            pipe, Guard("another task is using this stream for send")
-        )
         written = 0
-        with guard, InFlight(buffers):
-            # Busy while another task is in send_all, closed, a checkpoint:
-            # FdStream knows.
+        with InFlight(buffers):
+            # FdStream's guard is private, but every await here is in a method
+            # that takes it. This one says busy or closed; it is a checkpoint.
             await pipe.send_all(b"")
             while buffers:
                 size = _write_to_fd(buffers, pipe)
@@ -112,6 +103,8 @@ if sys.platform != "win32":
         except BlockingIOError:
             return 0
         except OSError as error:
+            # The frames of the failed call hold views of the chunks.
+            error = error.with_traceback(None)
             # The number is -1 once the stream is closed.
             if error.errno == errno.EBADF:
                 raise trio.ClosedResourceError(
@@ -141,6 +134,8 @@ class _FileWriter:
     def _write_to_object(self, chunks: list[Chunk]) -> None:
         for chunk in chunks:
             with memoryview(chunk) as view:
+                # Or a traceback would keep it exported.
+                del chunk
                 done = 0
                 while done < len(view):
                     with view[done:] as rest:
@@ -169,8 +164,11 @@ class _FileWriter:
             window[0] = memoryview(window[0])[offset:]
             # Asked anew each time: another task may have closed the file
             # (ValueError), and its number be another file's by now.
-            size = writev(raw.fileno(), window)
-            del window
+            try:
+                size = writev(raw.fileno(), window)
+            finally:
+                # Let go of, even when a traceback keeps the list.
+                window.clear()
             self.written += size
             index, offset = locate(chunks, index, offset, size)
 
@@ -187,12 +185,12 @@ async def _write_to_file(
             await trio.lowlevel.checkpoint()
         while buffers:
             writer = _FileWriter(file)
+            chunks = buffers._front(_HOP_SIZE)
             try:
                 # Not abandoned on cancellation, so the count is final.
-                await trio.to_thread.run_sync(
-                    writer.write, buffers._front(_HOP_SIZE)
-                )
+                await trio.to_thread.run_sync(writer.write, chunks)
             finally:
+                chunks.clear()
                 buffers._consume(writer.written)
                 written += writer.written
     return written
