@@ -329,7 +329,11 @@ cut(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
         if (failed)
             return NULL;
     }
-    Py_RETURN_NONE;
+    /* Not Py_RETURN_NONE: from Python 3.12 on its header takes None for
+     * immortal, which it is not where the same wheel meets 3.10 or 3.11.
+     */
+    Py_IncRef(Py_None);
+    return Py_None;
 }
 
 static PyMethodDef methods[] = {
