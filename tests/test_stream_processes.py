@@ -68,10 +68,14 @@ trio.run(main)
 """
 
 
+_SENT = 3 + 2 * (50 + 15_000 + 1030 * 5000 + 67 * 2000 + 7 * 2**20)
+
 _CALLS = {"left": ("send", "write"), "right": ("recv", "read")}
 
 
-def test_strace_and_the_statistics_agree(tmp_path):
+@pytest.fixture(scope="module")
+def strace():
+    """The command that begins all of strace's, if it may trace here."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     allowed = subprocess.run(
@@ -79,9 +83,28 @@ def test_strace_and_the_statistics_agree(tmp_path):
     )
     if allowed.returncode != 0:
         pytest.skip("strace may not trace here")
+    return "strace"
+
+
+def test_an_interrupted_system_call_is_made_again(strace, tmp_path):
+    trace = tmp_path / "trace"
+    told = json.loads(
+        run(
+            _SEND,
+            *(strace, "-o", str(trace)),
+            "-e",
+            "inject=sendto,sendmsg,recvmsg:error=EINTR:when=1+2",
+        )
+    )
+    assert told["sent"] == told["received"] == _SENT
+    interrupted = re.findall(r"(\w+)\(.*EINTR.*INJECTED", trace.read_text())
+    assert set(interrupted) == {"sendto", "sendmsg", "recvmsg"}
+
+
+def test_strace_and_the_statistics_agree(strace, tmp_path):
     trace = tmp_path / "trace"
     calls = "trace=sendto,sendmsg,write,writev,recvfrom,recvmsg,read,readv"
-    told = json.loads(run(_SEND, "strace", "-o", str(trace), "-e", calls))
+    told = json.loads(run(_SEND, strace, "-o", str(trace), "-e", calls))
 
     seen = {"left": 0, "right": 0}
     moved = {"left": 0, "right": 0}
