@@ -34,6 +34,16 @@ def parse_address(text: str) -> Address:
     """Read ``unix:/path`` or ``host:port``."""
     if text.startswith("unix:/"):
         return text.removeprefix("unix:")
+    try:
+        return parse_host_and_port(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither host:port nor unix:/path"
+        ) from None
+
+
+def parse_host_and_port(text: str) -> tuple[str, int]:
+    """Read ``host:port``."""
     host, _, port = text.rpartition(":")
     # An IPv6 address is written in brackets: [::1]:9000.
     host = host.removeprefix("[").removesuffix("]")
@@ -43,9 +53,7 @@ def parse_address(text: str) -> Address:
     except UnicodeError:
         name = b""
     if not name or not port.isdecimal() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither host:port nor unix:/path"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} is not host:port")
     return host, int(port)
 
 

@@ -18,8 +18,12 @@ import signal
 import sys
 
 import trio
-from echo_server import cancel_on_ctrl_c, format_address
-from udp_echo_server import RECEIVE_BUFFER, echo, parse_address
+from echo_server import (
+    cancel_on_ctrl_c,
+    format_address,
+    parse_host_and_port,
+)
+from udp_echo_server import RECEIVE_BUFFER, echo
 
 import triobatch
 
@@ -178,7 +182,7 @@ def main() -> int:
     parser.add_argument(
         "address",
         nargs="?",
-        type=parse_address,
+        type=parse_host_and_port,
         help="host:port (default: a server of its own)",
     )
     parser.add_argument(

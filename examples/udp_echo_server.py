@@ -15,28 +15,18 @@ import argparse
 import sys
 
 import trio
-from echo_server import announce, cancel_on_ctrl_c, cannot_listen
+from echo_server import (
+    announce,
+    cancel_on_ctrl_c,
+    cannot_listen,
+    parse_host_and_port,
+)
 
 import triobatch
 
 # What arrives while the answers are on their way; the kernel caps it at
 # net.core.rmem_max, and drops what does not fit.
 RECEIVE_BUFFER = 4 << 20
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Read ``host:port``."""
-    host, _, port = text.rpartition(":")
-    # An IPv6 address is written in brackets: [::1]:9000.
-    host = host.removeprefix("[").removesuffix("]")
-    try:
-        # As a look-up begins; it takes no "..", for one.
-        name = host.encode("idna")
-    except UnicodeError:
-        name = b""
-    if not name or not port.isdecimal() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not host:port")
-    return host, int(port)
 
 
 async def echo(sock: triobatch.DatagramSocket) -> None:
@@ -79,7 +69,7 @@ def main() -> int:
     parser.add_argument(
         "address",
         nargs="?",
-        type=parse_address,
+        type=parse_host_and_port,
         default="127.0.0.1:9000",
         help="host:port (default: %(default)s)",
     )

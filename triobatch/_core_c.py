@@ -149,11 +149,7 @@ class Copy:
 
     def send(self, fd: int) -> int:
         """Send what was copied with one ``send(2)``; return the bytes."""
-        sent: int = _send(fd, self.memory, self.size)
-        # Not through _result: most calls end here.
-        if sent < 0:
-            raise OSError(-sent, os.strerror(-sent))
-        return sent
+        return _result(_send(fd, self.memory, self.size))
 
     def rest(self, sent: int) -> bytes:
         """Return what was copied, from the byte at ``sent`` on."""
@@ -199,13 +195,10 @@ def send_copied(
     """
     copy = Copy.take()
     try:
-        size, stop = _copy(chunks, index, offset, copy.address, COPY_SIZE)
-        if size and (stop == len(chunks) or type(chunks[stop]) is bytes):
-            sent: int = _send(fd, copy.memory, size)
-            # Not through _result: most calls end here.
-            if sent < 0:
-                raise OSError(-sent, os.strerror(-sent))
-            return sent, sent == size
+        copy.size, stop = _copy(chunks, index, offset, copy.address, COPY_SIZE)
+        if copy.size and (stop == len(chunks) or type(chunks[stop]) is bytes):
+            sent = copy.send(fd)
+            return sent, sent == copy.size
     finally:
         copy.give_back()
     # One call for all kinds of chunks, and not one for each run of bytes.

@@ -64,8 +64,7 @@ class SendHalf:
                 open_fd(self._socket)
             with InFlight(buffers):
                 gather = Gather(buffers)
-                if self._lifted:
-                    self._put_back_before(buffers._nbytes)
+                self._put_back_before(buffers._nbytes)
                 while buffers._nbytes > 0:
                     whole = not refused and self._push(
                         gather, open_fd(self._socket)
@@ -100,8 +99,7 @@ class SendHalf:
         sent = 0
         if copy is not None:
             await checkpoint_if_cancelled()
-            if self._lifted:
-                self._put_back_before(copy.size)
+            self._put_back_before(copy.size)
             try:
                 sent = self._push_copy(copy)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -129,8 +127,7 @@ class SendHalf:
         fd = open_fd(self._socket)
         before = self.bytes_sent
         gather = Gather(buffers)
-        if self._lifted:
-            self._put_back_before(buffers._nbytes)
+        self._put_back_before(buffers._nbytes)
         while buffers._nbytes:
             if not self._push(gather, fd) and not (
                 self._lift_for(buffers._nbytes)

@@ -8,11 +8,11 @@ import anyio
 from anyio_streams import receive_exactly
 from measuring import (
     ACKNOWLEDGEMENT,
-    BROADCAST_HEADER,
     Request,
     Stopwatch,
     answer,
     arrived,
+    broadcast_header,
     pattern,
     requests,
 )
@@ -24,11 +24,7 @@ async def measure(
     request: Request,
 ) -> dict[str, object]:
     message = pattern(int(request.options["size"]))
-    await control.send(
-        BROADCAST_HEADER.pack(
-            len(message), request.count, request.verify, len(streams)
-        )
-    )
+    await control.send(broadcast_header(request, len(message), len(streams)))
     watch = Stopwatch()
     for _ in range(request.count):
         for stream in streams:

@@ -8,11 +8,11 @@ import sys
 from asyncio_streams import run_on
 from measuring import (
     ACKNOWLEDGEMENT,
-    BROADCAST_HEADER,
     Request,
     Stopwatch,
     answer,
     arrived,
+    broadcast_header,
     pattern,
     requests,
 )
@@ -25,11 +25,7 @@ async def measure(
     request: Request,
 ) -> dict[str, object]:
     message = pattern(int(request.options["size"]))
-    control.write(
-        BROADCAST_HEADER.pack(
-            len(message), request.count, request.verify, len(writers)
-        )
-    )
+    control.write(broadcast_header(request, len(message), len(writers)))
     watch = Stopwatch()
     for _ in range(request.count):
         for writer in writers:

@@ -93,6 +93,13 @@ def header(request: Request, size: int, count: int) -> bytes:
     return HEADER.pack(size, count, request.verify)
 
 
+def broadcast_header(request: Request, size: int, connections: int) -> bytes:
+    """Return what announces messages of ``size`` bytes to each connection."""
+    return BROADCAST_HEADER.pack(
+        size, request.count, request.verify, connections
+    )
+
+
 def arrived(acknowledgement: bytes) -> dict[str, int]:
     """Return what the sink says of it."""
     size, wrong = ACKNOWLEDGEMENT.unpack(acknowledgement)

@@ -7,11 +7,11 @@ import sys
 
 from measuring import (
     ACKNOWLEDGEMENT,
-    BROADCAST_HEADER,
     Request,
     Stopwatch,
     answer,
     arrived,
+    broadcast_header,
     pattern,
     requests,
 )
@@ -27,11 +27,7 @@ def measure(
     control: socket.socket, socks: list[socket.socket], request: Request
 ) -> dict[str, object]:
     message = pattern(int(request.options["size"]))
-    control.sendall(
-        BROADCAST_HEADER.pack(
-            len(message), request.count, request.verify, len(socks)
-        )
-    )
+    control.sendall(broadcast_header(request, len(message), len(socks)))
     watch = Stopwatch()
     for _ in range(request.count):
         for sock in socks:

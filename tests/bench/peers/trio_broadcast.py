@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import trio
 from measuring import (
     ACKNOWLEDGEMENT,
-    BROADCAST_HEADER,
     Request,
     Stopwatch,
     answer,
     arrived,
+    broadcast_header,
     pattern,
     requests,
 )
@@ -44,9 +44,7 @@ async def measure(
 ) -> dict[str, object]:
     message = pattern(int(request.options["size"]))
     await control.send_all(
-        BROADCAST_HEADER.pack(
-            len(message), request.count, request.verify, len(streams)
-        )
+        broadcast_header(request, len(message), len(streams))
     )
     watch = Stopwatch()
     for _ in range(request.count):
