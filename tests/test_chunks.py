@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from array import array
 
+import extensions
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,9 +31,7 @@ python = load_python_twin()
 
 @pytest.fixture(scope="module")
 def extension():
-    return pytest.importorskip(
-        "triobatch._chunks_c", reason="the chunk extension is not built"
-    )
+    return extensions.load("triobatch._chunks_c", extensions.CHUNKS)
 
 
 @pytest.fixture(params=["python", "extension"])
@@ -46,7 +45,7 @@ def test_the_extension_serves_where_the_c_core_does():
     if _core_choice.CORE == "python":
         assert _chunks.locate.__module__ == "triobatch._chunks"
     else:
-        pytest.importorskip("triobatch._chunks_c")
+        extensions.load("triobatch._chunks_c", extensions.CHUNKS)
         assert _chunks.locate.__module__ == "triobatch._chunks_c"
     assert python.locate.__module__ == "chunks_in_python"
 

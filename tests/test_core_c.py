@@ -7,20 +7,14 @@ import socket
 import sys
 import threading
 
+import extensions
 import pytest
 
 from triobatch._chunks import COPY_BELOW, COPY_SIZE, IOV_MAX
 
-core = pytest.importorskip(
-    "triobatch._core_c",
-    reason="the C core was not built",
-    exc_type=ImportError,
-)
+core = extensions.load("triobatch._core_c", extensions.C_CORE)
 
-needs_extension = pytest.mark.skipif(
-    core.copy_list([b"x"]) is None,
-    reason="the chunk extension was not built",
-)
+needs_extension = extensions.needs(extensions.CHUNKS)
 
 
 @pytest.fixture

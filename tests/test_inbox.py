@@ -2,6 +2,7 @@
 
 import socket
 
+import extensions
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ class CutBy:
 @pytest.fixture(params=["struct", "extension"], autouse=True, scope="module")
 def cut_by(request):
     if request.param == "extension":
-        pytest.importorskip("triobatch._chunks_c")
+        extensions.load("triobatch._chunks_c", extensions.CHUNKS)
         if CORE != "c":
             pytest.skip("the extension serves the C core")
     CutBy.extension = request.param == "extension"
@@ -46,7 +47,9 @@ def filled(*messages, slot_size=100, family=socket.AF_INET):
         arena.segment_sizes[slot] = segment_size
         arena.flags[slot] = flags
     if CutBy.extension:
-        core = pytest.importorskip("triobatch._core_c_datagrams")
+        core = extensions.load(
+            "triobatch._core_c_datagrams", extensions.C_CORE
+        )
         core.export(arena)
         assert arena.cut is not None
     inbox = Inbox(arena)

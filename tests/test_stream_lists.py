@@ -1,16 +1,17 @@
 """Lists of bytes, which are sent without becoming Buffers where they can."""
 
+import extensions
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import _stream_send
 from triobatch._chunks import COPY_BELOW
-from triobatch._syscalls import HAS_CHUNK_EXTENSION
 
 # Elsewhere a list is taken in whole before anything else happens.
 needs_extension = pytest.mark.skipif(
-    not HAS_CHUNK_EXTENSION, reason="copying needs the chunk extension"
+    extensions.why_absent(extensions.CHUNKS) is not None,
+    reason="copying needs the chunk extension",
 )
 
 

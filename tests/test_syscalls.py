@@ -11,6 +11,7 @@ import sys
 from array import array
 from itertools import accumulate
 
+import extensions
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,12 +22,9 @@ from triobatch._core_choice import CORE
 
 # Both are tested in one run wherever both can be had.
 CORES = {"python": _core_python}
-try:
-    from triobatch import _core_c
-
+_core_c = extensions.find("triobatch._core_c", extensions.C_CORE)
+if _core_c is not None:
     CORES["c"] = _core_c
-except ImportError:
-    pass
 
 
 @pytest.fixture(params=CORES)
