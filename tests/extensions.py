@@ -12,8 +12,8 @@ import pytest
 
 import triobatch
 
-C_CORE = "triobatch._core"
-CHUNKS = "triobatch._chunks_c"
+C_CORE = "triobatch._core._c"
+CHUNKS = "triobatch._core._chunks_c"
 
 
 def why_absent(extension, package=Path(triobatch.__file__).parent.parent):

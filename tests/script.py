@@ -6,7 +6,7 @@ import os
 
 import trio
 
-from triobatch import _datagram_syscalls as syscalls
+from triobatch._core import datagram_calls as syscalls
 
 
 class Script:

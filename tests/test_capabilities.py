@@ -6,9 +6,10 @@ import platform
 
 import pytest
 
-from triobatch import Capabilities, _chunks, capabilities
-from triobatch._core_choice import CORE, CORE_REASON
-from triobatch._datagram_capabilities import gso_segments, has_gro
+from triobatch import Capabilities, capabilities
+from triobatch._core import chunks as _chunks
+from triobatch._core.choice import CORE, CORE_REASON
+from triobatch._core.probes import gso_segments, has_gro
 
 
 def test_the_core_is_the_one_that_runs():
@@ -18,7 +19,7 @@ def test_the_core_is_the_one_that_runs():
 
 def test_the_chunk_extension_is_told_apart_from_the_core():
     assert capabilities().chunk_extension == (
-        _chunks.measure.__module__ == "triobatch._chunks_c"
+        _chunks.measure.__module__ == "triobatch._core._chunks_c"
     )
 
 

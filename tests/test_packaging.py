@@ -16,7 +16,10 @@ import trio
 from triobatch import __version__
 
 ROOT = Path(__file__).parent.parent
-EXTENSIONS = {"triobatch/_core.abi3.so", "triobatch/_chunks_c.abi3.so"}
+EXTENSIONS = {
+    "triobatch/_core/_c.abi3.so",
+    "triobatch/_core/_chunks_c.abi3.so",
+}
 
 pytestmark = [
     pytest.mark.slow,
@@ -160,7 +163,11 @@ def package_files(wheel):
 
 def modules():
     return {
-        *(f"triobatch/{path.name}" for path in ROOT.glob("triobatch/*.py*")),
+        *(
+            str(path.relative_to(ROOT))
+            for path in ROOT.glob("triobatch/**/*.py*")
+            if path.parent.name not in {"_native", "__pycache__"}
+        ),
         "triobatch/py.typed",
     }
 
@@ -213,8 +220,8 @@ def test_a_wheel_can_be_built_from_an_sdist(sdist, tmp_path):
 
 def test_without_a_compiler_a_wheel_says_why_it_has_no_extension(bare_wheel):
     records = {
-        "triobatch/_core_missing.txt",
-        "triobatch/_chunks_c_missing.txt",
+        "triobatch/_core/_c_missing.txt",
+        "triobatch/_core/_chunks_c_missing.txt",
     }
     assert package_files(bare_wheel) == modules() | records
     with ZipFile(bare_wheel) as archive:

@@ -5,22 +5,25 @@ cancellation.
 """
 
 from triobatch import lowlevel
-from triobatch._batch_sender import BatchSender
-from triobatch._broadcast import broadcast, broadcast_nowait
-from triobatch._broadcast_result import BroadcastResult, Delivery
-from triobatch._buffers import Buffers
 from triobatch._capabilities import Capabilities, capabilities
-from triobatch._datagram_batch_sender import DatagramBatchSender
-from triobatch._datagram_errors import (
+from triobatch._datagrams.errors import (
     DatagramError,
     DatagramErrorGroup,
     TruncatedDatagramError,
 )
-from triobatch._datagram_socket import DatagramSocket
-from triobatch._datagram_statistics import DatagramStatistics
-from triobatch._datagrams import Datagrams
-from triobatch._error_queue import PeerError
-from triobatch._listener import (
+from triobatch._datagrams.open import open_udp_socket
+from triobatch._datagrams.socket import DatagramSocket
+from triobatch._datagrams.statistics import DatagramStatistics
+from triobatch._queues.buffers import Buffers
+from triobatch._queues.datagrams import Datagrams
+from triobatch._senders.datagram_sender import DatagramBatchSender
+from triobatch._senders.open import open_batch_sender
+from triobatch._senders.serve_udp import serve_udp
+from triobatch._senders.statistics import SenderStatistics
+from triobatch._senders.stream_sender import BatchSender
+from triobatch._streams.broadcast import broadcast, broadcast_nowait
+from triobatch._streams.broadcast_result import BroadcastResult, Delivery
+from triobatch._streams.listener import (
     BatchSocketListener,
     open_tcp_listeners,
     open_tcp_stream,
@@ -28,15 +31,12 @@ from triobatch._listener import (
     open_unix_socket,
     serve_tcp,
 )
-from triobatch._metadata import Message, Metadata
-from triobatch._open_udp_socket import open_udp_socket
-from triobatch._send_buffers import send_buffers
-from triobatch._sender import open_batch_sender
-from triobatch._sender_statistics import SenderStatistics
-from triobatch._serve_udp import serve_udp
-from triobatch._stream import BatchSocketStream
-from triobatch._stream_statistics import StreamStatistics
+from triobatch._streams.send_buffers import send_buffers
+from triobatch._streams.statistics import StreamStatistics
+from triobatch._streams.stream import BatchSocketStream
 from triobatch._version import __version__
+from triobatch._wire.error_queue import PeerError
+from triobatch._wire.metadata import Message, Metadata
 
 __all__ = [
     "__version__",

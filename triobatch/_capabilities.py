@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, fields
 
-from triobatch import _syscalls
-from triobatch._core_choice import CORE, CORE_REASON
-from triobatch._datagram_capabilities import gso_segments, has_gro
+from triobatch._core import calls as _syscalls
+from triobatch._core.choice import CORE, CORE_REASON
+from triobatch._core.probes import gso_segments, has_gro
 
 
 @dataclass(frozen=True, slots=True)

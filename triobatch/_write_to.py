@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from triobatch._chunks import locate
-from triobatch._datagram_socket import DatagramSocket
-from triobatch._guard import InFlight
-from triobatch._send_buffers import send_buffers
-from triobatch._syscalls import IOV_MAX, writev
+from triobatch._core.calls import IOV_MAX, writev
+from triobatch._core.chunks import locate
+from triobatch._datagrams.socket import DatagramSocket
+from triobatch._resource import InFlight
+from triobatch._streams.send_buffers import send_buffers
 
 if TYPE_CHECKING:
-    from triobatch._buffers import Buffers
-    from triobatch._views import Chunk
+    from triobatch._queues.buffers import Buffers
+    from triobatch._queues.views import Chunk
 
 # How much a worker thread writes before its result is consumed: enough for a
 # hop between threads (100 us) not to count, and little enough for the memory

@@ -4,8 +4,8 @@ Each function makes one system call on a descriptor, without a loop and without
 waiting, and raises ``OSError`` when it fails.
 """
 
-from triobatch._datagram_lowlevel import recvmmsg, sendmmsg
-from triobatch._syscalls import preadv, pwritev, readv, writev
+from triobatch._core.calls import preadv, pwritev, readv, writev
+from triobatch._datagrams.lowlevel import recvmmsg, sendmmsg
 
 __all__ = [
     "preadv",

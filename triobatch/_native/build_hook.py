@@ -45,7 +45,7 @@ class build_ext(_build_ext):  # noqa: N801 (setuptools names its commands so)
         try:
             if sys.platform != "linux":
                 raise CompileError(f"it is for Linux, not {sys.platform}")
-            if module == "_core":
+            if module == "_c":
                 self.add_glue(ext)
             elif not LIMITED_API:
                 raise CompileError("it is for CPython with the GIL")
@@ -59,7 +59,7 @@ class build_ext(_build_ext):  # noqa: N801 (setuptools names its commands so)
 
     def add_glue(self, ext: Extension) -> None:
         """Let cffi generate the module's C source, and add it to ``ext``."""
-        glue = Path(self.build_temp) / "glue" / "_core.c"
+        glue = Path(self.build_temp) / "glue" / "_c.c"
         glue.parent.mkdir(parents=True, exist_ok=True)
         ffi = FFI()
         ffi.cdef(declarations())

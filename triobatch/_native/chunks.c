@@ -9,7 +9,7 @@
  *
  * They need Python.h, which the core must not know (core.h), so they are an
  * extension of their own, on the limited API of Python 3.10, and optional:
- * triobatch/_chunks.py has the same functions in Python, for PyPy, for
+ * triobatch/_core/chunks.py has the same functions in Python, for PyPy, for
  * free-threaded builds (a list may change under PyList_GetItem there) and for
  * machines without a compiler. Nothing here makes a system call or keeps a
  * reference.
@@ -375,7 +375,7 @@ static PyModuleDef_Slot slots[] = {
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "triobatch._chunks_c",
+    .m_name = "triobatch._core._chunks_c",
     .m_doc = "Arithmetic over a list of chunks, at C speed.",
     .m_size = 0,
     .m_methods = methods,

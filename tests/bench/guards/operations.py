@@ -15,10 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from triobatch import (
-    BatchSocketStream,
-    DatagramSocket,
-)
+from triobatch import BatchSocketStream, DatagramSocket
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

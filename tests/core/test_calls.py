@@ -1,0 +1,463 @@
+"""The calls on stream sockets: each core, and the two side by side."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+from array import array
+from itertools import accumulate
+
+import extensions
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from triobatch._core import calls as _syscalls
+from triobatch._core import streams_python as _core_python
+from triobatch._core.choice import CORE
+from triobatch._core.chunks import COPY_SIZE, IOV_MAX
+
+# Both are tested in one run wherever both can be had.
+CORES = {"python": _core_python}
+_core_c = extensions.find("triobatch._core.streams_c", extensions.C_CORE)
+if _core_c is not None:
+    CORES["c"] = _core_c
+
+
+@pytest.fixture(params=CORES)
+def core(request):
+    return CORES[request.param]
+
+
+def make_pair(send_size=None):
+    left, right = socket.socketpair()
+    for sock in left, right:
+        sock.setblocking(False)
+        if send_size is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_size)
+    return left, right
+
+
+@pytest.fixture
+def pair():
+    """Two connected Unix sockets, neither of which blocks."""
+    left, right = make_pair()
+    with left, right:
+        yield left, right
+
+
+@pytest.fixture
+def small_pair():
+    """Two connected Unix sockets that hold a few KiB."""
+    left, right = make_pair(send_size=1)
+    with left, right:
+        yield left, right
+
+
+def drain(sock):
+    received = bytearray()
+    try:
+        while data := sock.recv(2**20):
+            received += data
+    except BlockingIOError:
+        pass
+    return bytes(received)
+
+
+def send_whole(vector, left, right):
+    """Send a vector to its end; return what arrives and what calls took."""
+    received, calls = b"", []
+    whole = False
+    while not whole:
+        sent, whole = vector.send(left.fileno())
+        calls.append(sent)
+        received += drain(right)
+    return received, calls
+
+
+def test_the_chosen_core_serves():
+    chosen = CORES[CORE]
+    for name in _syscalls.__all__:
+        function = getattr(_syscalls, name)
+        if hasattr(chosen, name) and name != "receive":
+            assert function is getattr(chosen, name), name
+
+
+def test_send_sends_bytes_and_views(core, pair):
+    left, right = pair
+    assert core.send(left.fileno(), b"ab") == 2
+    assert core.send(left.fileno(), memoryview(b"abcde")[2:4]) == 2
+    assert core.send(left.fileno(), memoryview(bytearray(b"e"))) == 1
+    assert drain(right) == b"abcde"
+
+
+def test_send_lets_go_of_a_mutable_chunk(core, pair):
+    left, _ = pair
+    chunk = bytearray(b"data")
+    with memoryview(chunk) as view:
+        core.send(left.fileno(), view)
+    chunk += b"grows"
+
+
+def test_send_lets_go_of_a_mutable_chunk_when_it_fails(core, pair):
+    left, right = pair
+    right.close()
+    chunk = bytearray(b"data")
+    with memoryview(chunk) as view, pytest.raises(BrokenPipeError) as caught:
+        core.send(left.fileno(), view)
+    # Although the traceback keeps all that the frames knew.
+    assert caught.tb is not None
+    chunk += b"grows"
+
+
+def test_send_takes_what_fits_and_then_would_block(core, small_pair):
+    left, right = small_pair
+    data = bytes(range(256)) * 100
+    sent = core.send(left.fileno(), data)
+    assert 0 < sent < len(data)
+    with pytest.raises(BlockingIOError) as caught:
+        core.send(left.fileno(), data)
+    assert caught.value.errno == errno.EAGAIN
+    assert drain(right) == data[:sent]
+
+
+CHUNKS = [
+    b"abc",
+    memoryview(b"-de-")[1:3],
+    memoryview(bytearray(b"fgh")),
+    b"i",
+]
+
+# Each offers chunks from the second byte on.
+SENDERS = {
+    "send": lambda core, fd: core.send(fd, b"bcdefghi"),
+    "send_copied": lambda core, fd: core.send_copied(fd, CHUNKS, 0, 1)[0],
+    "send_pointed": lambda core, fd: core.send_pointed(fd, CHUNKS, 1)[0],
+    "Vector": lambda core, fd: core.Vector(CHUNKS, 1).send(fd)[0],
+    "bytes copied": lambda core, fd: core.send_copied(
+        fd, [b"abcde", b"fghi"], 0, 1
+    )[0],
+    "bytes pointed": lambda core, fd: core.send_pointed(
+        fd, [b"abcde", b"fghi"], 1
+    )[0],
+}
+
+
+@pytest.fixture(params=SENDERS)
+def sender(request):
+    return SENDERS[request.param]
+
+
+def test_chunks_are_sent_in_order_from_the_offset(core, sender, pair):
+    left, right = pair
+    assert sender(core, left.fileno()) == 8
+    assert drain(right) == b"bcdefghi"
+
+
+def test_a_full_socket_would_block(core, sender, small_pair):
+    left, right = small_pair
+    filling = left.send(bytes(100_000))
+    with pytest.raises(BlockingIOError) as caught:
+        sender(core, left.fileno())
+    assert caught.value.errno == errno.EAGAIN
+    assert len(drain(right)) == filling
+
+
+def test_a_closed_peer_is_epipe(core, sender, pair):
+    left, right = pair
+    right.close()
+    with pytest.raises(BrokenPipeError) as caught:
+        sender(core, left.fileno())
+    assert caught.value.errno == errno.EPIPE
+    assert caught.value.strerror == os.strerror(errno.EPIPE)
+
+
+def test_a_closed_descriptor_is_ebadf(core, sender, pair):
+    left, _ = pair
+    fd = left.fileno()
+    left.close()
+    with pytest.raises(OSError, match="Bad file descriptor") as caught:
+        sender(core, fd)
+    assert caught.value.errno == errno.EBADF
+
+
+def test_a_descriptor_of_no_socket_is_enotsock(core, sender, tmp_path):
+    with (tmp_path / "file").open("wb") as file:
+        with pytest.raises(OSError, match="non-socket") as caught:
+            sender(core, file.fileno())
+        assert caught.value.errno == errno.ENOTSOCK
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_a_closed_peer_does_not_kill_a_process_with_default_sigpipe(name):
+    # Not even when nothing but the flag of the call prevents it.
+    script = f"""
+import signal, socket
+from triobatch._core import streams_{name} as core
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+left, right = socket.socketpair()
+right.close()
+for send in (
+    lambda fd: core.send(fd, b"x"),
+    lambda fd: core.send_copied(fd, [b"x", b"y"], 0, 0),
+    lambda fd: core.send_pointed(fd, [b"x", b"y"], 0),
+    lambda fd: core.Vector([b"x", b"y"], 0).send(fd),
+):
+    try:
+        send(left.fileno())
+    except BrokenPipeError:
+        print("lives")
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode != -signal.SIGPIPE
+    assert process.stdout == "lives\n" * 4, process.stderr
+
+
+def test_send_copied_starts_at_an_index(core, pair):
+    left, right = pair
+    chunks = [None, None, b"abc", b"def"]
+    assert core.send_copied(left.fileno(), chunks, 2, 1) == (5, True)
+    assert drain(right) == b"bcdef"
+
+
+@pytest.mark.parametrize("kind", [bytes, memoryview])
+@pytest.mark.parametrize("size", [9_999, 10_000, 10_001])
+def test_send_copied_offers_little_at_a_time(
+    core, pair, size, kind, monkeypatch
+):
+    left, right = pair
+    for module in CORES.values():
+        monkeypatch.setattr(module, "COPY_SIZE", 10_000)
+    content = os.urandom(size)
+    chunks = [kind(content[i : i + 100]) for i in range(0, size, 100)]
+    sent, whole = core.send_copied(left.fileno(), chunks, 0, 0)
+    assert sent == min(size, 10_000)
+    # It says whether what was offered was taken.
+    assert whole
+    assert drain(right) == content[:sent]
+
+
+def test_send_copied_says_when_not_all_was_taken(core, small_pair):
+    left, right = small_pair
+    chunks = [b"%04d" % i for i in range(5000)]
+    sent, whole = core.send_copied(left.fileno(), chunks, 0, 0)
+    assert 0 < sent < 20_000
+    assert not whole
+    assert drain(right) == b"".join(chunks)[:sent]
+
+
+def test_send_copied_with_one_large_chunk_offers_some_of_it(core, small_pair):
+    left, right = small_pair
+    chunk = bytes(range(256)) * (COPY_SIZE // 128)
+    sent, whole = core.send_copied(left.fileno(), [chunk, b"tail"], 0, 3)
+    assert 0 < sent < len(chunk)
+    assert not whole
+    assert drain(right) == chunk[3 : 3 + sent]
+
+
+@pytest.mark.parametrize("count", [1, 2, IOV_MAX - 1, IOV_MAX])
+@pytest.mark.parametrize("kind", [bytes, memoryview])
+def test_as_many_chunks_as_the_kernel_takes_are_pointed_to(
+    core, pair, count, kind
+):
+    left, right = pair
+    chunks = [kind(b"%04d" % i) for i in range(count)]
+    expected = (4 * count - 1, True)
+    assert core.send_pointed(left.fileno(), chunks, 1) == expected
+    assert core.Vector(chunks, 1).send(left.fileno()) == expected
+    assert drain(right) == b"".join(chunks)[1:] * 2
+
+
+def test_send_pointed_says_when_not_all_was_taken(core, small_pair):
+    left, right = small_pair
+    chunks = [b"a" * 5000, memoryview(b"b" * 5000), b"c" * 5000]
+    sent, whole = core.send_pointed(left.fileno(), chunks, 0)
+    assert 0 < sent < 15_000
+    assert not whole
+    assert drain(right) == b"".join(chunks)[:sent]
+
+
+@pytest.fixture(scope="module")
+def first_cut():
+    """How much of a long piece a small pair takes at once."""
+    left, right = make_pair(send_size=1)
+    with left, right:
+        return left.send(bytes(100_000))
+
+
+@pytest.mark.parametrize("kind", [bytes, memoryview])
+@pytest.mark.parametrize("before", range(-4, 5))
+def test_a_vector_goes_on_from_wherever_it_was_cut(
+    core, small_pair, first_cut, before, kind
+):
+    left, right = small_pair
+    # The first call ends around chunks of 1, 2 and 1 bytes.
+    half = first_cut // 2
+    sizes = [7 + half, first_cut - half + before, 1, 2, 1, 700, 9000, 1, 4000]
+    content = os.urandom(sum(sizes))
+    ends = list(accumulate(sizes))
+    chunks = [
+        kind(content[end - size : end])
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    received, calls = send_whole(core.Vector(chunks, 7), left, right)
+    assert calls[0] == first_cut
+    assert len(calls) > 2
+    assert received == content[7:]
+
+
+def test_a_vector_keeps_its_place_over_a_call_that_would_block(
+    core, small_pair
+):
+    left, right = small_pair
+    content = bytes(range(256)) * 100
+    chunks = [content[:10_000], content[10_000:]]
+    vector = core.Vector(chunks, 0)
+    sent, _ = vector.send(left.fileno())
+    for _ in range(2):
+        with pytest.raises(BlockingIOError):
+            vector.send(left.fileno())
+    received = drain(right)
+    assert received == content[:sent]
+    received += send_whole(vector, left, right)[0]
+    assert received == content
+
+
+def test_receive_into_fills_buffers_in_order(core, pair):
+    left, right = pair
+    left.send(b"abcdefg")
+    buffers = [bytearray(2), bytearray(1), array("H", [0]), bytearray(9)]
+    views = [memoryview(buffer).cast("B") for buffer in buffers]
+    assert core.receive_into(right.fileno(), views) == 7
+    assert b"".join(views) == b"abcdefg".ljust(14, b"\0")
+
+
+@pytest.mark.parametrize("count", [1, IOV_MAX - 1, IOV_MAX])
+def test_receive_into_fills_as_many_as_the_kernel_does(core, pair, count):
+    left, right = pair
+    content = os.urandom(3 * count)
+    left.send(content)
+    room = bytearray(3 * count)
+    with memoryview(room) as view:
+        views = [view[3 * i : 3 * i + 3] for i in range(count)]
+        assert core.receive_into(right.fileno(), views) == 3 * count
+    assert room == content
+
+
+def test_receive_into_at_the_end_is_0(core, pair):
+    left, right = pair
+    left.close()
+    assert core.receive_into(right.fileno(), [memoryview(bytearray(1))]) == 0
+
+
+def test_receive_into_of_nothing_would_block(core, pair):
+    _, right = pair
+    with pytest.raises(BlockingIOError) as caught:
+        core.receive_into(right.fileno(), [memoryview(bytearray(1))])
+    assert caught.value.errno == errno.EAGAIN
+
+
+def test_receive_into_lets_go_of_the_buffers(core, pair):
+    left, right = pair
+    left.send(b"x")
+    room = bytearray(1)
+    with memoryview(room) as view:
+        core.receive_into(right.fileno(), [view])
+    room += b"grows"
+
+
+def test_receive_into_from_a_closed_descriptor_is_ebadf(core, pair):
+    left, _ = pair
+    fd = left.fileno()
+    left.close()
+    with pytest.raises(OSError, match="Bad file descriptor") as caught:
+        core.receive_into(fd, [memoryview(bytearray(1))])
+    assert caught.value.errno == errno.EBADF
+
+
+@pytest.mark.parametrize("receive", [_syscalls.receive, _core_python.receive])
+def test_receive_takes_what_is_there(receive, pair):
+    left, right = pair
+    with pytest.raises(BlockingIOError):
+        receive(right.fileno(), 10)
+    left.send(b"abcd")
+    assert receive(right.fileno(), 3) == b"abc"
+    assert receive(right.fileno(), 3) == b"d"
+    left.close()
+    assert receive(right.fileno(), 3) == b""
+
+
+def outcomes(module, sizes, views, offset, reads):
+    """Send chunks through one core; return every result, and what arrived."""
+    content = bytes(i % 251 for i in range(sum(sizes)))
+    chunks, start = [], 0
+    for index, size in enumerate(sizes):
+        chunk = content[start : start + size]
+        chunks.append(memoryview(chunk) if index in views else chunk)
+        start += size
+    left, right = make_pair(send_size=1)
+    results, received = [], b""
+    vector = module.Vector(chunks, offset)
+    calls = [
+        lambda fd: module.send_pointed(fd, chunks, offset),
+        lambda fd: module.send_copied(fd, chunks, 0, offset),
+    ] + [vector.send] * len(reads)
+    with left, right:
+        for call, size in zip(calls, [2**20, 2**20, *reads], strict=True):
+            try:
+                results.append(call(left.fileno()))
+            except BlockingIOError as error:
+                results.append(error.errno)
+            try:
+                received += right.recv(size)
+            except BlockingIOError as error:
+                results.append(error.errno)
+            if results[-1] == (0, True):
+                break
+    return results, received
+
+
+@pytest.mark.skipif(len(CORES) == 1, reason="the C core was not built")
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_the_cores_agree(data):
+    sizes = data.draw(st.lists(st.integers(1, 4000), min_size=1, max_size=12))
+    arguments = (
+        sizes,
+        data.draw(st.sets(st.integers(0, len(sizes) - 1))),
+        data.draw(st.integers(0, sizes[0] - 1)),
+        data.draw(st.lists(st.integers(1, 20_000), max_size=8)),
+    )
+    assert outcomes(_core_c, *arguments) == outcomes(_core_python, *arguments)
+
+
+def test_a_broadcast_answers_for_each_descriptor(core):
+    full, full_peer = make_pair(send_size=1)
+    with pytest.raises(BlockingIOError):
+        while True:
+            full.send(b"x" * 4096)
+    gone, gone_peer = make_pair()
+    gone_peer.close()
+    left, right = make_pair()
+    closed = os.open(os.devnull, os.O_RDONLY)
+    os.close(closed)
+    with full, full_peer, gone, left, right:
+        fds = [full.fileno(), closed, gone.fileno(), left.fileno()]
+        assert core.broadcast(fds, b"message") == [
+            -errno.EAGAIN,
+            -errno.EBADF,
+            -errno.EPIPE,
+            7,
+        ]
+        assert core.broadcast([], b"message") == []
+        assert right.recv(100) == b"message"

@@ -1,0 +1,70 @@
+"""The Python core's calls, which are the C core's for those without it."""
+
+import errno
+import os
+import socket
+
+import pytest
+
+from triobatch._core import datagrams_python as core
+from triobatch._wire.addresses import encode_address
+
+
+@pytest.fixture
+def pair():
+    left = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    right = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with left, right:
+        right.bind(("127.0.0.1", 0))
+        yield left, right
+
+
+@pytest.mark.parametrize("failure", [OSError, ValueError, OverflowError])
+def test_what_fails_behind_the_first_message_keeps_the_count(
+    pair, monkeypatch, failure
+):
+    left, right = pair
+    send, calls = core._send, []
+
+    def fail_at_the_third(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise failure
+        send(*args)
+
+    monkeypatch.setattr(core, "_send", fail_at_the_third)
+    peer = encode_address(right.getsockname())
+    sent = core.send_datagrams(
+        left.fileno(), b"abcd", [1] * 4, [0] * 4, [peer]
+    )
+    assert sent == 2
+    assert [right.recv(9, socket.MSG_DONTWAIT) for _ in "ab"] == [b"a", b"b"]
+
+
+@pytest.mark.skipif(
+    not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets"
+)
+def test_a_path_that_the_standard_library_refuses_has_an_errno():
+    peer = encode_address("x" * 108)
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock,
+        pytest.raises(OSError, match=os.strerror(errno.ENAMETOOLONG)),
+    ):
+        core.send_datagrams(sock.fileno(), b"x", [1], [0], [peer])
+
+
+def test_a_message_of_one_segment_is_a_plain_one(pair, monkeypatch):
+    left, right = pair
+    send, cut = core._send, []
+
+    def look(sock, payload, ancillary, peer):
+        cut.append(bool(ancillary))
+        send(sock, payload, ancillary, peer)
+
+    monkeypatch.setattr(core, "_send", look)
+    peer = encode_address(right.getsockname())
+    assert core.send_segments(left.fileno(), b"abcde", 2, 4, peer) == 5
+    assert core.send_segments(left.fileno(), b"fg", 2, 4, peer) == 2
+    assert cut == [True, False, False]
+    arrived = [right.recv(9, socket.MSG_DONTWAIT) for _ in range(4)]
+    assert arrived == [b"ab", b"cd", b"e", b"fg"]

@@ -1,0 +1,247 @@
+"""What only the C core does; what both do is in test_syscalls."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+
+import extensions
+import pytest
+
+from triobatch._core.chunks import COPY_BELOW, COPY_SIZE, IOV_MAX
+
+core = extensions.load("triobatch._core.streams_c", extensions.C_CORE)
+
+needs_extension = extensions.needs(extensions.CHUNKS)
+
+
+@pytest.fixture
+def pair():
+    """Two connected Unix sockets, neither of which blocks."""
+    left, right = socket.socketpair()
+    with left, right:
+        left.setblocking(False)
+        right.setblocking(False)
+        yield left, right
+
+
+@pytest.fixture
+def no_extension(monkeypatch):
+    """As on PyPy and free-threaded builds."""
+    monkeypatch.setattr(core, "_copy", lambda *_: (0, -1))
+    monkeypatch.setattr(core, "_point_to_bytes", lambda *_: False)
+
+
+def drain(sock):
+    received = bytearray()
+    try:
+        while data := sock.recv(2**20):
+            received += data
+    except BlockingIOError:
+        pass
+    return bytes(received)
+
+
+def test_a_blocking_descriptor_does_not_make_a_call_block(pair):
+    left, right = pair
+    for sock in pair:
+        # settimeout(None) would not do: the flag is on the open file.
+        os.set_blocking(sock.fileno(), True)
+    with pytest.raises(BlockingIOError):
+        core.receive_into(right.fileno(), [memoryview(bytearray(1))])
+    filling = bytes(2**20)
+    while core.send(left.fileno(), filling) == len(filling):
+        pass
+    with pytest.raises(BlockingIOError):
+        core.send(left.fileno(), filling)
+
+
+def test_a_vector_may_be_longer_than_a_call(pair):
+    left, right = pair
+    chunks = [b"%04d" % i for i in range(2 * IOV_MAX + 1)]
+    vector = core.Vector(chunks, 0)
+    assert vector.send(left.fileno()) == (4 * IOV_MAX, False)
+    assert vector.send(left.fileno()) == (4 * IOV_MAX, False)
+    assert vector.send(left.fileno()) == (4, True)
+    assert drain(right) == b"".join(chunks)
+
+
+def test_a_vector_begins_anew(pair):
+    left, right = pair
+    vector = core.Vector.with_room(3)
+    for chunks, offset, expected in [
+        ([b"ab", b"cd", b"ef"], 1, b"bcdef"),
+        ([memoryview(b"gh")], 0, b"gh"),
+        ([b"i", memoryview(b"jk")], 0, b"ijk"),
+    ]:
+        vector.point(chunks, offset)
+        assert vector.send(left.fileno()) == (len(expected), True)
+        assert drain(right) == expected
+
+
+def test_a_vector_holds_no_exports(pair):
+    left, _ = pair
+    chunk = bytearray(b"data")
+    view = memoryview(chunk)
+    vector = core.Vector([view], 0)
+    vector.send(left.fileno())
+    view.release()
+    chunk += b"grows"
+
+
+def test_without_the_chunk_extension_the_same_is_sent(pair, no_extension):
+    left, right = pair
+    chunks = [b"abc", memoryview(b"def"), b"ghi"]
+    assert core.send_copied(left.fileno(), chunks, 1, 1) == (5, True)
+    assert core.send_pointed(left.fileno(), chunks, 1) == (8, True)
+    assert core.Vector(chunks[::2], 2).send(left.fileno()) == (4, True)
+    assert drain(right) == b"efghi" + b"bcdefghi" + b"cghi"
+
+
+def test_without_the_chunk_extension_little_is_not_copied(no_extension):
+    assert core.copy_list([b"abc", b"def"]) is None
+
+
+@needs_extension
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [b"abc"],
+        [b"abc", b"defg"] * 100,
+        [b"little", b"large" * COPY_BELOW],
+        [b"empty ones between", b"", b""],
+        [b"x" * 1024] * (COPY_SIZE // 1024),
+        [b"x" * COPY_BELOW],
+        [b"x" * COPY_BELOW, b"little"],
+        [b"x" * COPY_BELOW] * 8,
+    ],
+)
+def test_a_list_of_little_bytes_is_copied_and_sent(pair, chunks):
+    left, right = pair
+    expected = b"".join(chunks)
+    copy = core.copy_list(chunks)
+    assert copy.size == len(expected)
+    sent = copy.send(left.fileno())
+    # Less where the system's socket buffers are small.
+    assert sent > min(copy.size - 1, 100_000)
+    assert drain(right) == expected[:sent]
+
+
+@needs_extension
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [],
+        [b""],
+        [bytearray(b"abc")],
+        [b"abc", bytearray(b"def")],
+        [b"abc", "text"],
+        ["text"],
+        [None],
+        [b"x" * 1024] * (COPY_SIZE // 1024 + 1),
+        [b"x", b"y" * COPY_SIZE],
+        [b"x" * COPY_BELOW] * 9,
+        [b"x" * COPY_BELOW, memoryview(b"y")],
+        [b"x" * COPY_BELOW, "text"],
+    ],
+)
+def test_any_other_list_is_left_to_others(chunks):
+    assert core.copy_list(chunks) is None
+
+
+@needs_extension
+def test_a_copied_list_that_does_not_fit_is_sent_in_part(pair):
+    left, right = pair
+    left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    for chunks in [b"%04d" % i for i in range(9999)], [b"x" * 4096] * 10:
+        copy = core.copy_list(chunks)
+        sent = copy.send(left.fileno())
+        assert 0 < sent < copy.size
+        with pytest.raises(BlockingIOError):
+            copy.send(left.fileno())
+        assert drain(right) == b"".join(chunks)[:sent]
+        assert copy.rest(sent) == b"".join(chunks)[sent:]
+
+
+@needs_extension
+def test_a_copy_in_use_is_not_disturbed_by_another(pair):
+    # As a signal handler, or a finalizer, may do in the midst of a send.
+    left, right = pair
+    copy = core.copy_list([b"first", b"send"])
+    core.send_copied(left.fileno(), [b"an", b"other"], 0, 0)
+    core.send_pointed(left.fileno(), [b"one", b"more"], 0)
+    copy.send(left.fileno())
+    assert drain(right) == b"another" + b"onemore" + b"firstsend"
+
+
+@needs_extension
+def test_a_copy_given_back_is_used_again():
+    copy = core.copy_list([b"abc"])
+    copy.give_back()
+    again = core.copy_list([b"def"])
+    assert again is copy
+    assert again.rest(0) == b"def"
+    again.give_back()
+
+
+@pytest.fixture
+def restless():
+    """Threads take turns as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def in_threads(function, arguments):
+    """Run a function once for each argument, all at the same time."""
+    failures = []
+    start = threading.Barrier(len(arguments))
+
+    def run(argument):
+        start.wait()
+        try:
+            function(argument)
+        except AssertionError as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=run, args=(a,)) for a in arguments]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def send_in_each_way(fd, letter):
+    little, large = [letter * 50] * 400, [letter * 3000] * 8
+    yield lambda: core.send_copied(fd, little, 0, 0)[0]
+    yield lambda: core.send_pointed(fd, large, 0)[0]
+    yield lambda: core.copy_list(little).send(fd)
+
+
+@needs_extension
+def test_threads_do_not_disturb_each_other(restless):
+    # Each call copies or points to its chunks, and then lets go of the GIL.
+    def converse(letter):
+        left, right = socket.socketpair()
+        with left, right:
+            for sock in left, right:
+                sock.setblocking(False)
+            for _ in range(100):
+                for send in send_in_each_way(left.fileno(), letter):
+                    sent = send()
+                    assert sent > 19_999
+                    assert drain(right) == letter * sent
+
+    in_threads(converse, [b"a", b"b", b"c"])
+
+
+def test_the_pool_of_copies_stays_small(monkeypatch):
+    monkeypatch.setattr(core.Copy, "_pool", [])
+    taken = [core.Copy.take() for _ in range(9)]
+    for copy in taken:
+        copy.give_back()
+    assert len(core.Copy._pool) == core.Copy.POOL_SIZE == 4

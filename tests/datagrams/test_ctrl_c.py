@@ -1,0 +1,150 @@
+"""Ctrl-C in the midst of a call loses nothing and leaves all usable."""
+
+import signal
+
+import pytest
+import trio
+
+from triobatch import Datagrams
+from triobatch._core import datagram_calls as syscalls
+from triobatch._datagrams.inbox import Inbox
+
+
+@pytest.fixture(autouse=True)
+def python_handles_ctrl_c():
+    """As at the start of a program: Trio takes over from this handler."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+class Pressing(Datagrams):
+    """Presses Ctrl-C once, when it is lent or when it is given back."""
+
+    __slots__ = ("left", "lent")
+
+    def __init__(self, datagrams, *, when_lent):
+        self.left = []
+        super().__init__(datagrams)
+        self.left.append(when_lent)
+
+    @property
+    def _lent(self):
+        return self.lent
+
+    @_lent.setter
+    def _lent(self, lent):
+        if lent:
+            self.lent = lent
+        if self.left == [lent]:
+            self.left.clear()
+            signal.raise_signal(signal.SIGINT)
+        self.lent = lent
+
+
+@pytest.mark.parametrize("when_lent", [True, False])
+@pytest.mark.parametrize("method", ["send_batch", "send_batch_nowait"])
+def test_an_interrupted_batch_can_be_sent_again(
+    datagram_sockets, method, when_lent
+):
+    async def send(sender, queue):
+        result = getattr(sender, method)(queue)
+        if method == "send_batch":
+            await result
+
+    async def interrupted(sender, queue):
+        await send(sender, queue)
+        # Where it was held off, it is felt at the next checkpoint.
+        await trio.lowlevel.checkpoint()
+
+    async def main():
+        sender, receiver = datagram_sockets()
+        async with sender, receiver:
+            queue = Pressing([(b"a", None), (b"b", None)], when_lent=when_lent)
+            # Its traceback is alive, as in a handler that tries again.
+            with pytest.raises(KeyboardInterrupt) as info:
+                await interrupted(sender, queue)
+            assert not queue.left
+            await send(sender, queue)
+            assert not queue
+            got = await receiver.receive_batch()
+            assert [payload for payload, _ in got] == [b"a", b"b"]
+            del info
+
+    trio.run(main)
+
+
+def pressing_after(call):
+    """Return what calls ``call``, and the first time presses Ctrl-C then."""
+    pressed = []
+
+    def press(*args):
+        result = call(*args)
+        if not pressed:
+            pressed.append(True)
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    return press
+
+
+@pytest.mark.parametrize("method", ["send_batch", "send_batch_nowait"])
+def test_what_the_kernel_took_is_consumed_before_ctrl_c_is_felt(
+    datagram_sockets, monkeypatch, method
+):
+    async def interrupted(sender, queue):
+        result = getattr(sender, method)(queue)
+        if method == "send_batch":
+            await result
+        await trio.lowlevel.checkpoint()
+
+    async def main():
+        sender, receiver = datagram_sockets()
+        async with sender, receiver:
+            payloads = [b"%d" % i for i in range(100)]
+            queue = Datagrams((payload, None) for payload in payloads)
+            monkeypatch.setattr(
+                syscalls,
+                "send_datagrams",
+                pressing_after(syscalls.send_datagrams),
+            )
+            with pytest.raises(KeyboardInterrupt):
+                await interrupted(sender, queue)
+            arrived = []
+            with pytest.raises(trio.WouldBlock):
+                while True:
+                    arrived += receiver.receive_batch_nowait()
+            assert arrived
+            left = [payload for payload, _ in queue]
+            assert [p for p, _ in arrived] + left == payloads
+            assert sender.statistics().datagrams_sent == len(arrived)
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(syscalls, "receive_datagrams"), (Inbox, "take")]
+)
+def test_what_the_kernel_gave_is_handed_out_before_ctrl_c_is_felt(
+    datagram_sockets, monkeypatch, module, name
+):
+    arrived = []
+
+    async def interrupted(receiver):
+        arrived.extend(await receiver.receive_batch())
+        await trio.lowlevel.checkpoint()
+
+    async def main():
+        sender, receiver = datagram_sockets()
+        async with sender, receiver:
+            await sender.send_many([b"a", b"b"])
+            monkeypatch.setattr(
+                module, name, pressing_after(getattr(module, name))
+            )
+            with pytest.raises(KeyboardInterrupt):
+                await interrupted(receiver)
+            if not arrived:
+                arrived.extend(receiver.receive_batch_nowait())
+            assert [payload for payload, _ in arrived] == [b"a", b"b"]
+
+    trio.run(main)

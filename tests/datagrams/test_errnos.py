@@ -1,0 +1,158 @@
+"""Whose error it is: tables of errnos, and the socket with scripted calls."""
+
+import errno
+import os
+from dataclasses import dataclass
+
+import pytest
+import trio
+
+from triobatch._core import datagram_calls as syscalls
+from triobatch._datagrams.errnos import MAX_REPORTS, Reports, Verdict
+from triobatch._datagrams.errors import DatagramErrorGroup
+from triobatch._queues.datagrams import Datagrams
+
+REPORT, FLOOD, OWN = Verdict.REPORT, Verdict.FLOOD, Verdict.OWN
+
+
+@dataclass
+class Counters:
+    reports: int = 0
+
+
+@pytest.mark.parametrize(
+    ("names", "verdicts", "reports"),
+    [
+        ("EPERM", [OWN], 0),
+        ("EHOSTUNREACH", [REPORT], 1),
+        ("EHOSTUNREACH EHOSTUNREACH", [REPORT, OWN], 0),
+        ("EHOSTUNREACH ENETUNREACH", [REPORT] * 2, 2),
+        ("ECONNREFUSED EHOSTUNREACH", [REPORT] * 2, 2),
+        ("EHOSTUNREACH ECONNREFUSED EHOSTUNREACH", [REPORT] * 3, 3),
+        ("EHOSTUNREACH EPERM EHOSTUNREACH", [REPORT, OWN, REPORT], 2),
+        ("EHOSTUNREACH reset EHOSTUNREACH", [REPORT] * 2, 2),
+        ("EMSGSIZE EMSGSIZE EMSGSIZE", [REPORT, OWN, REPORT], 1),
+        ("ECONNREFUSED " * 9, [REPORT] * 7 + [FLOOD, REPORT], 9),
+        ("ENOPROTOOPT " * 8, [REPORT] * 7 + [FLOOD], 8),
+        ("ECONNRESET " * 8, [REPORT] * 7 + [FLOOD], 8),
+        ("EACCES EPROTO " * 4, [REPORT] * 7 + [FLOOD], 8),
+    ],
+)
+def test_an_error_is_believed_the_second_time_running(
+    names, verdicts, reports
+):
+    counters = Counters()
+    judge = Reports(counters)
+    found = []
+    for name in names.split():
+        if name == "reset":
+            judge.reset()
+        else:
+            found.append(judge.judge(getattr(errno, name)))
+    assert found == verdicts
+    assert counters.reports == reports
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Return a list of errnos' names, which the next calls meet."""
+    lines = []
+
+    def play(name):
+        call = getattr(syscalls, name)
+
+        def scripted(*args):
+            if lines:
+                number = getattr(errno, lines.pop(0))
+                raise OSError(number, os.strerror(number))
+            return call(*args)
+
+        monkeypatch.setattr(syscalls, name, scripted)
+
+    for name in ("send_datagrams", "send_segments", "receive_datagrams"):
+        play(name)
+    return lines
+
+
+@pytest.mark.parametrize("method", ["send_batch", "send_many"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        "ECONNREFUSED EHOSTUNREACH",
+        "EHOSTUNREACH ENETUNREACH",
+        "EHOSTUNREACH EAGAIN EHOSTUNREACH",
+        "EHOSTUNREACH ENOBUFS EHOSTUNREACH",
+        "ECONNREFUSED " * 20,
+    ],
+)
+async def test_reports_are_counted_and_never_charged(
+    make_socket, script, names, method
+):
+    sender, receiver = await make_socket(), await make_socket()
+    target = receiver.socket.getsockname()
+    script += names.split()
+    if method == "send_batch":
+        assert await sender.send_batch([(b"x", target)] * 5) == 5
+    else:
+        assert await sender.send_many([b"x"] * 5, target) == 5
+    waits = names.count("EAGAIN") + names.count("ENOBUFS")
+    assert sender.statistics().reports == len(names.split()) - waits
+    assert not script
+
+
+async def test_a_flood_of_reports_is_waited_out(
+    make_socket, script, autojump_clock
+):
+    sender = await make_socket()
+    script += ["ECONNREFUSED"] * 100
+    started = trio.current_time()
+    await sender.send(b"x", sender.socket.getsockname())
+    assert trio.current_time() - started == pytest.approx(0.012)
+
+
+async def test_no_more_is_made_of_a_flood_now(make_socket, script):
+    sender = await make_socket()
+    queue = Datagrams([(b"x", sender.socket.getsockname())])
+    script += ["ECONNREFUSED"] * 100
+    with pytest.raises(trio.WouldBlock):
+        sender.send_batch_nowait(queue)
+    assert len(script) == 100 - MAX_REPORTS
+    assert len(queue) == 1
+
+
+async def test_receiving_ends_where_reports_do_not(make_socket, script):
+    sock = await make_socket()
+    script += ["EACCES"] * 100
+    with pytest.raises(PermissionError):
+        sock.receive_batch_nowait()
+    assert len(script) == 100 - MAX_REPORTS - 1
+    script[:] = ["ECONNREFUSED", "ECONNRESET"]
+    with pytest.raises(trio.WouldBlock):
+        sock.receive_batch_nowait()
+
+
+@pytest.mark.parametrize("method", ["send_batch", "send_many"])
+async def test_segmentation_is_not_blamed_for_what_fails_without_it(
+    make_socket, script, method
+):
+    sender, receiver = await make_socket(), await make_socket()
+    target = receiver.socket.getsockname()
+    script += ["EINVAL"] * 6
+    send_it = (
+        sender.send_batch([(b"xy", target)] * 5)
+        if method == "send_batch"
+        else sender.send_many([b"xy"] * 5, target)
+    )
+    with pytest.raises(DatagramErrorGroup, match="5 of 5 datagrams refused"):
+        await send_it
+    assert sender.statistics().gso_refusals == {}
+    assert await sender.send_many([b"xy"] * 5, target) == 5
+    assert sender.statistics().gso_runs == 1
+
+
+async def test_a_refusal_that_send_many_meets_is_counted(make_socket, script):
+    sender, receiver = await make_socket(), await make_socket()
+    script += ["EIO"]
+    target = receiver.socket.getsockname()
+    assert await sender.send_many([b"xy"] * 5, target) == 5
+    assert sender.statistics().gso_refusals == {"EIO": 1}

@@ -1,0 +1,190 @@
+"""Cutting up what was received; the columns are filled by hand."""
+
+import socket
+
+import extensions
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triobatch._core.arena import MSG_CTRUNC, MSG_TRUNC, Arena
+from triobatch._core.choice import CORE
+from triobatch._datagrams.errors import TruncatedDatagramError
+from triobatch._datagrams.inbox import Inbox
+from triobatch._wire.addresses import encode_address
+
+A = ("127.0.0.1", 1)
+B = ("127.0.0.1", 2)
+
+
+class CutBy:
+    """What cuts trains: ``struct`` without a core, or the extension."""
+
+    extension = False
+
+
+@pytest.fixture(params=["struct", "extension"], autouse=True, scope="module")
+def cut_by(request):
+    if request.param == "extension":
+        extensions.load("triobatch._core._chunks_c", extensions.CHUNKS)
+        if CORE != "c":
+            pytest.skip("the extension serves the C core")
+    CutBy.extension = request.param == "extension"
+
+
+def filled(*messages, slot_size=100, family=socket.AF_INET):
+    """Return an inbox of ``(payload, segment_size, address, flags)``."""
+    arena = Arena(16, family, slot_size)
+    for slot, (payload, segment_size, address, flags) in enumerate(messages):
+        name = encode_address(address)
+        start = slot * slot_size
+        kept = payload[:slot_size]
+        arena.memory[start : start + len(kept)] = kept
+        at = slot * arena.name_size
+        arena.names[at : at + len(name)] = name
+        arena.sizes[slot] = len(payload)
+        arena.name_sizes[slot] = len(name)
+        arena.segment_sizes[slot] = segment_size
+        arena.flags[slot] = flags
+    if CutBy.extension:
+        core = extensions.load(
+            "triobatch._core.datagrams_c", extensions.C_CORE
+        )
+        core.export(arena)
+        assert arena.cut is not None
+    inbox = Inbox(arena)
+    inbox.fill(len(messages))
+    return inbox
+
+
+def test_plain_messages_are_one_datagram_each():
+    inbox = filled((b"one", 0, A, 0), (b"", 0, B, 0), (b"three", 0, A, 0))
+    assert inbox.take(2) == [(b"one", A), (b"", B)]
+    assert len(inbox) == 1
+    assert inbox.take(64) == [(b"three", A)]
+    assert not inbox
+
+
+def test_equal_messages_share_the_address_that_they_share():
+    inbox = filled(*[(b"same", 0, A, 0)] * 5)
+    taken = inbox.take(64)
+    assert taken == [(b"same", A)] * 5
+    assert len({id(address) for _, address in taken}) == 1
+
+
+def test_a_train_is_cut_at_its_segment_size():
+    inbox = filled((b"aaabbbccd", 3, A, 0), (b"alone", 0, B, 0))
+    assert inbox.take(64) == [
+        (b"aaa", A),
+        (b"bbb", A),
+        (b"ccd", A),
+        (b"alone", B),
+    ]
+
+
+def test_the_last_of_a_train_may_be_shorter():
+    inbox = filled((b"aaabbbc", 3, A, 0))
+    assert inbox.take(64) == [(b"aaa", A), (b"bbb", A), (b"c", A)]
+    assert not inbox
+
+
+def test_a_train_waits_for_the_next_call_where_the_limit_cuts_it():
+    inbox = filled((b"aaabbbc", 3, A, 0), (b"", 0, B, 0))
+    taken = [inbox.take(1) for _ in range(4)]
+    assert taken == [[(b"aaa", A)], [(b"bbb", A)], [(b"c", A)], [(b"", B)]]
+    assert not inbox
+
+
+@pytest.mark.parametrize(
+    ("size", "flags"),
+    [(150, 0), (150, MSG_TRUNC), (100, MSG_TRUNC), (50, MSG_CTRUNC)],
+)
+def test_a_cut_datagram_is_no_datagram(size, flags):
+    inbox = filled(
+        (b"before", 0, A, 0), (bytes(size), 0, B, flags), (b"after", 0, A, 0)
+    )
+    assert inbox.take(64) == [(b"before", A)]
+    with pytest.raises(TruncatedDatagramError) as info:
+        inbox.take(64)
+    assert info.value.payload == bytes(min(size, 100))
+    assert (info.value.size, info.value.address) == (size, B)
+    assert inbox.take(64) == [(b"after", A)]
+    assert inbox.truncated == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "flags"), [(150, 0), (100, MSG_TRUNC), (50, MSG_CTRUNC)]
+)
+def test_a_cut_datagram_alone_is_no_datagram(size, flags):
+    inbox = filled((bytes(size), 0, B, flags))
+    with pytest.raises(TruncatedDatagramError):
+        inbox.take(64)
+    assert not inbox
+    assert inbox.truncated == 1
+
+
+def test_a_train_alone_is_cut():
+    inbox = filled((b"aaab", 3, A, 0))
+    assert inbox.take(1) == [(b"aaa", A)]
+    assert inbox.take(1) == [(b"b", A)]
+    assert not inbox
+
+
+def test_a_cut_datagram_is_a_message_that_says_so():
+    inbox = filled((bytes(150), 0, B, MSG_TRUNC), (b"after", 0, A, 0))
+    cut, whole = inbox.take_messages(64)
+    assert (cut.truncated, cut.size, len(cut.payload)) == (True, 150, 100)
+    assert (whole.truncated, whole.size, whole.payload) == (False, 5, b"after")
+
+
+def test_control_messages_that_did_not_fit_beside_a_segment_size_are_no_cut():
+    inbox = filled((b"aaab", 3, A, MSG_CTRUNC))
+    assert inbox.take(64) == [(b"aaa", A), (b"b", A)]
+
+
+def test_a_unix_arena_has_no_room_for_passed_descriptors():
+    inbox = filled((b"x", 0, "/a", MSG_CTRUNC), family=socket.AF_UNIX)
+    assert inbox.arena.control_size == 0
+    assert inbox.take(64) == [(b"x", "/a")]
+
+
+def test_unix_peers_may_have_names_of_any_length_or_none():
+    inbox = filled(
+        (b"a", 0, "/long/path", 0),
+        (b"b", 0, None, 0),
+        (b"c", 0, b"\0abstract", 0),
+        family=socket.AF_UNIX,
+    )
+    assert inbox.take(64) == [
+        (b"a", "/long/path"),
+        (b"b", None),
+        (b"c", b"\0abstract"),
+    ]
+
+
+MESSAGE = st.tuples(
+    st.binary(max_size=100),
+    st.integers(0, 40),
+    st.sampled_from([A, B]),
+    st.just(0),
+)
+
+
+@given(st.lists(MESSAGE, min_size=1, max_size=16), st.integers(1, 20))
+def test_nothing_is_lost_whatever_the_limit(messages, limit):
+    expected = []
+    for payload, segment_size, address, _ in messages:
+        step = segment_size or max(1, len(payload))
+        pieces = [
+            payload[at : at + step] for at in range(0, len(payload), step)
+        ]
+        expected += [(piece, address) for piece in pieces or [b""]]
+    inbox = filled(*messages)
+    taken = []
+    while inbox:
+        some = inbox.take(limit)
+        assert 1 <= len(some) <= limit
+        taken += some
+    assert taken == expected
+    again = filled(*messages).take_messages(10**6)
+    assert [(m.payload, m.address) for m in again] == expected

@@ -1,0 +1,122 @@
+"""The system calls themselves."""
+
+import errno
+import mmap
+import socket
+
+import pytest
+
+from triobatch._core import datagram_calls as syscalls
+from triobatch._core.arena import Arena
+from triobatch._core.choice import CORE
+from triobatch._datagrams.lowlevel import recvmmsg, sendmmsg
+from triobatch._wire.addresses import encode_address
+
+
+@pytest.fixture
+def sockets():
+    datagram_pair = [
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in "ab"
+    ]
+    with datagram_pair[0], datagram_pair[1]:
+        for sock in datagram_pair:
+            sock.bind(("127.0.0.1", 0))
+        yield datagram_pair
+
+
+def test_datagrams_go_and_come_with_their_sizes_and_senders(sockets):
+    left, right = sockets
+    target = right.getsockname()
+    pairs = [(payload, target) for payload in (b"one", b"", b"three")]
+    assert sendmmsg(left.fileno(), pairs) == 3
+    buffer = bytearray(40)
+    name = left.getsockname()
+    assert recvmmsg(right.fileno(), buffer, 10) == [
+        (3, name, 0),
+        (0, name, 0),
+        (5, name, 0),
+    ]
+    assert buffer == b"one".ljust(20, b"\0") + b"three".ljust(20, b"\0")
+    buffer.append(0)
+
+
+def test_nothing_is_sent_of_nothing(sockets):
+    assert sendmmsg(sockets[0].fileno(), []) == 0
+
+
+def test_64_are_offered(sockets):
+    left, right = sockets
+    pairs = [(b"x", right.getsockname())] * 100
+    assert sendmmsg(left.fileno(), pairs) == 64
+    assert len(recvmmsg(right.fileno(), bytearray(100), 1)) == 64
+
+
+def test_a_blocking_socket_does_not_block(sockets):
+    with pytest.raises(BlockingIOError):
+        recvmmsg(sockets[0].fileno(), bytearray(10), 10)
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with left, right, pytest.raises(BlockingIOError):
+        while True:
+            sendmmsg(left.fileno(), [(bytes(1000), None)] * 64)
+
+
+def test_the_core_takes_no_more_than_it_has_room_for(sockets):
+    left, right = sockets
+    peer = encode_address(right.getsockname())
+    count = syscalls.MAX_MESSAGES + 1
+    for peers in ([peer], [peer] * count):
+        sent = syscalls.send_datagrams(
+            left.fileno(), bytes(count), [1] * count, [0] * count, peers
+        )
+        assert sent == syscalls.MAX_MESSAGES
+    sent = syscalls.send_segments(left.fileno(), bytes(count), 1, 1, peer)
+    assert sent == syscalls.MAX_MESSAGES
+    arena = Arena(count, socket.AF_INET, 10)
+    received = syscalls.receive_datagrams(right.fileno(), arena, count)
+    # One by one, the other core fills all that there are.
+    assert received == (count if CORE == "python" else syscalls.MAX_MESSAGES)
+
+
+@pytest.mark.skipif(CORE != "c", reason="about what the C core refuses")
+def test_the_core_refuses_what_it_has_no_room_for(sockets):
+    fd, peer = sockets[0].fileno(), encode_address(sockets[1].getsockname())
+    # Of a level that the kernel passes over.
+    control = ((999, 0, bytes(200)),)
+    for segment_size in (0, 1):
+        with pytest.raises(OSError, match="Invalid argument"):
+            syscalls.send_datagrams(
+                fd, b"xy", [2], [segment_size], [peer], control
+            )
+    with pytest.raises(OSError, match="Invalid argument"):
+        syscalls.send_segments(fd, b"x", 1, 1, peer, control)
+    with pytest.raises(OSError, match="Invalid argument"):
+        syscalls.receive_datagrams(fd, Arena(1, socket.AF_INET), 0)
+
+
+def test_a_datagram_that_was_cut_is_marked(sockets):
+    left, right = sockets
+    sendmmsg(left.fileno(), [(bytes(20), right.getsockname())])
+    ((size, _, flags),) = recvmmsg(right.fileno(), bytearray(10), 10)
+    assert (size, flags) == (20, socket.MSG_TRUNC)
+
+
+def test_an_error_is_that_of_the_first_datagram(sockets):
+    left, right = sockets
+    pairs = [(b"x", right.getsockname()), (b"x", ("127.0.0.1", 0))]
+    assert sendmmsg(left.fileno(), pairs) == 1
+    with pytest.raises(OSError, match="Invalid") as info:
+        sendmmsg(left.fileno(), pairs[1:])
+    assert info.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize("slot_size", [0, -1, 11])
+def test_a_slot_must_fit_the_buffer(sockets, slot_size):
+    with pytest.raises(ValueError, match="slot_size"):
+        recvmmsg(sockets[0].fileno(), bytearray(10), slot_size)
+
+
+def test_receiving_into_a_buffer_maps_no_memory(sockets, monkeypatch):
+    left, right = sockets
+    sendmmsg(left.fileno(), [(b"x", right.getsockname())])
+    monkeypatch.delattr(mmap, "mmap")
+    assert recvmmsg(right.fileno(), bytearray(10), 10)[0][0] == 1

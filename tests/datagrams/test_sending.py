@@ -1,0 +1,287 @@
+"""The batch on its way: scripted system calls, in front of the real ones."""
+
+import errno
+import socket
+
+import pytest
+import trio
+from receive_buffer import needs_room
+from script import Script, received
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
+
+from triobatch._core.probes import gso_segments
+from triobatch._datagrams.errors import DatagramErrorGroup
+from triobatch._queues.datagrams import Datagrams
+
+
+def address_of(sock):
+    return sock.socket.getsockname()
+
+
+@pytest.fixture
+async def hosts(make_socket):
+    return await make_socket(), await make_socket()
+
+
+# Runs of three, and runs of as many as the kernel cuts.
+MIXED = [(b"%d" % i).ljust(9 - i % 3 // 2) for i in range(60)]
+EQUAL = [(b"%d" % i).ljust(100) for i in range(1000)]
+
+
+@pytest.mark.parametrize(
+    "payloads",
+    [
+        pytest.param(MIXED, id="mixed"),
+        pytest.param(EQUAL, id="equal", marks=needs_room),
+    ],
+)
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["EIO"],
+        ["EINVAL"],
+        ["EMSGSIZE"],
+        [1, "EIO"],
+        [1, "EINVAL", 1, "EAGAIN"],
+        ["ENOBUFS", "ENOBUFS"],
+        [1, "ENOBUFS", 1, "ENOMEM"],
+        ["EAGAIN"],
+        [1, 1, 1, "EAGAIN", 2, "EAGAIN"],
+        ["ECONNREFUSED", 1, "EHOSTUNREACH", 1, "ENETUNREACH"],
+        ["ECONNREFUSED"] * 8,
+        ["EIO", "EAGAIN", 3, "ENOBUFS", "ECONNREFUSED"],
+    ],
+    ids=str,
+)
+async def test_what_passes_neither_loses_nor_repeats_a_datagram(
+    hosts, monkeypatch, payloads, lines
+):
+    sender, receiver = hosts
+    script = Script(monkeypatch, lines)
+    queue = Datagrams((p, address_of(receiver)) for p in payloads)
+    with assert_checkpoints():
+        assert await sender.send_batch(queue) == len(payloads)
+    assert script.lines == []
+    assert not queue
+    assert await received(receiver) == payloads
+
+
+@needs_room
+@pytest.mark.parametrize("lines", [["EIO"], [2, "EINVAL"], [1, "EMSGSIZE"]])
+@pytest.mark.parametrize("method", ["send_many", "send_segments"])
+async def test_send_many_survives_what_send_batch_does(
+    hosts, monkeypatch, lines, method
+):
+    sender, receiver = hosts
+    target = address_of(receiver)
+    Script(monkeypatch, lines)
+    if method == "send_many":
+        assert await sender.send_many(EQUAL, target) == 1000
+    else:
+        data = b"".join(EQUAL)
+        assert await sender.send_segments(data, 100, target) == 1000
+    assert await received(receiver) == EQUAL
+
+
+async def test_a_report_met_by_a_lone_datagram_is_counted(hosts, monkeypatch):
+    sender, receiver = hosts
+    for send in (
+        lambda: sender.send(b"x", address_of(receiver)),
+        lambda: sender.send_batch([(b"x", address_of(receiver))]),
+        lambda: sender.send_many([b"x"], address_of(receiver)),
+        lambda: sender.send_segments(b"x", 1, address_of(receiver)),
+    ):
+        before = sender.statistics()
+        script = Script(monkeypatch, ["ECONNREFUSED"])
+        await send()
+        assert [line for line, _ in script.calls] == ["ECONNREFUSED", None]
+        assert await received(receiver) == [b"x"]
+        after = sender.statistics()
+        assert after.reports == before.reports + 1
+        assert after.send_calls == before.send_calls + 2
+        monkeypatch.undo()
+
+
+@needs_room
+async def test_a_segment_is_refused_at_its_place_in_the_whole(
+    hosts, monkeypatch
+):
+    sender, receiver = hosts
+    script = Script(monkeypatch, [1, "EPERM", "EPERM"])
+    with pytest.raises(DatagramErrorGroup) as info:
+        await sender.send_many(EQUAL, address_of(receiver))
+    first_left = gso_segments()
+    assert [error.index for error in info.value.exceptions] == [first_left]
+    assert script.lines == []
+    assert info.value.sent == 999
+    arrived = await received(receiver)
+    assert arrived == EQUAL[:first_left] + EQUAL[first_left + 1 :]
+
+
+@pytest.mark.parametrize("refusal", ["EIO", "EINVAL", "EMSGSIZE"])
+async def test_a_refused_run_goes_again_unsegmented(
+    hosts, monkeypatch, refusal
+):
+    sender, receiver = hosts
+    # What may be a report of the network is believed the second time.
+    tries = 2 if refusal == "EMSGSIZE" else 1
+    script = Script(monkeypatch, [refusal] * tries)
+    await sender.send_many(EQUAL[:10], address_of(receiver))
+    assert script.calls[0][1] == [100]
+    assert script.calls[-1][1] == [0] * 10
+    assert sender.statistics().gso_refusals == {refusal: 1}
+    # It rests for this destination...
+    await sender.send_many(EQUAL[:10], address_of(receiver))
+    assert script.calls[-1][1] == [0]
+    # ...and for no other.
+    await sender.send_many(EQUAL[:10], address_of(sender))
+    assert script.calls[-1][1] == [100]
+    assert await received(receiver) == EQUAL[:10] * 2
+
+
+async def test_an_error_in_the_middle_is_charged_where_it_happened(
+    hosts, monkeypatch
+):
+    sender, receiver = hosts
+    Script(monkeypatch, [3, "EPERM", 2, "EPERM"])
+    queue = Datagrams((bytes(i), address_of(receiver)) for i in range(10))
+    with pytest.raises(DatagramErrorGroup) as info:
+        await sender.send_batch(queue)
+    assert [error.index for error in info.value.exceptions] == [3, 6]
+    assert [payload for payload, _ in queue] == [bytes(3), bytes(6)]
+    assert len(await received(receiver)) == 8
+
+
+async def test_an_address_error_is_believed_the_second_time(
+    hosts, monkeypatch
+):
+    sender, receiver = hosts
+    Script(monkeypatch, ["EHOSTUNREACH"])
+    await sender.send(b"a", address_of(receiver))
+    Script(monkeypatch, ["EHOSTUNREACH", "EHOSTUNREACH"])
+    with pytest.raises(OSError, match="No route to host"):
+        await sender.send(b"b", address_of(receiver))
+    assert await received(receiver) == [b"a"]
+
+
+async def test_lasting_congestion_is_charged_and_the_rest_gets_one_try(
+    hosts, monkeypatch, autojump_clock
+):
+    sender, receiver = hosts
+    script = Script(monkeypatch, ["ENOBUFS"] * 8)
+    start = trio.current_time()
+    with pytest.raises(DatagramErrorGroup) as info:
+        await sender.send_batch(
+            [(bytes(i), address_of(receiver)) for i in range(10)]
+        )
+    assert [error.index for error in info.value.exceptions] == [0, 1, 2]
+    assert {error.errno for error in info.value.exceptions} == {errno.ENOBUFS}
+    assert trio.current_time() - start == pytest.approx(0.031)
+    assert script.lines == []
+    assert len(await received(receiver)) == 7
+
+
+async def test_congestion_is_no_reason_to_wait_without_waiting(
+    hosts, monkeypatch
+):
+    sender, receiver = hosts
+    Script(monkeypatch, ["ENOBUFS"])
+    queue = Datagrams([(b"x", address_of(receiver))])
+    with pytest.raises(trio.WouldBlock):
+        sender.send_batch_nowait(queue)
+    assert sender.send_batch_nowait(queue) == 1
+    assert await received(receiver) == [b"x"]
+
+
+@pytest.mark.parametrize("line", ["EAGAIN", "ENOBUFS"])
+async def test_a_cancelled_wait_leaves_what_was_not_sent(
+    hosts, monkeypatch, line
+):
+    sender, receiver = hosts
+    for taken in range(1, 10):
+        Script(monkeypatch, [taken] + [line] * 100)
+        queue = Datagrams((bytes(i), address_of(receiver)) for i in range(10))
+        with trio.CancelScope() as scope:
+            if line == "ENOBUFS":
+                scope.deadline = trio.current_time() + 0.001
+                await sender.send_batch(queue)
+            else:
+                scope.cancel()
+                with pytest.raises(trio.Cancelled):
+                    await sender.send_batch(queue)
+                assert len(queue) == 10
+        monkeypatch.undo()
+        left = [payload for payload, _ in queue]
+        assert await received(receiver) + left == [bytes(i) for i in range(10)]
+
+
+async def test_every_point_of_a_batch_can_be_cancelled(datagram_pair):
+    left, right = datagram_pair
+    left.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
+    payloads = [b"%d" % i for i in range(100)]
+    queue = Datagrams((payload, None) for payload in payloads)
+    arrived = []
+    while queue:
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(left.send_batch, queue)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        arrived += await received(right)
+        assert len(arrived) + len(queue) == len(payloads)
+    assert arrived == payloads
+
+
+async def test_a_socket_error_keeps_the_rest(hosts, monkeypatch):
+    sender, receiver = hosts
+    Script(monkeypatch, [2, "ENOSYS"])
+    queue = Datagrams((bytes(i), address_of(receiver)) for i in range(5))
+    with pytest.raises(OSError, match="not implemented"):
+        await sender.send_batch(queue)
+    assert [payload for payload, _ in queue] == [bytes(2), bytes(3), bytes(4)]
+
+
+async def test_64_equal_payloads_cost_one_call(hosts):
+    sender, receiver = hosts
+    await sender.send_many([bytes(1200)] * 64, address_of(receiver))
+    assert sender.statistics().send_calls == 1
+
+
+async def test_datagrams_added_meanwhile_are_left_for_the_next_call(
+    hosts, monkeypatch
+):
+    sender, receiver = hosts
+    target = address_of(receiver)
+    queue = Datagrams([(b"a", target), (b"bb", target)])
+    Script(monkeypatch, ["ENOBUFS"])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sender.send_batch, queue)
+        await trio.testing.wait_all_tasks_blocked()
+        queue.append((b"later", target))
+        with pytest.raises(BufferError):
+            queue.clear()
+    assert [payload for payload, _ in queue] == [b"later"]
+    assert await received(receiver) == [b"a", b"bb"]
+
+
+async def test_a_queue_that_another_task_is_sending_is_busy(
+    datagram_pair, make_socket
+):
+    left, _ = datagram_pair
+    other = await make_socket("unix")
+    queue = Datagrams([(bytes(4000), None)] * 500)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.send_batch, queue)
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError, match="these datagrams"):
+            await other.send_batch(queue)
+        with pytest.raises(trio.BusyResourceError):
+            left.send_batch_nowait(queue)
+        with pytest.raises(BufferError):
+            queue.clear()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_segment_size_is_an_int(make_socket):
+    with pytest.raises(TypeError):
+        await (await make_socket()).send_segments(b"x", 1.5)

@@ -1,0 +1,133 @@
+"""The queue of datagrams."""
+
+from array import array
+
+import pytest
+
+from triobatch._queues.datagrams import (
+    Datagrams,
+    as_datagrams,
+    as_payloads,
+)
+from triobatch._resource import Lent
+
+A = ("127.0.0.1", 1)
+B = ("127.0.0.1", 2)
+
+
+def test_a_new_queue_is_empty():
+    queue = Datagrams()
+    assert not queue
+    assert len(queue) == 0
+    assert list(queue) == []
+    assert queue.nbytes == 0
+
+
+def test_pairs_come_out_in_order():
+    queue = Datagrams([(b"a", A)])
+    queue.append((b"b", B))
+    queue.extend((payload, None) for payload in [b"c", b"d"])
+    assert list(queue) == [(b"a", A), (b"b", B), (b"c", None), (b"d", None)]
+
+
+def test_an_empty_payload_is_a_datagram():
+    queue = Datagrams([(b"", A)])
+    assert queue
+    assert len(queue) == 1
+    assert queue.nbytes == 0
+
+
+def test_sizes_are_bytes():
+    queue = Datagrams([(memoryview(array("I", [1, 2, 3])), A)])
+    assert queue.nbytes == 12
+    assert len(next(iter(queue))[0]) == 12
+
+
+def test_a_view_without_bytes_is_an_empty_datagram():
+    queue = Datagrams([(memoryview(array("I")), None)])
+    assert list(queue) == [(b"", None)]
+
+
+@pytest.mark.parametrize(
+    ("item", "error"),
+    [
+        (("text", A), TypeError),
+        ((7, A), TypeError),
+        ((None, A), TypeError),
+        (7, TypeError),
+        ((b"alone",), ValueError),
+        ((b"one", A, "too many"), ValueError),
+        ((memoryview(b"abcd")[::2], A), BufferError),
+    ],
+)
+def test_a_failed_extend_changes_nothing(item, error):
+    queue = Datagrams([(b"a", A)])
+    with pytest.raises(error):
+        queue.extend([(b"b", B), item])
+    assert list(queue) == [(b"a", A)]
+    with pytest.raises(error):
+        Datagrams([(b"b", B), item])
+
+
+def test_consume_drops_from_the_front():
+    queue = Datagrams([(b"a", A), (b"b", B), (b"c", None)])
+    queue.consume(0)
+    queue.consume(2)
+    assert list(queue) == [(b"c", None)]
+    queue.consume(1)
+    assert not queue
+
+
+@pytest.mark.parametrize("count", [-1, 3])
+def test_consume_outside_the_queue_is_a_value_error(count):
+    queue = Datagrams([(b"a", A), (b"b", B)])
+    with pytest.raises(ValueError, match=rf"{count} is not in 0\.\.2"):
+        queue.consume(count)
+    assert len(queue) == 2
+
+
+def test_a_copy_has_its_own_position():
+    queue = Datagrams([(b"a", A), (b"b", B)])
+    copy = queue.copy()
+    queue.clear()
+    assert not queue
+    assert list(copy) == [(b"a", A), (b"b", B)]
+
+
+def test_a_queued_bytearray_cannot_be_resized_until_it_is_consumed():
+    payload = bytearray(b"mutable")
+    queue = Datagrams([(payload, A)])
+    with pytest.raises(BufferError):
+        payload.append(0)
+    queue.consume(1)
+    payload.append(0)
+
+
+def test_a_lent_queue_grows_but_does_not_shrink():
+    queue = Datagrams([(b"a", A)])
+    with Lent(queue):
+        queue.append((b"b", B))
+        with pytest.raises(BufferError, match="is sending"):
+            queue.consume(1)
+        with pytest.raises(BufferError, match="is sending"):
+            queue.clear()
+    queue.clear()
+    assert not queue
+
+
+def test_payloads_that_are_bytes_are_taken_as_they_are():
+    payloads = [b"a", b""]
+    assert as_payloads(payloads) == payloads
+    assert as_payloads(iter(payloads)) == payloads
+    assert as_payloads([]) == []
+
+
+def test_a_queue_is_passed_on_and_pairs_are_queued():
+    queue = Datagrams([(b"a", A)])
+    assert as_datagrams(queue) is queue
+    assert list(as_datagrams([(b"a", A)])) == [(b"a", A)]
+
+
+def test_the_representation_tells_what_is_left():
+    queue = Datagrams([(b"abc", A), (b"", B)])
+    assert repr(queue) == "<Datagrams: 2 left, 3 bytes>"

@@ -1,0 +1,98 @@
+"""Lists of bytes, which are sent without becoming Buffers where they can."""
+
+import extensions
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from triobatch._core.chunks import COPY_BELOW
+from triobatch._streams import sending as _stream_send
+
+# Elsewhere a list is taken in whole before anything else happens.
+needs_extension = pytest.mark.skipif(
+    extensions.why_absent(extensions.CHUNKS) is not None,
+    reason="copying needs the chunk extension",
+)
+
+
+async def receive(stream, size):
+    received = b""
+    while len(received) < size:
+        received += await stream.receive_some()
+    return received
+
+
+@pytest.fixture
+def meddle(monkeypatch):
+    """Change the caller's list once it is copied, as a thread may."""
+    copy_list = _stream_send.copy_list
+    rubbish = []
+
+    def install(chunks, change):
+        def copy_and_be_interrupted(own):
+            size = len(chunks[0])
+            copied = copy_list(own)
+            change(chunks)
+            # Whatever was freed is overwritten.
+            rubbish.extend(b"\xff" * size for _ in range(100))
+            return copied
+
+        monkeypatch.setattr(_stream_send, "copy_list", copy_and_be_interrupted)
+
+    return install
+
+
+@pytest.mark.parametrize("size", [1, COPY_BELOW - 1, COPY_BELOW])
+async def test_a_list_is_left_as_it_was(pair, size):
+    left, right = pair
+    chunks = [b"a" * size, b"b" * size]
+    assert await left.send_buffers(chunks) == 2 * size
+    assert chunks == [b"a" * size, b"b" * size]
+    assert await receive(right, 2 * size) == b"".join(chunks)
+
+
+@needs_extension
+@pytest.mark.parametrize("change", [list.clear, list.pop, list.reverse])
+@pytest.mark.parametrize("size", [1, COPY_BELOW - 1, COPY_BELOW])
+async def test_a_list_that_changes_under_way_is_sent_as_it_was(
+    pair, meddle, size, change
+):
+    left, right = pair
+    chunks = [bytes([i]) * size for i in range(8)]
+    expected = b"".join(chunks)
+    meddle(chunks, change)
+    assert await left.send_buffers(chunks) == len(expected)
+    assert await receive(right, len(expected)) == expected
+
+
+@needs_extension
+@pytest.mark.parametrize("change", [list.clear, list.pop, list.reverse])
+@pytest.mark.parametrize("size", [1000, COPY_BELOW - 1])
+async def test_a_list_that_changes_is_sent_as_it_was_after_a_short_write(
+    small_pair, meddle, size, change
+):
+    left, right = small_pair
+    chunks = [bytes([i]) * size for i in range(60)]
+    expected = b"".join(chunks)
+    meddle(chunks, change)
+
+    async def send():
+        assert await left.send_buffers(chunks) == len(expected)
+        assert left.statistics().partial_writes > 0
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        assert await receive(right, len(expected)) == expected
+
+
+@needs_extension
+async def test_a_list_that_was_refused_waits_before_it_is_sent_again(
+    clogged_pair,
+):
+    left, _ = clogged_pair
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.send_buffers, [b"a", b"b"])
+        await wait_all_tasks_blocked()
+        done = left.statistics()
+        assert (done.send_calls, done.send_waits) == (1, 1)
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,129 @@
+"""send_buffers_nowait: what fits now, and not a byte more."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+import trio
+from trio.testing import assert_no_checkpoints, wait_all_tasks_blocked
+
+from triobatch import BatchSocketStream, Buffers
+from triobatch._streams import gather as _gather
+
+
+async def test_what_fits_is_sent_and_consumed(pair):
+    left, right = pair
+    buffers = Buffers([b"one ", b"two"])
+    with assert_no_checkpoints():
+        assert left.send_buffers_nowait(buffers) == 7
+    assert not buffers
+    assert await right.receive_some() == b"one two"
+
+
+@pytest.mark.parametrize("chunk_size", [100, 2**16, 2**24])
+async def test_what_does_not_fit_is_left(pair, chunk_size):
+    left, right = pair
+    whole = os.urandom(4096) * 2**12
+    buffers = Buffers(
+        [
+            whole[start : start + chunk_size]
+            for start in range(0, len(whole), chunk_size)
+        ]
+    )
+    received = bytearray()
+    while buffers:
+        before = buffers.nbytes
+        try:
+            sent = left.send_buffers_nowait(buffers)
+        except trio.WouldBlock:
+            assert buffers.nbytes == before
+            received += await right.receive_some(2**20)
+        else:
+            assert 0 < sent == before - buffers.nbytes
+    while len(received) < len(whole):
+        received += await right.receive_some(2**20)
+    assert received == whole
+
+
+async def test_a_full_stream_would_block(clogged_pair):
+    left, _ = clogged_pair
+    buffers = Buffers([b"a", b"b"])
+    for _ in range(2):
+        with pytest.raises(trio.WouldBlock), assert_no_checkpoints():
+            left.send_buffers_nowait(buffers)
+    assert list(buffers) == [b"a", b"b"]
+
+
+async def test_nothing_to_send_is_0_even_if_the_stream_is_full(clogged_pair):
+    left, _ = clogged_pair
+    before = left.statistics()
+    assert left.send_buffers_nowait(Buffers()) == 0
+    assert left.statistics() == before
+
+
+@pytest.mark.parametrize(
+    "chunks", [[b"x"], (b"x",), b"x", bytearray(b"x"), "x", None, 3, iter([])]
+)
+async def test_only_buffers_can_say_what_was_taken(pair, chunks):
+    # From a list nobody could tell what is left.
+    with pytest.raises(TypeError, match="requires a Buffers, not "):
+        pair[0].send_buffers_nowait(chunks)
+
+
+async def test_a_peer_that_went_breaks_the_stream(pair, family):
+    left, right = pair
+    await right.aclose()
+    if family == "tcp":
+        # It takes the first, and learns from the answer.
+        assert left.send_buffers_nowait(Buffers([b"x"])) == 1
+        await wait_all_tasks_blocked()
+    buffers = Buffers([b"x"] * 3)
+    with pytest.raises(trio.BrokenResourceError) as caught:
+        left.send_buffers_nowait(buffers)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert buffers.nbytes == 3
+
+
+async def test_an_error_after_progress_keeps_what_was_not_sent(
+    pair, monkeypatch
+):
+    left, _ = pair
+    results = iter([(3, True), OSError(errno.EPIPE, "Broken pipe")])
+
+    def send_copied(fd, chunks, index, offset):
+        result = next(results)
+        if isinstance(result, OSError):
+            raise result
+        return result
+
+    monkeypatch.setattr(_gather, "send_copied", send_copied)
+    buffers = Buffers([b"ab", b"cde", b"f"])
+    with pytest.raises(trio.BrokenResourceError):
+        left.send_buffers_nowait(buffers)
+    assert bytes(buffers) == b"def"
+    assert left.statistics().bytes_sent == 3
+
+
+async def test_buffers_on_their_way_are_busy(make_streams, clog):
+    left, _ = await make_streams()
+    other, _ = await make_streams()
+    await clog(left)
+    buffers = Buffers([b"x"])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.send_buffers, buffers)
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError, match="these buffers"):
+            other.send_buffers_nowait(buffers)
+        nursery.cancel_scope.cancel()
+    assert other.send_buffers_nowait(buffers) == 1
+
+
+def test_it_needs_no_task():
+    # Nor even an event loop: a socket's number is all that it asks Trio for.
+    left, right = trio.socket.socketpair()
+    stream = BatchSocketStream(left)
+    assert stream.send_buffers_nowait(Buffers([b"x"])) == 1
+    for sock in (left, right):
+        os.close(sock.detach())

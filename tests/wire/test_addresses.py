@@ -1,0 +1,185 @@
+"""Socket addresses, against the kernel's own sockaddrs."""
+
+import os
+import socket
+import struct
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from triobatch._wire.addresses import (
+    AddressCache,
+    SockaddrCache,
+    decode_address,
+    encode_address,
+    takes_v6_datagrams,
+)
+
+PORT = st.integers(0, 65535)
+WORD = st.integers(0, 2**32 - 1)
+LABEL = st.integers(0, 2**20 - 1)
+
+
+@given(st.ip_addresses(v=4).map(str), PORT)
+def test_an_ipv4_address_survives_a_round_trip(host, port):
+    assert decode_address(encode_address((host, port))) == (host, port)
+
+
+@given(st.binary(min_size=16, max_size=16), PORT, LABEL, WORD)
+def test_an_ipv6_address_survives_a_round_trip(packed, port, flow, scope):
+    host = socket.inet_ntop(socket.AF_INET6, packed)
+    address = (host, port, flow, scope)
+    assert decode_address(encode_address(address)) == address
+
+
+@given(st.binary(min_size=0, max_size=107))
+@example(b"")
+@example(b"ends in zeros\0\0")
+def test_an_abstract_name_survives_a_round_trip(name):
+    assert decode_address(encode_address(b"\0" + name)) == b"\0" + name
+
+
+@given(st.binary(min_size=1, max_size=108).filter(lambda p: 0 not in p))
+def test_a_path_survives_a_round_trip(path):
+    decoded = decode_address(encode_address(path))
+    assert isinstance(decoded, str)
+    assert os.fsencode(decoded) == path
+
+
+def test_ipv4_is_laid_out_as_in_ip_7():
+    assert encode_address(("127.0.0.1", 258)) == (
+        struct.pack("=H", socket.AF_INET)
+        + b"\x01\x02\x7f\x00\x00\x01"
+        + bytes(8)
+    )
+
+
+def test_ipv6_is_laid_out_as_in_ipv6_7():
+    assert encode_address(("::1", 258, 3, 4)) == (
+        struct.pack("=H", socket.AF_INET6)
+        + b"\x01\x02"
+        + b"\0\0\0\x03"
+        + bytes(15)
+        + b"\x01"
+        + struct.pack("=I", 4)
+    )
+
+
+def test_a_short_ipv6_tuple_is_the_same_destination():
+    assert encode_address(("::1", 9)) == encode_address(("::1", 9, 0, 0))
+
+
+def test_no_address_is_no_sockaddr():
+    assert encode_address(None) == b""
+    assert decode_address(b"") is None
+
+
+def test_a_unix_socket_without_a_name_has_no_address():
+    assert decode_address(struct.pack("=H", socket.AF_UNIX)) is None
+
+
+def test_bytes_after_the_sockaddr_are_ignored():
+    sockaddr = encode_address(("127.0.0.1", 9))
+    assert decode_address(sockaddr + b"rest") == ("127.0.0.1", 9)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        7,
+        ("127.0.0.1",),
+        ["127.0.0.1", 9],
+        (b"127.0.0.1", 9),
+        ("127.0.0.1", "9"),
+        ("127.0.0.1", 9.0),
+        ("::1", 9, None, 0),
+        (),
+    ],
+)
+def test_what_is_no_address_is_a_type_error(address):
+    with pytest.raises(TypeError):
+        encode_address(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        ("localhost", 9),
+        ("127.0.0.1", -1),
+        ("127.0.0.1", 65536),
+        ("127.0.0.1", 9, 0, 0),
+        ("::1", 9, 2**20, 0),
+        ("::1", 9, -1, 0),
+        ("::1", 9, 0, -1),
+        ("fe80::1%eth0", 9),
+        ("", 9),
+        "",
+        "x" * 109,
+        b"\0" + b"x" * 108,
+        "a\0b",
+    ],
+)
+def test_an_impossible_address_is_a_value_error(address):
+    with pytest.raises(ValueError, match=r"."):
+        encode_address(address)
+
+
+@pytest.mark.parametrize(
+    "sockaddr",
+    [b"\x02", struct.pack("=H", socket.AF_INET) + bytes(4), b"\xff\xff" * 8],
+)
+def test_a_strange_sockaddr_is_a_value_error(sockaddr):
+    with pytest.raises(ValueError, match="not a sockaddr"):
+        decode_address(sockaddr)
+
+
+@given(
+    st.sampled_from([socket.AF_INET, socket.AF_INET6, socket.AF_UNIX]).map(
+        struct.Struct("=H").pack
+    ),
+    st.binary(max_size=108),
+)
+@example(struct.pack("=H", socket.AF_UNIX), b"x" * 108)
+@example(struct.pack("=H", socket.AF_INET6), b"\xff" * 26)
+def test_what_is_decoded_can_be_encoded(family, rest):
+    try:
+        address = decode_address(family + rest)
+    except ValueError:
+        return
+    assert decode_address(encode_address(address)) == address
+
+
+def test_the_caches_remember_each_peer_once():
+    encoded, decoded = SockaddrCache(), AddressCache()
+    sockaddr = encoded["127.0.0.1", 9]
+    assert encoded["127.0.0.1", 9] is sockaddr
+    assert decoded[sockaddr] is decoded[bytes(bytearray(sockaddr))]
+
+
+def test_the_caches_are_bounded():
+    encoded, decoded = SockaddrCache(limit=8), AddressCache(limit=8)
+    for port in range(100):
+        assert decoded[encoded["127.0.0.1", port]] == ("127.0.0.1", port)
+        assert len(encoded) <= 8
+        assert len(decoded) <= 8
+
+
+def test_a_mapped_peer_gets_ipv4_datagrams():
+    assert takes_v6_datagrams(encode_address(("::1", 9)))
+    assert not takes_v6_datagrams(encode_address(("::ffff:10.0.0.1", 9)))
+    assert not takes_v6_datagrams(encode_address(("10.0.0.1", 9)))
+    assert not takes_v6_datagrams(encode_address("path"))
+    assert not takes_v6_datagrams(encode_address(None))
+
+
+def test_the_kernel_understands_an_abstract_name(tmp_path):
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with server, client:
+        name = b"\0triobatch-%d" % os.getpid()
+        server.bind(name)
+        client.bind(str(tmp_path / "client"))
+        client.sendto(b"x", decode_address(encode_address(name)))
+        _, peer = server.recvfrom(1)
+        assert decode_address(encode_address(peer)) == peer

@@ -1,0 +1,45 @@
+"""What the kernel says in the error queue."""
+
+import errno
+import socket
+import struct
+
+import pytest
+
+from triobatch._wire.addresses import encode_address
+from triobatch._wire.error_queue import PeerError, decode_error
+
+PEER = ("10.0.0.1", 9)
+
+
+def entry(origin, *, number=errno.EHOSTUNREACH, info=0, offender=b""):
+    return struct.pack("=IBBBxII", number, origin, 3, 1, info, 0) + offender
+
+
+@pytest.mark.parametrize(
+    ("level", "kind", "host"), [(0, 11, "10.0.0.9"), (41, 25, "fe80::1")]
+)
+def test_a_report_names_who_sent_it(level, kind, host):
+    offender = encode_address((host, 0))
+    control = [(1, 35, bytes(16)), (level, kind, entry(2, offender=offender))]
+    assert decode_error(b"head", control, PEER) == PeerError(
+        PEER, errno.EHOSTUNREACH, None, b"head", host
+    )
+
+
+def test_a_report_of_this_host_has_no_offender_and_may_have_an_mtu():
+    data = entry(1, number=errno.EMSGSIZE, info=1280, offender=bytes(16))
+    assert decode_error(b"", [(0, 11, data)], PEER) == PeerError(
+        PEER, errno.EMSGSIZE, 1280, b"", None
+    )
+
+
+@pytest.mark.parametrize("origin", [4, 5, 6])
+def test_a_timestamp_or_a_notice_of_completion_is_no_report(origin):
+    assert decode_error(b"", [(0, 11, entry(origin))], PEER) is None
+
+
+def test_an_entry_without_the_control_message_is_no_report():
+    assert (
+        decode_error(b"", [(socket.SOL_SOCKET, 35, bytes(16))], PEER) is None
+    )

@@ -1,0 +1,209 @@
+"""Control messages, by hand and through the kernel."""
+
+import socket
+import struct
+import time
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triobatch._core.probes import gso_segments
+from triobatch._datagrams.socket import DatagramSocket
+from triobatch._wire.metadata import (
+    Metadata,
+    decode_metadata,
+    encode_metadata,
+    pack_control,
+    unpack_control,
+)
+
+MESSAGES = st.lists(
+    st.tuples(st.integers(0, 300), st.integers(0, 300), st.binary(max_size=30))
+).map(tuple)
+
+
+@given(MESSAGES)
+def test_control_messages_survive_a_round_trip(messages):
+    assert tuple(unpack_control(pack_control(messages))) == messages
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_end_somewhere(control):
+    list(unpack_control(control))
+
+
+def test_the_layout_is_that_of_cmsg_3():
+    packed = pack_control(((0, 1, b"\x02\0\0\0"),))
+    assert packed == struct.pack("Nii4s4x", 20, 0, 1, b"\x02\0\0\0")
+    assert len(packed) == socket.CMSG_SPACE(4)
+
+
+def test_nothing_asked_is_nothing_sent():
+    assert encode_metadata(Metadata(), socket.AF_INET) == ()
+    assert encode_metadata(Metadata(), socket.AF_INET6) == ()
+
+
+def test_all_of_it_fits_what_the_core_takes():
+    everything = Metadata(tos=1, ttl=2, local_address="::1", interface_index=3)
+    packed = pack_control(encode_metadata(everything, socket.AF_INET6))
+    assert len(packed) == 136
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        Metadata(tos=256),
+        Metadata(tos=-1),
+        Metadata(ttl=0),
+        Metadata(ttl=256),
+        Metadata(local_address="::1"),
+        Metadata(local_address="localhost"),
+        Metadata(interface_index=-1),
+        Metadata(interface_index=2**31),
+        Metadata(interface_index=2**40),
+    ],
+)
+def test_impossible_metadata_is_a_value_error(metadata):
+    with pytest.raises(ValueError, match=r"."):
+        encode_metadata(metadata, socket.AF_INET)
+
+
+@pytest.mark.parametrize("name", ["tos", "ttl", "interface_index"])
+def test_metadata_that_is_no_number_is_a_type_error(name):
+    for value in (1.5, "1"):
+        with pytest.raises(TypeError):
+            encode_metadata(Metadata(**{name: value}), socket.AF_INET)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answers"),
+    [
+        ("::1", "::1"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("ff::1", "ff::1"),
+        ("ff02::1", None),
+        ("224.0.0.1", None),
+        (None, None),
+    ],
+)
+def test_a_multicast_address_is_none_to_answer_from(asked, answers):
+    reply = Metadata(local_address=asked, interface_index=1).for_reply()
+    assert reply == Metadata(local_address=answers)
+
+
+def test_ecn_is_the_low_end_of_the_traffic_class():
+    assert Metadata(tos=0xB9).ecn == 1
+    assert Metadata().ecn is None
+
+
+@pytest.mark.parametrize("tos", [b"\x07", b"\x07\0\0\0"])
+def test_a_traffic_class_may_be_a_byte_or_a_word(tos):
+    metadata, timestamp = decode_metadata(pack_control(((0, 1, tos),)))
+    assert metadata == Metadata(tos=7)
+    assert timestamp is None
+
+
+@pytest.mark.parametrize(
+    ("family", "host"), [("ipv4", "127.0.0.1"), ("ipv6", "::1")]
+)
+async def test_what_is_asked_of_the_header_is_what_arrives(
+    make_socket, family, host
+):
+    receiver, sender = await make_socket(family), await make_socket(family)
+    with pytest.raises(trio.WouldBlock):
+        receiver.receive_messages_nowait()
+    target = receiver.socket.getsockname()
+    asked = Metadata(tos=0xB9, ttl=33, local_address=host)
+    before = time.time_ns()
+    await sender.send(b"lone", target, metadata=asked)
+    await sender.send_many([b"train"] * 3, target, metadata=asked)
+    await sender.send_batch([(b"batch", target)], metadata=asked)
+    await sender.send_segments(b"segment", 4, target, metadata=asked)
+    messages = []
+    while len(messages) < 7:
+        messages += await receiver.receive_messages()
+    assert [message.payload for message in messages] == [
+        b"lone",
+        *[b"train"] * 3,
+        b"batch",
+        b"segm",
+        b"ent",
+    ]
+    for message in messages:
+        metadata = message.metadata
+        assert (metadata.tos, metadata.ttl, metadata.ecn) == (0xB9, 33, 1)
+        assert metadata.local_address == host
+        assert metadata.interface_index == socket.if_nametoindex("lo")
+        assert before - 10**9 < message.timestamp <= time.time_ns()
+        assert message.address == sender.socket.getsockname()
+        assert (message.truncated, message.size) == (
+            False,
+            len(message.payload),
+        )
+
+
+async def test_each_run_of_a_batch_has_the_metadata_that_is_asked(
+    make_socket,
+):
+    receiver, sender = await make_socket(), await make_socket()
+    with pytest.raises(trio.WouldBlock):
+        receiver.receive_messages_nowait()
+    target = receiver.socket.getsockname()
+    for tos in (0x28, 0xB8):
+        asked = Metadata(tos=tos, ttl=tos)
+        # Two runs and a datagram alone, in one call.
+        await sender.send_batch(
+            [(bytes(size), target) for size in (8, 8, 9, 9, 10)],
+            metadata=asked,
+        )
+        messages = []
+        while len(messages) < 5:
+            messages += await receiver.receive_messages()
+        for message in messages:
+            assert (message.metadata.tos, message.metadata.ttl) == (tos, tos)
+    # Refused, they would have gone again, unsegmented and right.
+    assert sender.statistics().gso_refusals == {}
+    assert sender.statistics().gso_runs == (4 if gso_segments() > 1 else 0)
+
+
+IPV4_INFO = (0, 8, struct.pack("=i4s4s", 3, bytes(range(4)), bytes(4)))
+IPV6_INFO = (41, 50, struct.pack("=16si", bytes(15) + b"\1", 3))
+
+
+def test_a_broadcast_is_answered_from_the_address_that_is_ours():
+    local, broadcast = bytes([10, 0, 0, 1]), bytes([10, 0, 0, 255])
+    info = (0, 8, struct.pack("=i4s4s", 0, local, broadcast))
+    metadata, _ = decode_metadata(pack_control((info,)))
+    assert metadata == Metadata(local_address="10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "control", [(IPV4_INFO, IPV6_INFO), (IPV6_INFO, IPV4_INFO)]
+)
+def test_a_dual_stack_socket_has_an_ipv6_address(control):
+    metadata, _ = decode_metadata(pack_control(control))
+    assert metadata == Metadata(local_address="::1", interface_index=3)
+
+
+async def test_an_answer_leaves_from_the_address_that_was_asked(make_socket):
+    client = await make_socket()
+    server = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
+    await server.bind(("0.0.0.0", 0))
+    asked = ("127.0.0.9", server.getsockname()[1])
+    async with DatagramSocket(server) as answering:
+        await client.send(b"question", asked)
+        (message,) = await answering.receive_messages()
+        assert message.metadata.local_address == "127.0.0.9"
+        reply = message.metadata.for_reply()
+        await answering.send(b"answer", message.address, metadata=reply)
+        assert await client.receive() == (b"answer", asked)
+
+
+async def test_a_unix_socket_has_a_timestamp_and_no_header(datagram_pair):
+    left, right = datagram_pair
+    await left.send(b"x")
+    (message,) = await right.receive_messages()
+    assert message.payload == b"x"
+    assert message.metadata == Metadata()

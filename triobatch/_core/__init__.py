@@ -1,0 +1,1 @@
+"""What exists twice, in C and in Python: the system calls and their memory."""

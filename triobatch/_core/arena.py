@@ -1,0 +1,97 @@
+"""The memory that datagrams are received into.
+
+One arena serves a socket for its life: allocated once, filled by one system
+call at a time, copied out as ``bytes`` (see ``_inbox``).
+
+Sans-IO: a core fills the slots and the columns (core.h, ``tb_arena``).
+"""
+
+import mmap
+import sys
+from array import array
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from triobatch._wire.addresses import (
+    AF_INET,
+    AF_INET6,
+    SOCKADDR_IN6_SIZE,
+    SOCKADDR_IN_SIZE,
+    SOCKADDR_UN_SIZE,
+    Address,
+)
+
+MSG_CTRUNC = 0x08
+MSG_TRUNC = 0x20
+
+# Any UDP datagram and any train fits (a 16-bit length); what a smaller slot
+# cuts off is lost.
+SLOT_SIZE = 65536
+# Enough for every control message that the metadata asks for (136 bytes for
+# IPv4, 216 on a dual-stack socket) and the segment size.
+CONTROL_SIZE = 256
+
+
+# Append to a list the given number of pieces of the given size, which start
+# at the given byte of the slots, each with the same sender.
+Cut: TypeAlias = Callable[
+    [list[tuple[bytes, Address]], int, int, int, Address], None
+]
+
+
+class Arena:
+    """Slots for received messages, and a column for each of their facts.
+
+    4 MiB of address space at the usual 64 slots; the kernel backs only the
+    pages that a datagram has reached.
+
+    Args:
+      slots: Messages that one call may bring.
+      family: The socket's, which sets the room for a name. A Unix socket
+        gets no room for control messages: file descriptors that a peer
+        passes are closed by the kernel, and not left open here.
+      slot_size: Bytes a message.
+      memory: A writable buffer to use for the slots. Without it one is made,
+        which an ``Inbox`` can be put on.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        family: int,
+        slot_size: int = SLOT_SIZE,
+        memory: Any = None,
+    ) -> None:
+        internet = family in {AF_INET, AF_INET6}
+        self.slots = slots
+        self.slot_size = slot_size
+        self.name_size = {
+            AF_INET: SOCKADDR_IN_SIZE,
+            AF_INET6: SOCKADDR_IN6_SIZE,
+        }.get(family, SOCKADDR_UN_SIZE)
+        self.control_size = CONTROL_SIZE if internet else 0
+        if memory is None:
+            memory = _private_memory(slots * slot_size)
+        self.memory: Any = memory
+        self.names = bytearray(slots * self.name_size)
+        self.control: Any = bytearray()
+        if internet:
+            self.control = _private_memory(slots * CONTROL_SIZE)
+        self.sizes = array("I", bytes(4 * slots))
+        self.flags = array("I", bytes(4 * slots))
+        self.name_sizes = array("I", bytes(4 * slots))
+        self.control_sizes = array("I", bytes(4 * slots))
+        self.segment_sizes = array("I", bytes(4 * slots))
+        # The C core keeps its pointers here, and what it cuts trains with:
+        # 60 ns a datagram, where struct takes 85.
+        self.exports: Any = None
+        self.cut: Cut | None = None
+
+
+def _private_memory(size: int) -> mmap.mmap:
+    """Return zeroed memory whose slices are bytes, and not copies first."""
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size)
+    # Shared is the default: after a fork two processes would receive into
+    # the same slots.
+    return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

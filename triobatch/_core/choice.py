@@ -1,0 +1,54 @@
+"""Which core runs in this process, and why.
+
+``TRIOBATCH_CORE`` may name one, ``c`` or ``python``. Otherwise the C core
+serves where it was built and can be loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+
+def _why_missing(error: ImportError) -> str:
+    # The build leaves word when it fails (_native/build_hook.py).
+    record = Path(__file__).with_name("_c_missing.txt")
+    if record.exists():
+        cause = record.read_text(encoding="utf-8").strip()
+        return f"the C core was not built at installation: {cause}"
+    wing = Path(__file__).parent
+    if (wing.parent / "_native").exists() and not any(wing.glob("_c.*.so")):
+        # Python looks in the current directory first, so in a checkout it
+        # finds these sources before an installed package.
+        return "these are the sources, not built: pip install -e . does that"
+    return f"the C core cannot be loaded: {error}"
+
+
+def choose(wanted: str | None) -> tuple[str, str]:
+    """Return the core to use and the reason, in words.
+
+    Args:
+      wanted: The value of ``TRIOBATCH_CORE``; None or empty for no wish.
+
+    Raises:
+      ValueError: ``wanted`` names no core.
+      ImportError: the C core is wanted, and cannot be loaded.
+    """
+    if wanted == "python":
+        return "python", "TRIOBATCH_CORE=python"
+    if wanted not in (None, "", "c"):
+        raise ValueError(f"TRIOBATCH_CORE must be c or python, not {wanted!r}")
+    try:
+        import triobatch._core._c  # noqa: F401, PLC0415 (it is optional)
+    except ImportError as error:
+        reason = _why_missing(error)
+        if wanted == "c":
+            raise ImportError(f"TRIOBATCH_CORE=c, but {reason}") from error
+        return "python", reason
+    return "c", "TRIOBATCH_CORE=c" if wanted else "it was built and loads"
+
+
+_choice = choose(os.environ.get("TRIOBATCH_CORE"))
+CORE: Final = _choice[0]
+CORE_REASON: Final = _choice[1]

@@ -1,0 +1,211 @@
+"""The datagram calls of the C core, on the standard ``socket`` module.
+
+For platforms and interpreters without the C core: one system call a message
+where the C core makes one a batch, and the same results. Segmentation works
+here too, as it needs no more than a control message.
+"""
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from triobatch._core.arena import MSG_TRUNC, Arena
+from triobatch._core.borrowed_socket import borrowed_socket
+from triobatch._wire.addresses import (
+    AF_INET,
+    AF_INET6,
+    SOCKADDR_UN_SIZE,
+    AddressCache,
+    SockaddrCache,
+    family_of,
+)
+from triobatch._wire.metadata import (
+    SOL_UDP,
+    UDP_GRO,
+    UDP_SEGMENT,
+    ControlMessage,
+    pack_control,
+)
+
+MAX_MESSAGES = 64
+
+# Windows has neither; its sockets are non-blocking by their own setting.
+_SEND_FLAGS = getattr(socket, "MSG_DONTWAIT", 0) | getattr(
+    socket, "MSG_NOSIGNAL", 0
+)
+_RECEIVE_FLAGS = getattr(socket, "MSG_DONTWAIT", 0) | getattr(
+    socket, "MSG_TRUNC", 0
+)
+_HAS_RECVMSG = hasattr(socket.socket, "recvmsg_into")
+_WSAEMSGSIZE = 10040
+
+# What a call of the socket module can raise; an address that it does not take
+# is one of the last two. Behind the first message it only ends a batch.
+_FAILURES = (OSError, ValueError, OverflowError)
+
+# Safe to share between threads: what is missing is computed again.
+_addresses = AddressCache()
+_sockaddrs = SockaddrCache()
+
+
+def send_datagrams(
+    fd: int,
+    payload: bytes | memoryview,
+    sizes: Sequence[int],
+    segment_sizes: Sequence[int],
+    peers: Sequence[bytes],
+    control: tuple[ControlMessage, ...] = (),
+) -> int:
+    """Send messages one by one; see ``_core_c_datagrams``."""
+    if len(peers) == 1:
+        peers = list(peers) * len(sizes)
+    sent = start = 0
+    with borrowed_socket(fd) as sock, memoryview(payload) as view:
+        for size, segment_size, peer in zip(
+            sizes[:MAX_MESSAGES], segment_sizes, peers, strict=False
+        ):
+            ancillary = list(control)
+            if segment_size:
+                data = segment_size.to_bytes(2, sys.byteorder)
+                ancillary.append((SOL_UDP, UDP_SEGMENT, data))
+            try:
+                _send(sock, view[start : start + size], ancillary, peer)
+            except _FAILURES:
+                if sent:
+                    break
+                raise
+            sent += 1
+            start += size
+    return sent
+
+
+def send_segments(
+    fd: int,
+    data: bytes | memoryview,
+    segment_size: int,
+    run_size: int,
+    peer: bytes,
+    control: tuple[ControlMessage, ...] = (),
+) -> int:
+    """Send messages of one size one by one; see ``_core_c_datagrams``."""
+    most = min(len(data), MAX_MESSAGES * run_size)
+    starts = range(0, most, run_size)
+    sizes = [min(run_size, most - start) for start in starts]
+    sent = send_datagrams(
+        fd,
+        data,
+        sizes,
+        [segment_size if size > segment_size else 0 for size in sizes],
+        [peer],
+        control,
+    )
+    return sum(sizes[:sent])
+
+
+def _send(
+    sock: socket.socket,
+    payload: memoryview,
+    ancillary: list[ControlMessage],
+    peer: bytes,
+) -> None:
+    if not peer:
+        if ancillary:
+            sock.sendmsg([payload], ancillary, _SEND_FLAGS)
+        else:
+            sock.send(payload, _SEND_FLAGS)
+        return
+    address = _destination(sock, peer)
+    if ancillary:
+        sock.sendmsg([payload], ancillary, _SEND_FLAGS, address)
+    else:
+        sock.sendto(payload, _SEND_FLAGS, address)
+
+
+def _destination(
+    sock: socket.socket, peer: bytes
+) -> tuple[Any, ...] | str | bytes:
+    """Return the address, or raise what Linux says to a wrong family.
+
+    The standard library would raise an error of its own there.
+    """
+    family, own = family_of(peer), int(sock.family)
+    address = _addresses[peer]
+    if own == AF_INET6 and family == AF_INET and isinstance(address, tuple):
+        return f"::ffff:{address[0]}", address[1]
+    if own == AF_INET and family == AF_INET6:
+        raise _error(errno.EAFNOSUPPORT)
+    if own != family:
+        raise _error(errno.EINVAL)
+    assert address is not None
+    if isinstance(address, str) and len(peer) == SOCKADDR_UN_SIZE:
+        # The kernel takes a path without a zero byte at its end, and the
+        # standard library does not.
+        raise _error(errno.ENAMETOOLONG)
+    return address
+
+
+def copy_segments(payloads: object) -> None:
+    """Return None: nothing is gained over joining."""
+
+
+def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
+    """Fill slots one by one; see ``_core_c_datagrams``."""
+    received = 0
+    with borrowed_socket(fd) as sock, memoryview(arena.memory) as memory:
+        for slot in range(min(count, arena.slots)):
+            start = slot * arena.slot_size
+            try:
+                with memory[start : start + arena.slot_size] as room:
+                    _receive(sock, arena, slot, room)
+            except _FAILURES:
+                # It will be met again, except for an error that the network
+                # has reported; that one is about an earlier datagram.
+                if received:
+                    break
+                raise
+            received += 1
+    return received
+
+
+def _receive(
+    sock: socket.socket, arena: Arena, slot: int, room: memoryview
+) -> None:
+    flags = 0
+    control: list[ControlMessage] = []
+    if _HAS_RECVMSG:
+        size, control, flags, address = sock.recvmsg_into(
+            [room], arena.control_size, _RECEIVE_FLAGS
+        )
+    else:
+        try:
+            size, address = sock.recvfrom_into(room)
+        except OSError as exc:
+            if exc.errno != _WSAEMSGSIZE:
+                raise
+            size, flags, address = len(room) + 1, MSG_TRUNC, None
+    if flags & getattr(socket, "MSG_TRUNC", MSG_TRUNC):
+        flags = MSG_TRUNC
+    name = _sockaddrs[address]
+    packed = pack_control(tuple(control))[: arena.control_size]
+    at_name, at_control = slot * arena.name_size, slot * arena.control_size
+    arena.names[at_name : at_name + len(name)] = name
+    arena.control[at_control : at_control + len(packed)] = packed
+    arena.sizes[slot] = size
+    arena.flags[slot] = flags
+    arena.name_sizes[slot] = len(name)
+    arena.control_sizes[slot] = len(packed)
+    arena.segment_sizes[slot] = _segment_size(control)
+
+
+def _segment_size(control: Sequence[ControlMessage]) -> int:
+    for level, kind, data in control:
+        if (level, kind) == (SOL_UDP, UDP_GRO):
+            return int.from_bytes(data[:4], sys.byteorder)
+    return 0
+
+
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))

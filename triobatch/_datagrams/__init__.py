@@ -1,0 +1,1 @@
+"""Datagram sockets: batches out and in, and an outcome for each datagram."""

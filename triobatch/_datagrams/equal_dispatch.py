@@ -1,0 +1,156 @@
+"""Datagrams of one size to one address, sent without a list of them.
+
+The common batch. Its payloads are one piece of memory, and what is left of
+it is one number, so that a step costs the same for one datagram and for four
+thousand. Only when the kernel refuses something is the rest taken apart into
+a ``Dispatch``, which finds out what each datagram comes to.
+"""
+
+from collections.abc import Callable
+
+from triobatch._core import datagram_calls as syscalls
+from triobatch._datagrams.dispatch import Dispatch, Outcome
+from triobatch._datagrams.errors import DatagramError
+from triobatch._datagrams.gso import MAX_SIZE_V6
+from triobatch._datagrams.outlet import Outlet
+from triobatch._wire.addresses import Address
+from triobatch._wire.metadata import ControlMessage
+
+
+class SegmentDispatch:
+    """The state of one such call; has what ``Dispatch`` has.
+
+    Args:
+      outlet: The socket's.
+      data: The payloads, one behind the other.
+      segment_size: Bytes a payload; the last may be shorter.
+      address: Where they go.
+      peer: Its sockaddr.
+      control: What goes with every datagram.
+      done: Called when ``data`` is no longer needed.
+    """
+
+    __slots__ = (
+        "_address",
+        "_control",
+        "_data",
+        "_done",
+        "_outlet",
+        "_rest",
+        "_segment_size",
+        "_taken",
+        "stalled",
+    )
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        data: bytes | memoryview,
+        segment_size: int,
+        address: Address,
+        peer: bytes,
+        control: tuple[ControlMessage, ...],
+        done: Callable[[], None] | None = None,
+    ) -> None:
+        self.stalled = peer
+        self._outlet = outlet
+        self._data = data
+        self._segment_size = segment_size
+        self._address = address
+        self._control = control
+        self._done = done
+        # Bytes that the kernel took before there was a `_rest`.
+        self._taken = 0
+        self._rest: Dispatch | None = None
+        if segment_size > MAX_SIZE_V6:
+            # No datagram, so no segment; but an error for each of them.
+            self._take_apart()
+
+    @property
+    def sent(self) -> int:
+        """Datagrams that the kernel took."""
+        sent = -(-self._taken // self._segment_size)
+        return sent + self._rest.sent if self._rest else sent
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of them."""
+        return self._taken + (self._rest.sent_bytes if self._rest else 0)
+
+    @property
+    def errors(self) -> list[DatagramError]:
+        """What was refused."""
+        return self._rest.errors if self._rest else []
+
+    def close(self) -> tuple[list[DatagramError], int]:
+        """Let go of the payloads; see ``Dispatch``."""
+        left = -(-(len(self._data) - self._taken) // self._segment_size)
+        self._data, self._done = b"", None
+        if self._rest is None:
+            return [], left
+        return self._rest.close()
+
+    def step(self, fd: int) -> Outcome:
+        """Make one system call, and account for what it has taken."""
+        if self._rest is not None:
+            return self._rest.step(fd)
+        data, start = self._data, self._taken
+        size = len(data)
+        if start >= size:
+            return Outcome.DONE
+        outlet, segment_size = self._outlet, self._segment_size
+        limit = outlet.segmentation.limit(self.stalled)
+        run_size = limit.datagrams_a_run(segment_size) * segment_size
+        counters = outlet.counters
+        counters.calls += 1
+        try:
+            taken = syscalls.send_segments(
+                fd,
+                memoryview(data)[start:] if start else data,
+                segment_size,
+                run_size,
+                self.stalled,
+                self._control,
+            )
+        except BlockingIOError:
+            return Outcome.FULL
+        except OSError as exc:
+            if outlet.is_fatal(exc):
+                raise
+            first = min(run_size, size - start)
+            return self._take_apart().judge(
+                exc.errno or 0,
+                self.stalled,
+                -(-first // segment_size),
+                segment_size,
+            )
+        self._taken = start + taken
+        counters.datagrams += -(-taken // segment_size)
+        if run_size > segment_size:
+            # The last one is a run if more than one datagram is left for it.
+            whole, last = divmod(taken, run_size)
+            counters.runs += whole + (last > segment_size)
+        if self._taken < size:
+            return Outcome.MORE
+        if self._done is not None:
+            self._done()
+        return Outcome.DONE
+
+    def _take_apart(self) -> Dispatch:
+        left = memoryview(bytes(self._data) if self._done else self._data)
+        step = self._segment_size
+        starts = range(self._taken, len(left), step)
+        payloads: list[bytes | memoryview] = [
+            left[start : start + step] for start in starts
+        ]
+        rest = self._rest = Dispatch(
+            self._outlet,
+            payloads,
+            [self._address] * len(payloads),
+            [self.stalled] * len(payloads),
+            self._control,
+            position=self._taken // step,
+        )
+        if self._done is not None:
+            self._done()
+        return rest

@@ -1,0 +1,86 @@
+"""sendmmsg(2) and recvmmsg(2) themselves: one call, no wait, no loop."""
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import trio
+
+from triobatch._core import datagram_calls as syscalls
+from triobatch._core.arena import Arena
+from triobatch._datagrams.inbox import Inbox
+from triobatch._queues.datagrams import Datagram, Datagrams
+from triobatch._wire.addresses import Address, encode_address
+
+ANY_FAMILY = 0
+
+
+# Without the C core a descriptor is borrowed by a socket object, and Ctrl-C in
+# the midst of that would close it.
+@trio.lowlevel.enable_ki_protection
+def sendmmsg(fd: int, datagrams: Iterable[Datagram]) -> int:
+    """Send up to 64 datagrams with one system call.
+
+    Args:
+      fd: A datagram socket.
+      datagrams: ``(payload, address)`` pairs; an address is as for
+        ``sendto``, with a numeric host, or ``None`` for the connected peer.
+        Only the first 64 are offered: sendmmsg(2) may always stop early, and
+        gains nothing from more.
+
+    Returns:
+      How many were sent. What stopped the call at one, the next call, with
+      that one at its head, may tell (sendmmsg(2), BUGS).
+
+    Raises:
+      BlockingIOError: not even the first can be sent now.
+      OSError: the first was refused, or the network has reported an error of
+        an earlier one.
+      TypeError, ValueError: one of the first 64 is impossible.
+    """
+    offered = list(Datagrams(islice(datagrams, syscalls.MAX_MESSAGES)))
+    if not offered:
+        return 0
+    payloads = [payload for payload, _ in offered]
+    return syscalls.send_datagrams(
+        fd,
+        b"".join(payloads),
+        list(map(len, payloads)),
+        [0] * len(payloads),
+        [encode_address(address) for _, address in offered],
+    )
+
+
+@trio.lowlevel.enable_ki_protection
+def recvmmsg(
+    fd: int, buffer: Any, slot_size: int
+) -> list[tuple[int, Address, int]]:
+    """Receive datagrams into a buffer with one system call.
+
+    Args:
+      fd: A datagram socket.
+      buffer: A writable buffer, of which each datagram gets a slot; up to 64
+        slots are offered.
+      slot_size: Bytes a slot.
+
+    Returns:
+      ``(size, address, flags)`` for each datagram, at least one: the bytes
+      that it had, which may be more than fit its slot; its sender, as from
+      ``recvfrom``; and ``MSG_TRUNC`` where it was cut.
+
+    Raises:
+      BlockingIOError: there is none now.
+      OSError: the call failed, or the network has reported an error.
+      ValueError: ``slot_size`` is not positive, or larger than the buffer.
+    """
+    memory = memoryview(buffer).cast("B")
+    if not 0 < slot_size <= len(memory):
+        raise ValueError(f"slot_size {slot_size} is not in 1..{len(memory)}")
+    slots = min(len(memory) // slot_size, syscalls.MAX_MESSAGES)
+    arena = Arena(slots, ANY_FAMILY, slot_size, memory)
+    received = syscalls.receive_datagrams(fd, arena, slots)
+    inbox = Inbox(arena)
+    return [
+        (arena.sizes[slot], inbox.address(slot), arena.flags[slot])
+        for slot in range(received)
+    ]

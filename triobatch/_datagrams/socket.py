@@ -1,0 +1,120 @@
+"""The datagram socket: its two halves, and its life."""
+
+import contextlib
+import errno
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import trio
+
+from triobatch._core.probes import gso_segments
+from triobatch._datagrams.readiness import Readiness
+from triobatch._datagrams.sending import Sending
+from triobatch._datagrams.socket_receives import DatagramReceiver
+from triobatch._datagrams.socket_sends import DatagramSender
+from triobatch._datagrams.statistics import DatagramStatistics, kernel_drops
+from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX
+from triobatch._wire.metadata import SOL_UDP, UDP_GRO
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+IPPROTO_UDP = 17
+
+
+class DatagramSocket(DatagramSender, DatagramReceiver):
+    """A datagram socket that sends and receives in batches.
+
+    One task may send and another receive at a time; a second one gets
+    ``BusyResourceError``. Each async method is a checkpoint, and has a twin
+    that ends in ``_nowait`` and raises ``WouldBlock`` instead of waiting.
+
+    On Linux batches go by sendmmsg(2) and recvmmsg(2), and over UDP equal
+    payloads to one address go as one message that the kernel cuts up
+    (UDP_SEGMENT), and come as one that it has put together (UDP_GRO). The
+    socket is set up for that, so receive with this object only.
+
+    **Receive memory** is 64 slots of 64 KiB of address space, of which the
+    kernel backs what was ever filled. What a call finds beyond
+    ``max_datagrams`` is kept there for the next.
+
+    **Errors that the network reports** (a closed port, an unreachable host)
+    are about datagrams that were sent earlier, and are not raised here:
+    ``statistics`` counts them, and ``receive_errors`` tells them apart.
+
+    Args:
+      socket: A ``SOCK_DGRAM`` socket of the family AF_INET, AF_INET6 or
+        AF_UNIX. It belongs to this object from now on.
+      error_queue: Keep what the network reports for ``receive_errors``
+        (IP_RECVERR; Linux).
+
+    Raises:
+      TypeError: ``socket`` is no Trio socket.
+      ValueError: it is of another type or family.
+      OSError: ``error_queue``, and this socket has none.
+
+    Attributes:
+      socket: The Trio socket.
+    """
+
+    def __init__(
+        self, socket: trio.socket.SocketType, *, error_queue: bool = False
+    ) -> None:
+        if not isinstance(socket, trio.socket.SocketType):
+            raise TypeError(f"not a Trio socket: {socket!r}")
+        if socket.type != trio.socket.SOCK_DGRAM:
+            raise ValueError(f"not a SOCK_DGRAM socket: {socket!r}")
+        family = int(socket.family)
+        if family not in {AF_INET, AF_INET6, AF_UNIX}:
+            raise ValueError(f"family {family} is not internet or Unix")
+        self.socket = socket
+        segments = 1
+        if family != AF_UNIX and socket.proto in {0, IPPROTO_UDP}:
+            segments = gso_segments()
+            # A kernel before 5.0 does not know it, and hands over one by one.
+            with contextlib.suppress(OSError):
+                socket.setsockopt(SOL_UDP, UDP_GRO, 1)
+        self._readiness = Readiness(socket, keep_errors=error_queue)
+        self._sending = Sending(self._readiness, family, segments)
+        super().__init__()
+
+    def statistics(self) -> DatagramStatistics:
+        """Return the counts of this moment."""
+        outlet = self._sending.outlet
+        sent = outlet.counters
+        received = self._receiver.counters
+        refusals = outlet.segmentation.refusals
+        return DatagramStatistics(
+            datagrams_sent=sent.datagrams,
+            send_calls=sent.calls,
+            gso_runs=sent.runs,
+            gso_refusals={
+                errno.errorcode.get(number, str(number)): count
+                for number, count in refusals.items()
+            },
+            datagrams_received=received.datagrams,
+            receive_calls=received.calls,
+            truncated=self._receiver.inbox.truncated,
+            reports=sent.reports + received.reports,
+            kernel_drops=kernel_drops(self.socket),
+        )
+
+    async def aclose(self) -> None:
+        """Close the socket; whoever waits gets ``ClosedResourceError``.
+
+        The socket is closed also if this is cancelled, and it may be closed
+        more than once.
+        """
+        self._readiness.close()
+        await trio.lowlevel.checkpoint()
+
+    async def __aenter__(self) -> "Self":
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,1 @@
+"""Senders and servers that live in a nursery."""

@@ -1,0 +1,166 @@
+"""The nursery around a batch sender, and what leaving it means."""
+
+from __future__ import annotations
+
+import math
+import operator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, TypeVar, overload
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from triobatch._datagrams.socket import DatagramSocket
+from triobatch._senders.datagram_sender import DatagramBatchSender
+from triobatch._senders.stream_sender import BatchSender
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+_Sender = TypeVar("_Sender", BatchSender, DatagramBatchSender)
+
+# asyncio holds its writers back at 64 KiB. A scheduler tick of 1000 tasks
+# brings that many bytes in messages of 64, so it is four times that.
+DEFAULT_MAX_BUFFERED: Final = 2**18
+
+# Long enough for a peer that is alive to read what a socket's buffer holds,
+# short enough for a cancellation.
+DEFAULT_GRACE: Final = 1.0
+
+
+@overload
+def open_batch_sender(
+    target: trio.abc.SendStream,
+    *,
+    max_buffered: int = ...,
+    grace: float = ...,
+) -> AbstractAsyncContextManager[BatchSender]: ...
+
+
+@overload
+def open_batch_sender(
+    target: DatagramSocket, *, max_buffered: int = ..., grace: float = ...
+) -> AbstractAsyncContextManager[DatagramBatchSender]: ...
+
+
+def open_batch_sender(
+    target: trio.abc.SendStream | DatagramSocket,
+    *,
+    max_buffered: int = DEFAULT_MAX_BUFFERED,
+    grace: float = DEFAULT_GRACE,
+) -> AbstractAsyncContextManager[BatchSender | DatagramBatchSender]:
+    """Send what many tasks have to send on one target, in batches.
+
+    For the length of the block, a task in a nursery of the block's own sends
+    whatever has piled up, all of it with one call: a lone message leaves at
+    once, and batches grow with load. ::
+
+        async with triobatch.open_batch_sender(stream) as sender:
+            async with trio.open_nursery() as nursery:
+                for request in requests:
+                    nursery.start_soon(answer, request, sender)
+
+    Args:
+      target: A ``BatchSocketStream``, or any other ``trio.abc.SendStream``,
+        such as ``trio.SSLStream``; or a ``DatagramSocket``. Nobody else sends
+        on it during the block.
+      max_buffered: Bytes. ``send`` waits while more than this is buffered, so
+        it is never more than this and one message.
+      grace: Seconds that a message which is part-way out may take to be
+        finished, when the block is left by an exception.
+
+    Returns:
+      A context manager, for a ``BatchSender``, or a ``DatagramBatchSender``.
+
+    Raises:
+      TypeError: ``target`` is none of these, or ``max_buffered`` no
+        integer.
+      ValueError: ``max_buffered`` or ``grace`` is negative.
+      trio.BrokenResourceError: at the end of the block, the target had
+        broken, and messages are unsent.
+      trio.ClosedResourceError: likewise, ``target`` was closed.
+
+    Beside their bytes the number of messages is bounded: a 64th of
+    ``max_buffered``, and 1024 at least, where a ``Buffers`` counts 9 and its
+    chunks 4 each. For datagrams ``max_buffered`` bounds what ``send_nowait``
+    queues; each ``send`` waits for its own datagrams anyway.
+
+    On an unconnected Unix socket a peer whose queue is full holds up the
+    datagrams to itself, and no others, until what it has not read fills the
+    socket's own buffer (SO_SNDBUF), which is the kernel's limit for all.
+
+    Leaving the block normally lets in no more messages, waits until all that
+    are queued were sent, and returns. Leaving it by an exception, or being
+    cancelled in that wait, stops at a message boundary: a message that is
+    part-way out (and through TLS, a batch of up to 64 KiB) has the grace time
+    to be finished, against cancellation too. ``sender.unsent``,
+    ``sender.unfinished`` and ``sender.uncertain`` tell afterwards what was not
+    sent. A datagram is whole or not there, so there the block is left at once.
+    The target is left open.
+
+    Ctrl-C is for those in a hurry: a ``KeyboardInterrupt`` in the block gives
+    no grace, and one in the grace time ends it. Trio raises it in the main
+    task, so to a block in another task the first Ctrl-C is a cancellation,
+    and later ones are not known: there it lasts the grace time at most. Nor
+    is it one where the program makes Ctrl-C a cancellation of its own, as
+    with ``trio.open_signal_receiver``.
+    """
+    size, seconds = _as_size(max_buffered), _as_seconds(grace)
+    if isinstance(target, DatagramSocket):
+        return _running(DatagramBatchSender(target, size))
+    if isinstance(target, trio.abc.SendStream):
+        return _running(BatchSender(target, size, seconds))
+    raise TypeError(
+        "target must be a trio.abc.SendStream or a DatagramSocket, "
+        f"not {type(target).__name__}"
+    )
+
+
+# Ctrl-C between the end of the block and telling the task of it would leave
+# the task, which is shielded, for ever. The block itself can be interrupted.
+@asynccontextmanager
+@enable_ki_protection
+async def _running(sender: _Sender) -> AsyncIterator[_Sender]:
+    left_by: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sender._sending.run)
+        try:
+            yield sender
+            await sender._send_the_rest()
+        except BaseException as error:  # noqa: BLE001 (raised again below)
+            left_by = error
+            sender._sending.stop()
+            if isinstance(error, KeyboardInterrupt):
+                sender._sending.hurry()
+        while True:
+            try:
+                with trio.CancelScope(shield=True):
+                    await sender._sending.wait_ended()
+                break
+            except KeyboardInterrupt as error:
+                left_by = error
+                sender._sending.hurry()
+        if left_by is not None and nursery.cancel_scope.cancel_called:
+            # The sending task crashed: the two errors go as a group.
+            raise left_by
+    if left_by is not None:
+        # Out here, so that the nursery does not wrap it in a group.
+        try:
+            raise left_by
+        finally:
+            # It holds this frame, which must not hold it.
+            del left_by
+
+
+def _as_size(max_buffered: int) -> int:
+    size = operator.index(max_buffered)
+    if size < 0:
+        raise ValueError(f"max_buffered must be at least 0, not {size}")
+    return size
+
+
+def _as_seconds(grace: float) -> float:
+    if math.isnan(grace) or grace < 0:
+        raise ValueError(f"grace must be at least 0, not {grace}")
+    return grace

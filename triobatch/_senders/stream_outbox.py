@@ -1,0 +1,259 @@
+"""Messages that wait to be sent together: their order, their room, their ends.
+
+Sans-IO: no event loop, no stream. The tokens are whatever the caller knows
+those who wait by.
+
+What a message costs
+--------------------
+A sender under load gets a thousand messages between two system calls, so
+``put`` is all that is done for one of them: it appends to a list and adds to a
+sum. Everything else that one may want to know is worked out a batch at a time.
+Where messages end matters only when a batch stops part-way, so nobody keeps
+account of it until then. A queue only grows between two batches, so its peak
+is found when one is done. The oldest message of a batch is its first, so one
+clock reading a batch gives the longest wait. And whether there is room is
+looked at again when there may be none, and not before.
+
+What a message weighs
+---------------------
+A message of two bytes takes fifty, so bytes alone would bound nothing: 256 KiB
+of such messages take 7 MB. So their number is bounded too. It does not add up
+with the bytes, so that whoever counts bytes gets what the limit says.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, cast
+
+from triobatch._core.chunks import locate
+from triobatch._senders.batch import Batch, Message, extra_weight, size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+# Bytes of the limit for each message that may be buffered: what one takes
+# beside its own bytes, rounded up, in the lists that it passes through and in
+# its object. So its like is what all of them take.
+_WEIGHT_SIZE: Final = 64
+# Not fewer, however low the limit is: these take 64 KiB.
+_MIN_WEIGHT: Final = 1024
+
+
+class Outbox:
+    """A queue of messages, with those who wait to add to it, or for its end.
+
+    Args:
+      max_buffered: Bytes. A message is let in while no more than this is
+        buffered, so there is never more than this and one message; and while
+        there are not too many for it.
+      clock: Returns the time, in seconds.
+
+    Attributes:
+      nbytes: Bytes in the queue, and in batches that are not done.
+      queued: The messages that no batch has yet.
+      closed: Whether nothing more is let in.
+      batches: How many batches are done.
+      messages: How many messages they had.
+      longest_wait: Seconds from when a message was queued to when its batch
+        was done, at most. What a limited batch leaves in the queue counts
+        from the first message of that batch.
+    """
+
+    def __init__(self, max_buffered: int, clock: Callable[[], float]) -> None:
+        self.nbytes = 0
+        self.queued: list[Message] = []
+        self.batches = 0
+        self.messages = 0
+        self.longest_wait = 0.0
+        self._max_buffered = max_buffered
+        self._max_weight = max(_MIN_WEIGHT, max_buffered // _WEIGHT_SIZE)
+        # No more bytes than this, and a message is let in, whatever else.
+        self._look_again = -1
+        self._clock = clock
+        self.closed = False
+        self._gathered = False
+        # Of the batches that are not done, and that of the Buffers in the
+        # queue beyond one a message.
+        self._weight_taken = self._extra_weight = 0
+        self._peak = 0
+        # When the oldest message in the queue was put there.
+        self._since = 0.0
+        # Bytes of all the batches that are done. A flush is over when it has
+        # come to what it was, with all that was buffered, at the call.
+        self._done = 0
+        self._waiting: OrderedDict[Hashable, Message] = OrderedDict()
+        self._flushing: OrderedDict[Hashable, int] = OrderedDict()
+        # Those that waited in vain, until they have taken notice.
+        self._refused: dict[Hashable, None] = {}
+
+    @property
+    def peak(self) -> int:
+        """The most bytes that were ever buffered."""
+        return max(self._peak, self.nbytes)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for room."""
+        return len(self._waiting)
+
+    def put(self, message: Message) -> bool:
+        """Queue a message, if there is room, and nobody waits for room."""
+        queued = self.queued
+        if self.nbytes > self._look_again and not self._admits():
+            return False
+        if type(message) is bytes:
+            size = len(message)
+        else:
+            size = size_of(message)
+            if size:
+                self._note_gathered(message)
+        if size:
+            if not queued:
+                self._since = self._clock()
+            queued.append(message)
+            self.nbytes += size
+        return True
+
+    def wait(self, token: Hashable, message: Message) -> None:
+        """Queue a message as soon as there is room, in the order of calls."""
+        self._waiting[token] = message
+        self._look_again = -1
+
+    def wait_flushed(self, token: Hashable) -> None:
+        """Wait until all that is buffered now is done."""
+        self._flushing[token] = self._done + self.nbytes
+
+    def withdraw(self, token: Hashable) -> bool:
+        """Wait no longer; return False if what was waited for has happened."""
+        for waiters in (self._waiting, self._flushing, self._refused):
+            if token in waiters:
+                del waiters[token]
+                return True
+        return False
+
+    def close(self) -> list[Hashable]:
+        """Let nothing more in.
+
+        Returns:
+          The tokens that waited for room, and do so in vain.
+        """
+        self.closed = True
+        self._look_again = -1
+        return self._refuse(self._waiting)
+
+    def abandon(self) -> list[Hashable]:
+        """Send nothing more, and let go of what is buffered.
+
+        Returns:
+          The tokens of all that wait, in vain.
+        """
+        self._peak = self.peak
+        self.nbytes = 0
+        self.queued = []
+        return [*self.close(), *self._refuse(self._flushing)]
+
+    def take(self, max_size: int | None = None) -> Batch:
+        """Take the messages at the front, or all.
+
+        Args:
+          max_size: Bytes. The messages that fit in it whole are taken, and
+            the first in any case.
+        """
+        messages = self.queued
+        count = len(messages)
+        if max_size is not None and self.nbytes > max_size:
+            count = self._count_within(max_size)
+        batch = Batch(messages[:count], self._gathered, self._since)
+        # A new list: to empty this one would cost the same.
+        self.queued = messages[count:]
+        self._weight_taken += batch.weight
+        self._extra_weight -= batch.weight - batch.count
+        if not self.queued:
+            self._gathered = False
+        return batch
+
+    def done(self, batch: Batch) -> list[Hashable]:
+        """Account for a batch that was sent whole.
+
+        Returns:
+          The tokens of those who need not wait any longer.
+        """
+        self._peak = self.peak
+        self._count(batch, batch.count)
+        self.nbytes -= batch.nbytes
+        self._done += batch.nbytes
+        self._weight_taken -= batch.weight
+        self._look_again = -1
+        freed: list[Hashable] = []
+        flushing = self._flushing
+        while flushing and next(iter(flushing.values())) <= self._done:
+            freed.append(flushing.popitem(last=False)[0])
+        if self._waiting:
+            freed += self._let_in()
+        return freed
+
+    def cut_short(self, batch: Batch, count: int) -> None:
+        """Account for a batch of which only the first messages were sent."""
+        if count:
+            self._count(batch, count)
+
+    def _count(self, batch: Batch, count: int) -> None:
+        self.batches += 1
+        self.messages += count
+        self.longest_wait = max(self.longest_wait, self._clock() - batch.since)
+
+    def _note_gathered(self, message: Message) -> None:
+        self._gathered = True
+        self._extra_weight += extra_weight(message)
+        self._look_again = -1
+
+    def _admits(self) -> bool:
+        """Whether a message is let in."""
+        room = self._max_weight - self._weight_taken - self._extra_weight
+        room -= len(self.queued)
+        if (
+            self.nbytes > self._max_buffered
+            or room <= 0
+            or self._waiting
+            or self.closed
+        ):
+            return False
+        # Each message has a byte at least.
+        self._look_again = min(self._max_buffered, self.nbytes + room - 1)
+        return True
+
+    def _refuse(
+        self,
+        waiters: OrderedDict[Hashable, Message] | OrderedDict[Hashable, int],
+    ) -> list[Hashable]:
+        tokens: list[Hashable] = list(waiters)
+        waiters.clear()
+        self._refused.update(dict.fromkeys(tokens))
+        return tokens
+
+    def _let_in(self) -> list[Hashable]:
+        let_in: list[Hashable] = []
+        waiting, self._waiting = self._waiting, OrderedDict()
+        while waiting:
+            token, message = waiting.popitem(last=False)
+            if not self.put(message):
+                waiting[token] = message
+                waiting.move_to_end(token, last=False)
+                break
+            let_in.append(token)
+        self._waiting = waiting
+        self._look_again = -1
+        return let_in
+
+    def _count_within(self, size: int) -> int:
+        if not self._gathered:
+            queued = cast("list[bytes | memoryview]", self.queued)
+            return max(1, locate(queued, 0, 0, size)[0])
+        count = 0
+        for message in self.queued:
+            size -= size_of(message)
+            if size < 0:
+                break
+            count += 1
+        return max(1, count)

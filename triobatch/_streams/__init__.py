@@ -1,0 +1,1 @@
+"""Streams over sockets, and many chunks for streams of other kinds."""

@@ -1,0 +1,83 @@
+"""The receiving half of a stream: try, wait, try again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+from trio.lowlevel import (
+    cancel_shielded_checkpoint,
+    checkpoint_if_cancelled,
+    enable_ki_protection,
+)
+
+from triobatch._core import calls as _syscalls
+from triobatch._resource_errors import open_fd, raise_stream_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio.socket import SocketType
+
+_Received = TypeVar("_Received")
+_Room = TypeVar("_Room")
+
+
+class ReceiveHalf:
+    """Receives on one socket.
+
+    As in ``trio.SocketStream`` there is no guard: a second task gets
+    ``BusyResourceError`` when both have to wait.
+    """
+
+    def __init__(self, socket: SocketType) -> None:
+        self._socket = socket
+        self.bytes_received = 0
+        self.calls = 0
+        self.waits = 0
+
+    async def receive(self, size: int) -> bytes:
+        """Receive 1 to ``size`` bytes, or ``b""`` at the end."""
+        received = await self._receive(_syscalls.receive, size)
+        self.bytes_received += len(received)
+        return received
+
+    async def receive_into(self, views: list[memoryview]) -> int:
+        """Fill at most IOV_MAX views; return the bytes, 0 at the end."""
+        received = await self._receive(_syscalls.receive_into, views)
+        self.bytes_received += received
+        return received
+
+    async def _receive(
+        self, system_call: Callable[[int, _Room], _Received], room: _Room
+    ) -> _Received:
+        await checkpoint_if_cancelled()
+        waited = False
+        try:
+            while (received := self._pull(system_call, room)) is None:
+                fd = open_fd(self._socket)
+                self.waits += 1
+                await trio.lowlevel.wait_readable(fd)
+                waited = True
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            # So that a loop that goes on regardless lets others run.
+            await cancel_shielded_checkpoint()
+            raise
+        if not waited:
+            await cancel_shielded_checkpoint()
+        return received
+
+    # The Python core wants Ctrl-C held off while it borrows the descriptor.
+    @enable_ki_protection
+    def _pull(
+        self, system_call: Callable[[int, _Room], _Received], room: _Room
+    ) -> _Received | None:
+        """Make one system call; return None if it would block."""
+        fd = open_fd(self._socket)
+        self.calls += 1
+        try:
+            return system_call(fd, room)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise_stream_error(error)

@@ -1,0 +1,97 @@
+"""Batches for streams that know nothing of them: TLS, staples, memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from triobatch._queues.buffers import Buffers
+from triobatch._resource import InFlight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from typing_extensions import Buffer
+
+# How many bytes are offered to ``send_all`` at a time. Four full TLS records
+# of 16 KiB (RFC 8446, section 5.1): an SSLStream makes one for each 16 KiB,
+# and one more for what is left over, so pieces of whole records waste none.
+PIECE_SIZE = 4 * 16384
+
+
+@runtime_checkable
+class _SendsBuffers(Protocol):
+    async def send_buffers(
+        self, buffers: Buffers | Iterable[Buffer]
+    ) -> int: ...
+
+
+async def send_buffers(
+    stream: trio.abc.SendStream, buffers: Buffers | Iterable[Buffer]
+) -> int:
+    """Send chunks on any stream, with few calls of its methods.
+
+    A stream that has a ``send_buffers`` method of its own, as
+    ``BatchSocketStream``, is left to it. Only the outermost object is asked:
+    what a wrapper wraps must not be written to behind its back. Any other
+    stream is given pieces of up to 64 KiB with ``send_all``, never a call a
+    chunk.
+
+    Args:
+      stream: A ``trio.abc.SendStream``: ``trio.SSLStream`` (whose TLS records
+        are filled), ``trio.StapledStream``, a memory stream.
+      buffers: A ``Buffers``, consumed as it is sent; or any iterable of
+        bytes-like objects, which is left as it is.
+
+    Returns:
+      The bytes sent, which is all that there was.
+
+    Raises:
+      TypeError: ``stream`` cannot send, or a chunk does not have the buffer
+        protocol.
+      BufferError: a chunk is not contiguous.
+      trio.BusyResourceError: another task is sending on this stream, or
+        sending these buffers.
+      trio.ClosedResourceError: this stream was closed.
+      trio.BrokenResourceError: the connection broke.
+
+    After an exception, ``Cancelled`` included, a ``Buffers`` holds what was
+    not yet sent, with the piece on its way counted as not sent. Only a raw
+    socket can tell how much of that piece went (``BatchSocketStream`` does);
+    through TLS the stream is broken by then.
+    """
+    if isinstance(stream, _SendsBuffers):
+        return await stream.send_buffers(buffers)
+    if not isinstance(stream, trio.abc.SendStream):
+        raise TypeError(
+            f"stream must be a trio.abc.SendStream, not "
+            f"{type(stream).__name__}"
+        )
+    if isinstance(buffers, Buffers):
+        return await _send_pieces(stream, buffers)
+    own = Buffers(buffers)
+    try:
+        return await _send_pieces(stream, own)
+    finally:
+        own.clear()
+
+
+# Ctrl-C comes out of send_all then, and not after it, when the piece was sent.
+@enable_ki_protection
+async def _send_pieces(stream: trio.abc.SendStream, buffers: Buffers) -> int:
+    sent = 0
+    with InFlight(buffers):
+        if not buffers:
+            # It knows whether it is closed, and it is a checkpoint.
+            await stream.send_all(b"")
+        while buffers:
+            # Released even when a traceback keeps it alive, so that the chunk
+            # can be let go of.
+            with memoryview(buffers._piece(PIECE_SIZE)) as piece:
+                size = len(piece)
+                await stream.send_all(piece)
+            buffers._consume(size)
+            sent += size
+    return sent

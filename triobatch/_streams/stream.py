@@ -1,0 +1,281 @@
+"""A socket stream that sends many buffers at once."""
+
+from __future__ import annotations
+
+import operator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import trio
+from trio import socket as tsocket
+from trio.lowlevel import checkpoint, enable_ki_protection
+
+from triobatch._core import calls as _syscalls
+from triobatch._queues.buffers import Buffers
+from triobatch._queues.views import view_of_bytes, writable_views
+from triobatch._resource import Guard, InFlight
+from triobatch._resource_errors import raise_stream_error
+from triobatch._streams.options import StreamOptions
+from triobatch._streams.receiving import ReceiveHalf
+from triobatch._streams.sending import SendHalf
+from triobatch._streams.statistics import StreamStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from trio.socket import SocketType
+    from typing_extensions import Buffer
+
+# As in trio.SocketStream.
+DEFAULT_RECEIVE_SIZE = 65536
+
+
+class BatchSocketStream(StreamOptions, trio.abc.HalfCloseableStream):
+    """A stream over a socket, as ``trio.SocketStream``, that gathers writes.
+
+    It has all that ``trio.SocketStream`` has, and ``isinstance(stream,
+    trio.SocketStream)`` is true of it.
+
+    Args:
+      socket: The Trio socket to wrap, of type ``SOCK_STREAM``, connected, with
+        a file descriptor. The stream takes ownership of it.
+
+    Raises:
+      TypeError: ``socket`` is not a Trio socket.
+      ValueError: its type is not ``SOCK_STREAM``.
+
+    As ``trio.SocketStream`` does, it sets TCP_NODELAY and, where there is one,
+    TCP_NOTSENT_LOWAT to 16 KiB. A larger batch lifts the latter when it is in
+    its way, and the next smaller one puts it back; a value of your own is left
+    alone.
+
+    Attributes:
+      socket: The Trio socket that this stream wraps.
+    """
+
+    def __init__(self, socket: SocketType) -> None:
+        if not isinstance(socket, tsocket.SocketType):
+            raise TypeError("BatchSocketStream requires a Trio socket object")
+        if socket.type != tsocket.SOCK_STREAM:
+            raise ValueError("BatchSocketStream requires a SOCK_STREAM socket")
+        self.socket = socket
+        self._send_guard = Guard(
+            "another task is currently sending data on this BatchSocketStream"
+        )
+        self._send = SendHalf(socket)
+        self._receive = ReceiveHalf(socket)
+        # Not on Unix sockets.
+        with suppress(OSError):
+            socket.setsockopt(tsocket.IPPROTO_TCP, tsocket.TCP_NODELAY, True)
+
+    async def send_buffers(self, buffers: Buffers | Iterable[Buffer]) -> int:
+        """Send chunks with as few system calls as the kernel allows.
+
+        Args:
+          buffers: A ``Buffers``, consumed in place as the kernel takes its
+            bytes; or any iterable of bytes-like objects, which is left as it
+            is. Chunks appended to a ``Buffers`` while it is being sent are
+            sent too.
+
+        Returns:
+          The bytes sent, which is all that there was.
+
+        Raises:
+          TypeError: a chunk does not have the buffer protocol.
+          BufferError: a chunk is not contiguous.
+          trio.BusyResourceError: another task is sending on this stream, or
+            sending these buffers.
+          trio.ClosedResourceError: this stream was closed, by another task
+            perhaps, or ``send_eof`` was called.
+          trio.BrokenResourceError: the connection broke.
+
+        After any exception, ``Cancelled`` included, a ``Buffers`` holds
+        exactly the bytes that the kernel did not take: passing it again goes
+        on where the stream stopped, with nothing lost or repeated. The call is
+        atomic against other senders. It is always a checkpoint.
+
+        See ``sendmsg(2)``.
+        """
+        if self.socket.did_shutdown_SHUT_WR:
+            raise _sent_eof()
+        with self._send_guard:
+            if isinstance(buffers, Buffers):
+                return await self._send.send(buffers)
+            return await self._send.send_iterable(buffers)
+
+    @enable_ki_protection
+    def send_buffers_nowait(self, buffers: Buffers) -> int:
+        """Send what fits now, and consume it.
+
+        Args:
+          buffers: Consumed in place as the kernel takes its bytes.
+
+        Returns:
+          The bytes taken, fewer than ``buffers.nbytes`` when the socket's
+          buffer filled up; 0 when there was nothing to send.
+
+        Raises:
+          TypeError: ``buffers`` is not a ``Buffers``.
+          trio.WouldBlock: nothing was taken: the socket's buffer is full.
+          trio.BusyResourceError: another task is sending on this stream, or
+            sending these buffers.
+          trio.ClosedResourceError: this stream was closed, or ``send_eof``
+            was called.
+          trio.BrokenResourceError: the connection broke. What the kernel took
+            before is consumed.
+
+        Synchronous, and not a checkpoint.
+        """
+        if self.socket.did_shutdown_SHUT_WR:
+            raise _sent_eof()
+        guard = self._send_guard
+        guard.check()
+        if not isinstance(buffers, Buffers):
+            kind = type(buffers).__name__
+            raise TypeError(
+                f"send_buffers_nowait requires a Buffers, not {kind}"
+            )
+        InFlight.check(buffers)
+        guard._busy = buffers._in_flight = True  # a third of two with blocks
+        try:
+            sent = self._send.send_nowait(buffers)
+        finally:
+            guard._busy = buffers._in_flight = False
+        if not sent and buffers._nbytes:
+            raise trio.WouldBlock
+        return sent
+
+    async def send_all(self, data: Buffer) -> None:
+        """Send all of ``data``.
+
+        Args:
+          data: A bytes-like object, of items of any size.
+
+        Raises:
+          TypeError: ``data`` does not have the buffer protocol.
+          BufferError: ``data`` is not contiguous.
+          trio.BusyResourceError: another task is sending on this stream.
+          trio.ClosedResourceError: this stream was closed, or ``send_eof``
+            was called.
+          trio.BrokenResourceError: the connection broke.
+
+        After an exception some, all or none of the data may have been sent;
+        ``send_buffers`` with a ``Buffers`` tells which.
+        """
+        if self.socket.did_shutdown_SHUT_WR:
+            raise _sent_eof()
+        with self._send_guard:
+            if type(data) is bytes:
+                await self._send.send_iterable((data,))
+            else:
+                with view_of_bytes(data, "data") as view:
+                    await self._send.send_iterable((view,))
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until sending might not block.
+
+        Raises:
+          trio.BusyResourceError: another task is sending on this stream.
+          trio.ClosedResourceError: this stream was closed.
+
+        It returns when the connection broke, too: sending will say so.
+        """
+        with self._send_guard:
+            await self._send.wait_might_not_block()
+
+    async def send_eof(self) -> None:
+        """Send an end-of-file, after which nothing can be sent.
+
+        Raises:
+          trio.BusyResourceError: another task is sending on this stream.
+          trio.ClosedResourceError: this stream was closed.
+          trio.BrokenResourceError: the connection broke.
+        """
+        with self._send_guard:
+            await checkpoint()
+            # macOS refuses a second shutdown with ENOTCONN.
+            if self.socket.did_shutdown_SHUT_WR:
+                return
+            try:
+                self.socket.shutdown(tsocket.SHUT_WR)
+            except OSError as error:
+                raise_stream_error(error)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive what is there, and wait for it if nothing is.
+
+        Args:
+          max_bytes: At most this many; 64 KiB by default.
+
+        Returns:
+          At least one byte; ``b""`` at the end of the stream.
+
+        Raises:
+          ValueError: ``max_bytes`` is below 1.
+          trio.BusyResourceError: another task is waiting to receive.
+          trio.ClosedResourceError: this stream was closed.
+          trio.BrokenResourceError: the connection broke.
+        """
+        if max_bytes is None:
+            max_bytes = DEFAULT_RECEIVE_SIZE
+        size = operator.index(max_bytes)
+        if size < 1:
+            raise ValueError(f"max_bytes must be at least 1, not {size}")
+        return await self._receive.receive(size)
+
+    async def receive_into(self, buffers: Buffer | Sequence[Buffer]) -> int:
+        """Receive into memory of your own; wait if nothing is there.
+
+        Args:
+          buffers: A writable bytes-like object, or a sequence of them, which
+            are filled in order. Of more than IOV_MAX
+            (``capabilities().iov_max``) the first IOV_MAX are filled.
+
+        Returns:
+          The bytes received, at least 1; 0 at the end of the stream.
+
+        Raises:
+          TypeError: a buffer is read-only, or not a buffer.
+          BufferError: a buffer is not contiguous.
+          ValueError: the buffers have no room at all.
+          trio.BusyResourceError: another task is waiting to receive.
+          trio.ClosedResourceError: this stream was closed.
+          trio.BrokenResourceError: the connection broke.
+
+        The buffers stay exported until the call returns. See ``recvmsg(2)``.
+        """
+        with writable_views(buffers) as views:
+            return await self._receive.receive_into(views[: _syscalls.IOV_MAX])
+
+    async def aclose(self) -> None:
+        """Close the socket; tasks that wait on it get an error at once."""
+        self.socket.close()
+        await checkpoint()
+
+    def statistics(self) -> StreamStatistics:
+        """Return what this stream has done so far."""
+        return StreamStatistics(
+            bytes_sent=self._send.bytes_sent,
+            send_calls=self._send.calls,
+            partial_writes=self._send.partial_writes,
+            send_waits=self._send.waits,
+            bytes_received=self._receive.bytes_received,
+            receive_calls=self._receive.calls,
+            receive_waits=self._receive.waits,
+        )
+
+    def _prepare_send(self, size: int) -> int:
+        """Return the descriptor, for one send of ``size`` bytes."""
+        if self.socket.did_shutdown_SHUT_WR:
+            raise _sent_eof()
+        self._send_guard.check()
+        return self._send.prepare(size)
+
+
+def _sent_eof() -> trio.ClosedResourceError:
+    return trio.ClosedResourceError("can't send data after sending EOF")
+
+
+# SocketStream is final, so this is how code that asks isinstance(stream,
+# trio.SocketStream), as httpcore does, comes to accept ours.
+trio.SocketStream.register(BatchSocketStream)

@@ -1,0 +1,1 @@
+"""Bytes as the kernel lays them out: addresses, control messages, reports."""

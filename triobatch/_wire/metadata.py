@@ -1,0 +1,222 @@
+"""What an IP header says beside the payload, as control messages (cmsg(3)).
+
+Sans-IO: packs and parses the bytes, and names the socket options that make
+the kernel supply them. The numbers are Linux's (include/uapi/linux/in.h and
+in6.h); Python's socket module lacks most of them.
+"""
+
+import ipaddress
+import operator
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+from triobatch._wire.addresses import AF_INET6, Address
+
+# (level, type, data), as sendmsg of the standard library takes them.
+ControlMessage: TypeAlias = tuple[int, int, bytes]
+
+SOL_SOCKET = 1
+SOL_IP = 0
+SOL_IPV6 = 41
+SOL_UDP = 17
+
+IP_TOS = 1
+IP_TTL = 2
+IP_PKTINFO = 8
+IP_RECVTTL = 12
+IP_RECVTOS = 13
+IPV6_RECVPKTINFO = 49
+IPV6_PKTINFO = 50
+IPV6_RECVHOPLIMIT = 51
+IPV6_HOPLIMIT = 52
+IPV6_RECVTCLASS = 66
+IPV6_TCLASS = 67
+SO_TIMESTAMPNS = 35
+UDP_SEGMENT = 103
+UDP_GRO = 104
+
+_HEADER = struct.Struct("Nii")
+_ALIGNMENT = struct.calcsize("N")
+_INT = struct.Struct("=i")
+_PKTINFO = struct.Struct("=i4s4s")
+_PKTINFO6 = struct.Struct("=16si")
+_TIMESPEC = struct.Struct("ll")
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What the IP header of a datagram says, or shall say.
+
+    A field that is ``None`` was not reported, or is left to the socket.
+
+    Attributes:
+      tos: The traffic class, 0 to 255 (RFC 2474); its low two bits are the
+        ECN codepoint (RFC 3168).
+      ttl: The time to live or hop limit, 1 to 255.
+      local_address: The numeric address that a datagram came to, or that it
+        shall come from.
+      interface_index: The interface that it came in by, or shall leave by.
+    """
+
+    tos: int | None = None
+    ttl: int | None = None
+    local_address: str | None = None
+    interface_index: int | None = None
+
+    @property
+    def ecn(self) -> int | None:
+        """The ECN codepoint: 0 none, 1 and 2 capable, 3 congestion."""
+        return None if self.tos is None else self.tos & 3
+
+    def for_reply(self) -> "Metadata":
+        """Return what makes an answer leave from the address asked.
+
+        A multicast address is none to answer from; the kernel then chooses.
+        """
+        host = self.local_address
+        if host is not None and ipaddress.ip_address(host).is_multicast:
+            return Metadata()
+        return Metadata(local_address=host)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A received datagram with what the kernel says of it.
+
+    Attributes:
+      payload: What fitted the slot.
+      address: The sender, as from ``recvfrom``.
+      metadata: What its IP header says.
+      timestamp: When the kernel received it, in nanoseconds since the epoch
+        (``SO_TIMESTAMPNS``), or ``None``.
+      truncated: Whether bytes were cut off the end.
+      size: Bytes before that.
+    """
+
+    payload: bytes
+    address: Address
+    metadata: Metadata
+    timestamp: int | None
+    truncated: bool
+    size: int
+
+
+def metadata_options(family: int) -> list[tuple[int, int]]:
+    """Return the ``(level, option)`` pairs that turn the metadata on."""
+    options = [
+        (SOL_SOCKET, SO_TIMESTAMPNS),
+        (SOL_IP, IP_PKTINFO),
+        (SOL_IP, IP_RECVTOS),
+        (SOL_IP, IP_RECVTTL),
+    ]
+    if family == AF_INET6:
+        # The IPv4 ones hold for mapped peers.
+        options += [
+            (SOL_IPV6, IPV6_RECVPKTINFO),
+            (SOL_IPV6, IPV6_RECVTCLASS),
+            (SOL_IPV6, IPV6_RECVHOPLIMIT),
+        ]
+    return options
+
+
+def encode_metadata(
+    metadata: Metadata, family: int
+) -> tuple[ControlMessage, ...]:
+    """Return the control messages that ask for ``metadata``.
+
+    Raises:
+      TypeError: a number is no int.
+      ValueError: the local address is not numeric or of another family, or
+        a number is out of range.
+    """
+    messages: list[ControlMessage] = []
+    for name, value, lowest, highest in (
+        ("tos", metadata.tos, 0, 255),
+        ("ttl", metadata.ttl, 1, 255),
+        ("interface_index", metadata.interface_index, 0, 2**31 - 1),
+    ):
+        if value is None:
+            continue
+        if not lowest <= operator.index(value) <= highest:
+            raise ValueError(f"{name} {value} is not in {lowest}..{highest}")
+    if metadata.tos is not None:
+        tos = _INT.pack(metadata.tos)
+        messages.append((SOL_IP, IP_TOS, tos))
+        if family == AF_INET6:
+            messages.append((SOL_IPV6, IPV6_TCLASS, tos))
+    if metadata.ttl is not None:
+        ttl = _INT.pack(metadata.ttl)
+        messages.append((SOL_IP, IP_TTL, ttl))
+        if family == AF_INET6:
+            messages.append((SOL_IPV6, IPV6_HOPLIMIT, ttl))
+    if (metadata.local_address, metadata.interface_index) != (None, None):
+        messages.append(_packet_info(metadata, family))
+    return tuple(messages)
+
+
+def _packet_info(metadata: Metadata, family: int) -> ControlMessage:
+    index = metadata.interface_index or 0
+    host = metadata.local_address
+    version = socket.AF_INET6 if family == AF_INET6 else socket.AF_INET
+    try:
+        if version == socket.AF_INET6:
+            source = socket.inet_pton(version, host or "::")
+            return SOL_IPV6, IPV6_PKTINFO, _PKTINFO6.pack(source, index)
+        source = socket.inet_pton(version, host or "0.0.0.0")  # noqa: S104
+        return SOL_IP, IP_PKTINFO, _PKTINFO.pack(index, source, bytes(4))
+    except OSError:
+        raise ValueError(
+            f"not a numeric local address of this family: {host!r}"
+        ) from None
+
+
+@lru_cache(maxsize=64)
+def pack_control(messages: Sequence[ControlMessage]) -> bytes:
+    """Return a control buffer (cmsg(3)) that holds ``messages``."""
+    packed = bytearray()
+    for level, kind, data in messages:
+        packed += _HEADER.pack(_HEADER.size + len(data), level, kind) + data
+        packed += bytes(-len(packed) % _ALIGNMENT)
+    return bytes(packed)
+
+
+def unpack_control(control: bytes) -> Iterator[ControlMessage]:
+    """Yield the control messages in a buffer; a cut one ends it."""
+    start = 0
+    while start + _HEADER.size <= len(control):
+        size, level, kind = _HEADER.unpack_from(control, start)
+        if not _HEADER.size <= size <= len(control) - start:
+            return
+        yield level, kind, control[start + _HEADER.size : start + size]
+        start += size + -size % _ALIGNMENT
+
+
+def decode_metadata(control: bytes) -> tuple[Metadata, int | None]:
+    """Return the metadata and the timestamp that a control buffer holds."""
+    tos = ttl = host = index = timestamp = None
+    for level, kind, data in unpack_control(control):
+        if (level, kind) == (SOL_SOCKET, SO_TIMESTAMPNS):
+            seconds, nanoseconds = _TIMESPEC.unpack(data)
+            timestamp = seconds * 10**9 + nanoseconds
+        elif (level, kind) in {(SOL_IP, IP_TOS), (SOL_IPV6, IPV6_TCLASS)}:
+            tos = (
+                int.from_bytes(data[:1], "little")
+                if len(data) == 1
+                else (_INT.unpack(data)[0])
+            )
+        elif (level, kind) in {(SOL_IP, IP_TTL), (SOL_IPV6, IPV6_HOPLIMIT)}:
+            (ttl,) = _INT.unpack(data)
+        elif (level, kind) == (SOL_IPV6, IPV6_PKTINFO):
+            packed, index = _PKTINFO6.unpack(data)
+            host = socket.inet_ntop(socket.AF_INET6, packed)
+        elif (level, kind) == (SOL_IP, IP_PKTINFO) and host is None:
+            index, local, destination = _PKTINFO.unpack(data)
+            # The local address is unset on a datagram that was queued before
+            # the option was on; for a multicast it is the one to answer from.
+            packed = local if any(local) else destination
+            host = socket.inet_ntop(socket.AF_INET, packed)
+    return Metadata(tos, ttl, host, index or None), timestamp
