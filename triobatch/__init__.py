@@ -4,6 +4,7 @@ Many buffers, or many datagrams, in one system call; with exact progress under
 cancellation.
 """
 
+from triobatch import _write_to as _write_to
 from triobatch import lowlevel
 from triobatch._capabilities import Capabilities, capabilities
 from triobatch._datagrams.errors import (

@@ -1,15 +1,25 @@
-"""One task at a time: a direction, as Trio's streams have it, and a queue."""
+"""Busy, closed, broken: what Trio's resources say of themselves.
+
+A direction of a socket has a ``Guard``, and lets in one task at a time. A
+queue that is being sent has a ``Claim`` on it, and nobody else may consume it.
+And the errno of a stream, a pipe or a closed socket becomes one of Trio's
+exceptions.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 if TYPE_CHECKING:
-    from triobatch._queues.buffers import Buffers
-    from triobatch._queues.datagrams import Datagrams
+    from trio.socket import SocketType
+
+# What a closed descriptor answers: EBADF, and ENOTSOCK on Windows or where
+# something else has taken its number.
+_CLOSED = frozenset((errno.EBADF, errno.ENOTSOCK))
 
 
 class Guard:
@@ -41,41 +51,19 @@ class Guard:
             raise trio.BusyResourceError(self._message)
 
 
-class InFlight:
-    """Keep everybody else from consuming some buffers, for a ``with`` block.
+class Claimable(Protocol):
+    """A queue that is consumed as it is sent.
 
-    Raises:
-      trio.BusyResourceError: somebody is sending them already.
+    Attributes:
+      KIND: What it is a queue of, for the error.
     """
 
-    __slots__ = ("_buffers",)
-
-    def __init__(self, buffers: Buffers) -> None:
-        self._buffers = buffers
-
-    # Ctrl-C between taking it and letting go would leave it taken for ever.
-    @enable_ki_protection
-    def __enter__(self) -> None:
-        self.check(self._buffers)
-        self._buffers._in_flight = True
-
-    @enable_ki_protection
-    def __exit__(self, *exc_info: object) -> None:
-        self._buffers._in_flight = False
-
-    @staticmethod
-    def check(buffers: Buffers) -> None:
-        """Raise ``BusyResourceError`` if somebody is sending them."""
-        if buffers._in_flight:
-            raise trio.BusyResourceError(
-                "another task is currently sending these buffers"
-            )
+    KIND: ClassVar[str]
+    _claimed: bool
 
 
-class Lent:
+class Claim:
     """Keep everybody else from consuming a queue, for a ``with`` block.
-
-    Its lists are the block's: what was sent is deleted from both of them.
 
     Raises:
       trio.BusyResourceError: somebody is sending it already.
@@ -83,18 +71,78 @@ class Lent:
 
     __slots__ = ("_queue",)
 
-    def __init__(self, queue: Datagrams) -> None:
+    def __init__(self, queue: Claimable) -> None:
         self._queue = queue
 
-    # As above.
+    # Ctrl-C between taking it and letting go would leave it taken for ever.
     @enable_ki_protection
     def __enter__(self) -> None:
-        if self._queue._lent:
-            raise trio.BusyResourceError(
-                "another task is sending these datagrams"
-            )
-        self._queue._lent = True
+        self.check(self._queue)
+        self._queue._claimed = True
 
     @enable_ki_protection
     def __exit__(self, *exc_info: object) -> None:
-        self._queue._lent = False
+        self._queue._claimed = False
+
+    @staticmethod
+    def check(queue: Claimable) -> None:
+        """Raise ``BusyResourceError`` if somebody is sending the queue."""
+        if queue._claimed:
+            raise trio.BusyResourceError(
+                f"another task is currently sending these {queue.KIND}"
+            )
+
+
+def closed_socket() -> trio.ClosedResourceError:
+    """Return the error for a socket that this process has closed."""
+    return trio.ClosedResourceError("this socket was already closed")
+
+
+def open_fd(socket: SocketType) -> int:
+    """Return the descriptor of a socket that is open.
+
+    Ask anew for each system call and each wait: a number that is kept over an
+    await may be another file's by then. And ``wait_writable(-1)`` leaves a
+    waiter behind in Trio 0.35, at which the next one fails.
+
+    Raises:
+      trio.ClosedResourceError: the socket was closed.
+      TypeError: it has none, as a socket that a program made up may not.
+    """
+    try:
+        fd = socket.fileno()
+    except NotImplementedError:
+        # trio.SocketStream needs none, and our constructor takes what it does.
+        raise TypeError(
+            "a batch needs a socket with a file descriptor, which "
+            f"{type(socket).__name__} does not have"
+        ) from None
+    if fd == -1:
+        raise closed_socket()
+    return fd
+
+
+def raise_if_closed(error: OSError) -> None:
+    """Raise ``ClosedResourceError`` if a call failed because of that."""
+    if error.errno in _CLOSED:
+        raise closed_socket() from None
+
+
+def raise_stream_error(error: OSError) -> NoReturn:
+    """Raise what a stream raises for a failed system call.
+
+    Raises:
+      trio.ClosedResourceError: the descriptor was closed on this side.
+      trio.BrokenResourceError: anything else, with ``error`` as its cause.
+    """
+    raise_if_closed(error)
+    raise trio.BrokenResourceError(
+        f"socket connection broken: {error}"
+    ) from error
+
+
+def raise_pipe_error(error: OSError) -> NoReturn:
+    """Raise what a pipe raises; as ``raise_stream_error``."""
+    if error.errno in _CLOSED:
+        raise trio.ClosedResourceError("file was already closed") from None
+    raise trio.BrokenResourceError(f"pipe broken: {error}") from error

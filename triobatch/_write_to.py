@@ -6,7 +6,7 @@ import errno
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -14,11 +14,12 @@ from trio.lowlevel import enable_ki_protection
 from triobatch._core.calls import IOV_MAX, writev
 from triobatch._core.chunks import locate
 from triobatch._datagrams.socket import DatagramSocket
-from triobatch._resource import InFlight
+from triobatch._queues.buffers import Buffers
+from triobatch._resource import Claim, raise_pipe_error
 from triobatch._streams.send_buffers import send_buffers
 
 if TYPE_CHECKING:
-    from triobatch._queues.buffers import Buffers
+    from triobatch._queues.buffers import Target
     from triobatch._queues.views import Chunk
 
 # How much a worker thread writes before its result is consumed: enough for a
@@ -32,17 +33,6 @@ _OPENED = (
     if hasattr(os, "writev")
     else ()
 )
-
-
-class AsyncFile(Protocol):
-    """What ``trio.open_file`` returns."""
-
-    @property
-    def wrapped(self) -> io.RawIOBase | io.BufferedIOBase:
-        """The synchronous file."""
-
-
-Target: TypeAlias = trio.abc.SendStream | DatagramSocket | AsyncFile
 
 
 async def write_to(buffers: Buffers, target: Target) -> int:
@@ -84,7 +74,7 @@ if sys.platform != "win32":
         buffers: Buffers, pipe: trio.lowlevel.FdStream
     ) -> int:
         written = 0
-        with InFlight(buffers):
+        with Claim(buffers):
             # FdStream's guard is private, but every await here is in a method
             # that takes it. This one says busy or closed; it is a checkpoint.
             await pipe.send_all(b"")
@@ -106,11 +96,7 @@ if sys.platform != "win32":
             # The frames of the failed call hold views of the chunks.
             error = error.with_traceback(None)
             # The number is -1 once the stream is closed.
-            if error.errno == errno.EBADF:
-                raise trio.ClosedResourceError(
-                    "file was already closed"
-                ) from None
-            raise trio.BrokenResourceError(f"pipe broken: {error}") from error
+            raise_pipe_error(error)
         buffers._consume(written)
         return written
 
@@ -180,7 +166,7 @@ async def _write_to_file(
     if not file.writable():
         raise io.UnsupportedOperation("not writable")
     written = 0
-    with InFlight(buffers):
+    with Claim(buffers):
         if not buffers:
             await trio.lowlevel.checkpoint()
         while buffers:
@@ -194,3 +180,6 @@ async def _write_to_file(
                 buffers._consume(writer.written)
                 written += writer.written
     return written
+
+
+Buffers._write_to = write_to

@@ -23,17 +23,17 @@ class Pressing(Datagrams):
 
     __slots__ = ("left", "lent")
 
-    def __init__(self, datagrams, *, when_lent):
+    def __init__(self, datagrams, *, when_claimed):
         self.left = []
         super().__init__(datagrams)
-        self.left.append(when_lent)
+        self.left.append(when_claimed)
 
     @property
-    def _lent(self):
+    def _claimed(self):
         return self.lent
 
-    @_lent.setter
-    def _lent(self, lent):
+    @_claimed.setter
+    def _claimed(self, lent):
         if lent:
             self.lent = lent
         if self.left == [lent]:
@@ -42,10 +42,10 @@ class Pressing(Datagrams):
         self.lent = lent
 
 
-@pytest.mark.parametrize("when_lent", [True, False])
+@pytest.mark.parametrize("when_claimed", [True, False])
 @pytest.mark.parametrize("method", ["send_batch", "send_batch_nowait"])
 def test_an_interrupted_batch_can_be_sent_again(
-    datagram_sockets, method, when_lent
+    datagram_sockets, method, when_claimed
 ):
     async def send(sender, queue):
         result = getattr(sender, method)(queue)
@@ -60,7 +60,9 @@ def test_an_interrupted_batch_can_be_sent_again(
     async def main():
         sender, receiver = datagram_sockets()
         async with sender, receiver:
-            queue = Pressing([(b"a", None), (b"b", None)], when_lent=when_lent)
+            queue = Pressing(
+                [(b"a", None), (b"b", None)], when_claimed=when_claimed
+            )
             # Its traceback is alive, as in a handler that tries again.
             with pytest.raises(KeyboardInterrupt) as info:
                 await interrupted(sender, queue)

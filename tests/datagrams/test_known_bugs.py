@@ -265,7 +265,7 @@ async def test_a_queue_is_refused_while_it_is_on_its_way(datagram_pair):
         nursery.start_soon(left.send_batch, queue)
         await wait_all_tasks_blocked()
         before = len(queue)
-        with pytest.raises(trio.BusyResourceError, match="is sending"):
+        with pytest.raises(trio.BusyResourceError, match="currently sending"):
             await right.send_batch(queue)
         assert len(queue) == before
         nursery.cancel_scope.cancel()

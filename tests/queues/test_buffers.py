@@ -7,7 +7,7 @@ from array import array
 import pytest
 
 from triobatch import Buffers
-from triobatch._resource import InFlight
+from triobatch._resource import Claim
 
 
 def contents(buffers):
@@ -398,7 +398,7 @@ def test_a_constructor_takes_the_same_as_extend():
 )
 def test_nobody_consumes_what_is_being_sent(change):
     buffers = Buffers([b"foo"])
-    with InFlight(buffers):
+    with Claim(buffers):
         with pytest.raises(BufferError, match="being sent"):
             change(buffers)
         buffers.append(b"bar")

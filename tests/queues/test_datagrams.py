@@ -9,7 +9,7 @@ from triobatch._queues.datagrams import (
     as_datagrams,
     as_payloads,
 )
-from triobatch._resource import Lent
+from triobatch._resource import Claim
 
 A = ("127.0.0.1", 1)
 B = ("127.0.0.1", 2)
@@ -105,7 +105,7 @@ def test_a_queued_bytearray_cannot_be_resized_until_it_is_consumed():
 
 def test_a_lent_queue_grows_but_does_not_shrink():
     queue = Datagrams([(b"a", A)])
-    with Lent(queue):
+    with Claim(queue):
         queue.append((b"b", B))
         with pytest.raises(BufferError, match="is sending"):
             queue.consume(1)

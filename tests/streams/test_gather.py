@@ -11,7 +11,7 @@ import trio
 from triobatch import Buffers
 from triobatch._core import calls as _syscalls
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
-from triobatch._resource import InFlight
+from triobatch._resource import Claim
 from triobatch._streams import gather as _gather
 from triobatch._streams.gather import COPY_BELOW, Gather
 
@@ -413,24 +413,24 @@ def test_chunks_are_let_go_of_between_two_short_writes():
 
 def test_buffers_are_in_flight_once_at_a_time():
     buffers = Buffers([b"abc"])
-    with InFlight(buffers):
+    with Claim(buffers):
         for _ in range(2):
             with (
                 pytest.raises(
                     trio.BusyResourceError, match="sending these buffers"
                 ),
-                InFlight(buffers),
+                Claim(buffers),
             ):
                 pytest.fail("it was let in")
-        with InFlight(buffers.copy()):
+        with Claim(buffers.copy()):
             pass
-    with InFlight(buffers):
+    with Claim(buffers):
         pass
 
 
 def test_buffers_come_down_when_sending_fails():
     buffers = Buffers([b"abc"])
-    with pytest.raises(ZeroDivisionError), InFlight(buffers):
+    with pytest.raises(ZeroDivisionError), Claim(buffers):
         raise ZeroDivisionError
     buffers.clear()
 

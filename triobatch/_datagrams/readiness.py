@@ -33,6 +33,7 @@ from triobatch._datagrams.unix_peer import (
     wait_for_own_room,
     wait_for_room,
 )
+from triobatch._resource import open_fd
 from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX
 from triobatch._wire.error_queue import (
     IP_RECVERR,
@@ -87,10 +88,7 @@ class Readiness:
         Raises:
           ClosedResourceError: there is none any more.
         """
-        fd = self._socket.fileno()
-        if fd < 0:
-            raise trio.ClosedResourceError("this socket was closed")
-        return fd
+        return open_fd(self._socket)
 
     async def readable(self, *, again: bool) -> None:
         """Wait until receiving may bring something.

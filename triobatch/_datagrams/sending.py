@@ -1,6 +1,5 @@
 """The sending half of a datagram socket: what to wait for between steps."""
 
-import errno
 import time
 from collections.abc import Callable
 from typing import TypeAlias
@@ -13,7 +12,7 @@ from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.outlet import Outlet
 from triobatch._datagrams.readiness import Readiness
 from triobatch._datagrams.segmentation import Segmentation
-from triobatch._resource import Guard
+from triobatch._resource import Guard, raise_if_closed
 from triobatch._wire.addresses import AF_INET, AF_INET6, Address, SockaddrCache
 from triobatch._wire.metadata import ControlMessage, Metadata, encode_metadata
 
@@ -199,10 +198,7 @@ class Sending:
         try:
             return dispatch.step(fd)
         except OSError as exc:
-            if exc.errno in {errno.EBADF, errno.ENOTSOCK}:
-                raise trio.ClosedResourceError(
-                    "this socket was closed"
-                ) from None
+            raise_if_closed(exc)
             raise
 
 

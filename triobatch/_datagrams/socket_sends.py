@@ -17,7 +17,7 @@ from triobatch._queues.datagrams import (
     as_payload,
     as_payloads,
 )
-from triobatch._resource import InFlight, Lent
+from triobatch._resource import Claim
 from triobatch._wire.addresses import Address
 from triobatch._wire.metadata import Metadata
 
@@ -115,7 +115,7 @@ class DatagramSender:
             return await self._sending.send(
                 self._queued(Datagrams(datagrams), metadata)
             )
-        with Lent(datagrams):
+        with Claim(datagrams):
             return await self._sending.send(self._queued(datagrams, metadata))
 
     def send_batch_nowait(
@@ -139,7 +139,7 @@ class DatagramSender:
             raise TypeError(
                 f"not a Datagrams, which can hold the rest: {datagrams!r}"
             )
-        with Lent(datagrams):
+        with Claim(datagrams):
             return self._sending.send_nowait(self._queued(datagrams, metadata))
 
     async def send_many(
@@ -308,4 +308,4 @@ def _one_at_a_time(
     data: Payload | Buffers,
 ) -> contextlib.AbstractContextManager[None]:
     """Keep others from consuming a ``Buffers`` that is being sent."""
-    return InFlight(data) if isinstance(data, Buffers) else _NOTHING
+    return Claim(data) if isinstance(data, Buffers) else _NOTHING

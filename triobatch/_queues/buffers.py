@@ -20,7 +20,7 @@ never a pass over those that stay.
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 from triobatch._core.chunks import front, locate, measure
 from triobatch._queues.views import (
@@ -33,11 +33,29 @@ from triobatch._queues.views import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    import io
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from typing_extensions import Buffer
 
-    from triobatch._write_to import Target
+
+class _Stream(Protocol):
+    async def send_all(
+        self, data: bytes | bytearray | memoryview, /
+    ) -> None: ...
+
+
+class _DatagramSocket(Protocol):
+    async def send(self, data: Buffers, /) -> None: ...
+
+
+class _AsyncFile(Protocol):
+    @property
+    def wrapped(self) -> io.RawIOBase | io.BufferedIOBase: ...
+
+
+# What ``write_to`` takes, said without the event loop that it needs.
+Target: TypeAlias = _Stream | _DatagramSocket | _AsyncFile
 
 
 class Buffers:
@@ -64,12 +82,18 @@ class Buffers:
     __slots__ = (
         "__weakref__",
         "_chunks",
-        "_in_flight",
+        "_claimed",
         "_index",
         "_nbytes",
         "_offset",
         "_views",
     )
+
+    KIND: ClassVar[str] = "buffers"
+
+    # This module knows no event loop, so it is handed in by the one that does
+    # (_write_to.py), which every import of the package brings along.
+    _write_to: ClassVar[Callable[[Buffers, Target], Awaitable[int]]]
 
     def __init__(self, chunks: Iterable[Buffer] = ()) -> None:
         self._chunks: list[Chunk] = []
@@ -78,7 +102,7 @@ class Buffers:
         self._nbytes = 0
         # Whether any chunk is a memoryview, which has to be released.
         self._views = False
-        self._in_flight = False
+        self._claimed = False
         self.extend(chunks)
 
     @property
@@ -164,7 +188,7 @@ class Buffers:
             raise ValueError(
                 f"size must be between 0 and {self._nbytes}, not {size}"
             )
-        self._refuse_in_flight()
+        self._check_not_claimed()
         self._consume(size)
 
     def read(self, size: int = -1) -> bytes:
@@ -183,7 +207,7 @@ class Buffers:
         size = operator.index(size)
         if size < 0 or size > self._nbytes:
             size = self._nbytes
-        self._refuse_in_flight()
+        self._check_not_claimed()
         copied = b"".join(self._front(size))
         self._consume(size)
         return copied
@@ -198,7 +222,7 @@ class Buffers:
           TypeError: ``buffer`` is read-only, or not a buffer.
           BufferError: it is not contiguous, or the buffers are being sent.
         """
-        self._refuse_in_flight()
+        self._check_not_claimed()
         with view_of_bytes(buffer, "buffer") as room:
             if room.readonly:
                 raise read_only(buffer)
@@ -234,7 +258,7 @@ class Buffers:
         Raises:
           BufferError: the buffers are being sent.
         """
-        self._refuse_in_flight()
+        self._check_not_claimed()
         self._consume(self._nbytes)
 
     async def write_to(self, target: Target) -> int:
@@ -262,14 +286,10 @@ class Buffers:
         what was not written; ``send_buffers`` says where that cannot be
         known.
         """
-        # The one import upwards: this module knows no event loop, and write_to
-        # is where one is needed.
-        from triobatch._write_to import write_to  # noqa: PLC0415
+        return await self._write_to(target)
 
-        return await write_to(self, target)
-
-    def _refuse_in_flight(self) -> None:
-        if self._in_flight:
+    def _check_not_claimed(self) -> None:
+        if self._claimed:
             raise BufferError("the buffers are being sent")
 
     def _front(self, size: int) -> list[Chunk]:

@@ -4,7 +4,7 @@ Sans-IO: no event loop and no socket in this module.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeGuard
 
 from triobatch._wire.addresses import Address
 
@@ -72,13 +72,15 @@ class Datagrams:
       BufferError: a payload is not contiguous.
     """
 
-    __slots__ = ("_addresses", "_lent", "_payloads")
+    __slots__ = ("_addresses", "_claimed", "_payloads")
+
+    KIND: ClassVar[str] = "datagrams"
 
     def __init__(self, datagrams: Iterable[Datagram] = ()) -> None:
         self._payloads: list[bytes | memoryview] = []
         self._addresses: list[Address] = []
-        # Whether a call is sending them; see ``_guard.Lent``.
-        self._lent = False
+        # Whether a call is sending them; see ``_resource.Claim``.
+        self._claimed = False
         self.extend(datagrams)
 
     def __len__(self) -> int:
@@ -116,7 +118,7 @@ class Datagrams:
           ValueError: ``count`` is negative, or more than there are.
           BufferError: a call is sending them.
         """
-        self._check_not_lent()
+        self._check_not_claimed()
         if not 0 <= count <= len(self):
             raise ValueError(f"{count} is not in 0..{len(self)}")
         del self._payloads[:count]
@@ -137,8 +139,8 @@ class Datagrams:
         other._addresses = self._addresses.copy()
         return other
 
-    def _check_not_lent(self) -> None:
-        if self._lent:
+    def _check_not_claimed(self) -> None:
+        if self._claimed:
             raise BufferError("another call is sending these datagrams")
 
 

@@ -19,7 +19,7 @@ from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.datagrams import as_datagrams
 from triobatch._queues.views import release, view_of_bytes
-from triobatch._resource import InFlight, Lent
+from triobatch._resource import Claim
 from triobatch._senders.datagram_task import DatagramSendingTask
 from triobatch._senders.queued_datagram import QueuedDatagram, Waiter
 from triobatch._senders.statistics import SenderStatistics
@@ -85,7 +85,7 @@ class DatagramBatchSender:
         """
         self._target._sending.peer_of(address)
         if isinstance(data, Buffers):
-            with InFlight(data):
+            with Claim(data):
                 payload = b"".join(data)
                 await self._send(payload, address)
                 data._consume(len(payload))
@@ -125,7 +125,7 @@ class DatagramBatchSender:
         not sent, in order, and can be passed again.
         """
         queue = as_datagrams(datagrams)
-        with Lent(queue):
+        with Claim(queue):
             payloads, addresses = queue._payloads, queue._addresses
             for address in addresses:
                 self._target._sending.peer_of(address)
@@ -180,7 +180,7 @@ class DatagramBatchSender:
         self._sending.check_open()
         full = outbox.nbytes + _OVERHEAD * outbox.count > self._max_buffered
         if isinstance(data, Buffers):
-            with InFlight(data):
+            with Claim(data):
                 payload = b"".join(data)
                 if not full:
                     data._consume(len(payload))

@@ -30,7 +30,7 @@ from trio.lowlevel import (
 
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes
-from triobatch._resource import InFlight
+from triobatch._resource import Claim
 from triobatch._senders.statistics import SenderStatistics
 from triobatch._senders.stream_outbox import Outbox
 from triobatch._senders.stream_task import StreamSendingTask
@@ -132,7 +132,7 @@ class BatchSender:
         if type(data) is bytes:
             queued = self._outbox.put(data)
         elif isinstance(data, Buffers):
-            with InFlight(data):
+            with Claim(data):
                 message = data.copy()
                 queued = self._outbox.put(message)
                 (data if queued else message)._consume(message.nbytes)
@@ -179,7 +179,7 @@ class BatchSender:
     async def _send_gathered(self, data: Buffers) -> None:
         await checkpoint_if_cancelled()
         # Until the message is queued, nobody else consumes it.
-        with InFlight(data):
+        with Claim(data):
             message = data.copy()
             size = message.nbytes
             if self._outbox.put(message):

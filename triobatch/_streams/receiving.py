@@ -12,7 +12,7 @@ from trio.lowlevel import (
 )
 
 from triobatch._core import calls as _syscalls
-from triobatch._resource_errors import open_fd, raise_stream_error
+from triobatch._resource import open_fd, raise_stream_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._queues.buffers import Buffers
-from triobatch._resource import InFlight
+from triobatch._resource import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,7 +82,7 @@ async def send_buffers(
 @enable_ki_protection
 async def _send_pieces(stream: trio.abc.SendStream, buffers: Buffers) -> int:
     sent = 0
-    with InFlight(buffers):
+    with Claim(buffers):
         if not buffers:
             # It knows whether it is closed, and it is a checkpoint.
             await stream.send_all(b"")

@@ -16,8 +16,7 @@ from trio.lowlevel import (
 
 from triobatch._core.calls import copy_list
 from triobatch._queues.buffers import Buffers
-from triobatch._resource import InFlight
-from triobatch._resource_errors import open_fd, raise_stream_error
+from triobatch._resource import Claim, open_fd, raise_stream_error
 from triobatch._streams import notsent_lowat as _notsent_lowat
 from triobatch._streams.gather import Gather
 
@@ -62,7 +61,7 @@ class SendHalf:
         try:
             if not buffers:
                 open_fd(self._socket)
-            with InFlight(buffers):
+            with Claim(buffers):
                 gather = Gather(buffers)
                 self._put_back_before(buffers._nbytes)
                 while buffers._nbytes > 0:

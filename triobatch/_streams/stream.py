@@ -13,8 +13,7 @@ from trio.lowlevel import checkpoint, enable_ki_protection
 from triobatch._core import calls as _syscalls
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes, writable_views
-from triobatch._resource import Guard, InFlight
-from triobatch._resource_errors import raise_stream_error
+from triobatch._resource import Claim, Guard, raise_stream_error
 from triobatch._streams.options import StreamOptions
 from triobatch._streams.receiving import ReceiveHalf
 from triobatch._streams.sending import SendHalf
@@ -135,12 +134,12 @@ class BatchSocketStream(StreamOptions, trio.abc.HalfCloseableStream):
             raise TypeError(
                 f"send_buffers_nowait requires a Buffers, not {kind}"
             )
-        InFlight.check(buffers)
-        guard._busy = buffers._in_flight = True  # a third of two with blocks
+        Claim.check(buffers)
+        guard._busy = buffers._claimed = True  # a third of two with blocks
         try:
             sent = self._send.send_nowait(buffers)
         finally:
-            guard._busy = buffers._in_flight = False
+            guard._busy = buffers._claimed = False
         if not sent and buffers._nbytes:
             raise trio.WouldBlock
         return sent

@@ -198,7 +198,7 @@ class MemoryDatagramSocket:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise trio.ClosedResourceError("this socket was closed")
+            raise trio.ClosedResourceError("this socket was already closed")
 
     def _has_room(self) -> bool:
         self._check_open()
