@@ -6,7 +6,7 @@ import os
 
 import trio
 
-from triobatch._core import datagram_calls as syscalls
+from triobatch._core import calls as syscalls
 
 
 class Script:

@@ -48,7 +48,6 @@ WITHOUT_TRIO = [
             "gso",
             "inbox",
             "receiving",
-            "statistics",
         )
     ),
 ]
@@ -107,7 +106,7 @@ def floors():
     """Return the floor of each room, as CONTRIBUTING.md says."""
     text = GUIDE.read_text(encoding="utf-8")
     found = {}
-    for number, rooms in re.findall(r"(?m)^    ([0-9])  (.*?)(?:   |$)", text):
+    for number, rooms in re.findall(r"(?m)^    ([1-7])  (.*?)(?:  |$)", text):
         for room in rooms.split():
             found[room.removesuffix("/").removesuffix(".py")] = int(number)
     return found
@@ -119,9 +118,33 @@ def places():
     return re.findall(r"(?m)^\| ([^|`]+) \| `([^`]+)` \| `([^`]+)` \|$", text)
 
 
+def test_every_room_has_its_floor():
+    rooms = {room_of(module) for module in SOURCES}
+    assert floors().keys() == rooms
+    assert len(rooms) <= MAX_ROOMS
+    assert len(set(floors().values())) <= 7
+
+
+def test_imports_go_down():
+    floor_of = floors()
+    upwards = {
+        (room, other)
+        for room, other in arrows()
+        if floor_of[room] <= floor_of[other]
+    }
+    assert upwards == set()
+
+
 def test_arrows_between_rooms_are_few():
     counted = {arrow for arrow in arrows() if arrow[0] != "__init__"}
     assert len(counted) <= MAX_ARROWS
+
+
+def test_there_is_no_circle_of_files():
+    # The package's own names come from above, for lowlevel and __main__ too.
+    assert circles({module: own_imports(module) for module in SOURCES}) == (
+        set()
+    )
 
 
 def without_trio(module):
@@ -144,6 +167,15 @@ def reached_from(module):
         reached |= {full.partition(".")[0] for full in imports_of(current)}
         todo += own_imports(current)
     return reached
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in SOURCES if without_trio(name)]
+)
+def test_what_decides_without_waiting_knows_no_trio(module):
+    assert reached_from(module).isdisjoint(
+        {"trio", "select", "asyncio", "outcome"}
+    )
 
 
 @pytest.mark.parametrize(

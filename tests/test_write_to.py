@@ -14,7 +14,7 @@ from trio.testing import (
 )
 
 from triobatch import Buffers, _write_to
-from triobatch._core.calls import IOV_MAX
+from triobatch._core.chunks import IOV_MAX
 
 # Linux's page, and so the least that a pipe holds.
 PIPE_SIZE = 4096

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import Buffers, _write_to
-from triobatch._core.calls import IOV_MAX
+from triobatch._core.chunks import IOV_MAX
 
 OLD = b"0123456789"
 CHUNKS = [b"abc", bytearray(b"d"), memoryview(b"efgh")]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, fields
 
-from triobatch._core import calls as _syscalls
-from triobatch._core.choice import CORE, CORE_REASON
+from triobatch._core.choice import CHUNK_EXTENSION, CORE, CORE_REASON
+from triobatch._core.chunks import IOV_MAX
 from triobatch._core.probes import gso_segments, has_gro
 
 
@@ -51,9 +51,9 @@ def capabilities() -> Capabilities:
     return Capabilities(
         core=CORE,
         core_reason=CORE_REASON,
-        chunk_extension=_syscalls.HAS_CHUNK_EXTENSION,
+        chunk_extension=CORE == "c" and CHUNK_EXTENSION,
         kernel=f"{platform.system()} {platform.release()}",
-        iov_max=_syscalls.IOV_MAX,
+        iov_max=IOV_MAX,
         sendmmsg=CORE == "c",
         gso_segments=gso_segments(),
         gro=has_gro(),

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from triobatch._core.calls import IOV_MAX, writev
-from triobatch._core.chunks import locate
+from triobatch._core.chunks import IOV_MAX, locate
+from triobatch._core.files import writev
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._queues.buffers import Buffers
 from triobatch._resource import Claim, raise_pipe_error

@@ -4,7 +4,7 @@ Each function makes one system call on a descriptor, without a loop and without
 waiting, and raises ``OSError`` when it fails.
 """
 
-from triobatch._core.calls import preadv, pwritev, readv, writev
+from triobatch._core.files import preadv, pwritev, readv, writev
 from triobatch._datagrams.lowlevel import recvmmsg, sendmmsg
 
 __all__ = [

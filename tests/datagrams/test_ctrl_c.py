@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from triobatch import Datagrams
-from triobatch._core import datagram_calls as syscalls
+from triobatch._core import calls as syscalls
 from triobatch._datagrams.inbox import Inbox
 
 

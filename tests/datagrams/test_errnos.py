@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 
-from triobatch._core import datagram_calls as syscalls
+from triobatch._core import calls as syscalls
 from triobatch._datagrams.errnos import MAX_REPORTS, Reports, Verdict
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._queues.datagrams import Datagrams

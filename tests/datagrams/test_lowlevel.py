@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from triobatch._core import datagram_calls as syscalls
+from triobatch._core import calls as syscalls
 from triobatch._core.arena import Arena
 from triobatch._core.choice import CORE
 from triobatch._datagrams.lowlevel import recvmmsg, sendmmsg

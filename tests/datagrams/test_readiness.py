@@ -12,7 +12,7 @@ import trio
 from network import needs_namespaces, two_hosts
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from triobatch._core import datagram_calls as syscalls
+from triobatch._core import calls as syscalls
 from triobatch._datagrams import readiness as _readiness
 from triobatch._datagrams import unix_peer as _unix_peer
 from triobatch._datagrams.errors import DatagramErrorGroup

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from triobatch._core import datagram_calls as syscalls
+from triobatch._core import calls as syscalls
 from triobatch._core.arena import SLOT_SIZE
 from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._wire.metadata import SO_TIMESTAMPNS

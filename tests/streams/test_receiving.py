@@ -12,7 +12,6 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 from triobatch import Buffers
 from triobatch._core import calls as _syscalls
 from triobatch._core.chunks import IOV_MAX
-from triobatch._streams import receiving as _stream_receive
 
 # receive_some
 
@@ -384,7 +383,7 @@ def script(monkeypatch):
                     raise errors.pop(0)
                 return real(fd, room)
 
-            monkeypatch.setattr(_stream_receive._syscalls, name, call)
+            monkeypatch.setattr(_syscalls, name, call)
 
     return install
 

@@ -13,8 +13,8 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import Buffers
+from triobatch._core import calls as _syscalls
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
-from triobatch._streams import gather as _gather
 from triobatch._streams import sending as _stream_send
 
 # Not alike, so that chunks that change places are noticed: seven, which no
@@ -55,7 +55,7 @@ def script(monkeypatch):
                 raise result
             return result
 
-        monkeypatch.setattr(_gather, "send_copied", send_copied)
+        monkeypatch.setattr(_syscalls, "send_copied", send_copied)
         return descriptors
 
     return install
@@ -283,7 +283,7 @@ async def test_others_get_their_turn_while_the_peer_keeps_up(
     def take(fd, chunks, index, offset):
         return COPY_SIZE, True
 
-    monkeypatch.setattr(_gather, "send_copied", take)
+    monkeypatch.setattr(_syscalls, "send_copied", take)
     turns = 0
     async with trio.open_nursery() as nursery:
 
@@ -307,7 +307,7 @@ async def test_a_long_send_can_be_cancelled_while_the_peer_keeps_up(
         scope.cancel()
         return COPY_SIZE, True
 
-    monkeypatch.setattr(_gather, "send_copied", take_and_cancel)
+    monkeypatch.setattr(_syscalls, "send_copied", take_and_cancel)
     buffers = Buffers([bytes(1024)] * 2**14)
     with trio.CancelScope() as scope:
         await pair[0].send_buffers(buffers)

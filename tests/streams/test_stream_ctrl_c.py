@@ -15,7 +15,6 @@ from triobatch import BatchSocketStream, Buffers, _write_to
 from triobatch._core import calls as _syscalls
 from triobatch._core.choice import CORE
 from triobatch._core.chunks import COPY_BELOW
-from triobatch._streams import gather as _gather
 from triobatch._streams import send_buffers as _send_buffers
 from triobatch._streams import sending as _stream_send
 
@@ -59,7 +58,7 @@ def press_after(monkeypatch):
 def test_ctrl_c_waits_until_what_was_sent_is_consumed(
     press_after, chunks, system_call
 ):
-    protected = press_after(_gather, system_call)
+    protected = press_after(_syscalls, system_call)
     buffers = Buffers(chunks)
 
     async def main():

@@ -5,8 +5,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from triobatch._core import calls as _syscalls
 from triobatch._core.chunks import COPY_BELOW
-from triobatch._streams import sending as _stream_send
 
 # Elsewhere a list is taken in whole before anything else happens.
 needs_extension = pytest.mark.skipif(
@@ -25,7 +25,7 @@ async def receive(stream, size):
 @pytest.fixture
 def meddle(monkeypatch):
     """Change the caller's list once it is copied, as a thread may."""
-    copy_list = _stream_send.copy_list
+    copy_list = _syscalls.copy_list
     rubbish = []
 
     def install(chunks, change):
@@ -37,7 +37,7 @@ def meddle(monkeypatch):
             rubbish.extend(b"\xff" * size for _ in range(100))
             return copied
 
-        monkeypatch.setattr(_stream_send, "copy_list", copy_and_be_interrupted)
+        monkeypatch.setattr(_syscalls, "copy_list", copy_and_be_interrupted)
 
     return install
 

@@ -10,7 +10,7 @@ import trio
 from trio.testing import assert_no_checkpoints, wait_all_tasks_blocked
 
 from triobatch import BatchSocketStream, Buffers
-from triobatch._streams import gather as _gather
+from triobatch._core import calls as _syscalls
 
 
 async def test_what_fits_is_sent_and_consumed(pair):
@@ -98,7 +98,7 @@ async def test_an_error_after_progress_keeps_what_was_not_sent(
             raise result
         return result
 
-    monkeypatch.setattr(_gather, "send_copied", send_copied)
+    monkeypatch.setattr(_syscalls, "send_copied", send_copied)
     buffers = Buffers([b"ab", b"cde", b"f"])
     with pytest.raises(trio.BrokenResourceError):
         left.send_buffers_nowait(buffers)

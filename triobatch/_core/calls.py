@@ -1,4 +1,8 @@
-"""The system calls: the only module that imports the cores.
+"""The one seam to the kernel: the system calls of the core that runs.
+
+Every system call on a socket that moves data is made as ``calls.x()``. That
+look-up costs 13 ns more than a name bound at import, and in return one patch
+of this module fakes a call for all who make it (``triobatch.testing``).
 
 Nothing here waits or loops. Errors are ``OSError``; a call that would block
 raises ``BlockingIOError``. EINTR never surfaces: the C core repeats the call,
@@ -7,21 +11,26 @@ and the standard library does the same (PEP 475).
 
 from __future__ import annotations
 
-import errno
 import os
-from itertools import islice
-from typing import TYPE_CHECKING, Final
+import socket
+from typing import TYPE_CHECKING
 
-from triobatch._core import streams_python as _core_python
+from triobatch._core import streams_python
+from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.choice import CORE
-from triobatch._core.chunks import IOV_MAX, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from typing_extensions import Buffer
+    from triobatch._wire.addresses import Address
+    from triobatch._wire.metadata import ControlMessage
 
 if CORE == "c":
+    from triobatch._core.datagrams_c import (
+        MAX_MESSAGES,
+        copy_segments,
+        receive_datagrams,
+        send_datagrams,
+        send_segments,
+    )
     from triobatch._core.streams_c import (
         Vector,
         broadcast,
@@ -32,6 +41,13 @@ if CORE == "c":
         send_pointed,
     )
 else:
+    from triobatch._core.datagrams_python import (
+        MAX_MESSAGES,
+        copy_segments,
+        receive_datagrams,
+        send_datagrams,
+        send_segments,
+    )
     from triobatch._core.streams_python import (  # type: ignore[assignment]
         Vector,
         broadcast,
@@ -42,24 +58,21 @@ else:
         send_pointed,
     )
 
-# Whether chunks are measured and copied in C (_native/chunks.c).
-HAS_CHUNK_EXTENSION: Final = measure.__module__ != "triobatch._core.chunks"
-
 __all__ = [
-    "HAS_CHUNK_EXTENSION",
-    "IOV_MAX",
+    "MAX_MESSAGES",
     "Vector",
     "broadcast",
     "copy_list",
-    "preadv",
-    "pwritev",
-    "readv",
+    "copy_segments",
     "receive",
+    "receive_datagrams",
+    "receive_error",
     "receive_into",
     "send",
     "send_copied",
+    "send_datagrams",
     "send_pointed",
-    "writev",
+    "send_segments",
 ]
 
 
@@ -72,101 +85,25 @@ def receive(fd: int, size: int) -> bytes:
     if os.name == "posix":
         # read(2) on a socket is recv(2) without flags (recv(2)).
         return os.read(fd, size)
-    return _core_python.receive(fd, size)
+    return streams_python.receive(fd, size)
 
 
-# Files and pipes. CPython fills in the iovecs at 10 ns a buffer, which cffi
-# does at 105 and more, so the standard library serves both cores.
+def receive_error(
+    fd: int, size: int
+) -> tuple[bytes, list[ControlMessage], Address] | None:
+    """Take one entry off the error queue (recvmsg(2), MSG_ERRQUEUE).
 
-
-def _offered(buffers: Iterable[Buffer]) -> list[Buffer]:
-    return list(islice(buffers, IOV_MAX))
-
-
-def writev(fd: int, buffers: Iterable[Buffer]) -> int:
-    """Write buffers, in order, with one ``writev(2)``.
-
-    Args:
-      fd: An open file descriptor: a file, a pipe, a socket.
-      buffers: Objects with the buffer protocol; a ``Buffers`` is not
-        consumed. Only the first IOV_MAX
-        (``capabilities().iov_max``) are offered.
+    Both cores do this with the standard library: reports are few.
 
     Returns:
-      The bytes written; fewer than were offered when the kernel took part of
-      them (``writev(2)``), which is not an error.
-
-    Raises:
-      BlockingIOError: ``fd`` is non-blocking, and nothing could be written.
-      OSError: the call failed for another reason, and nothing was written.
+      Up to ``size`` bytes of the datagram, the control messages, and the
+      address it was sent to; or None, if the queue is empty.
     """
-    return os.writev(fd, _offered(buffers))
-
-
-def readv(fd: int, buffers: Iterable[Buffer]) -> int:
-    """Read into buffers, in order, with one ``readv(2)``.
-
-    Args:
-      fd: An open file descriptor: a file, a pipe, a socket.
-      buffers: Writable objects with the buffer protocol. Only the first
-        IOV_MAX (``capabilities().iov_max``) are filled.
-
-    Returns:
-      The bytes read, 0 at the end. (Also 0 when the buffers have no room.)
-
-    Raises:
-      BlockingIOError: ``fd`` is non-blocking, and nothing is there yet.
-      OSError: the call failed for another reason.
-    """
-    return os.readv(fd, _offered(buffers))
-
-
-def pwritev(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
-    """Write buffers at a place in a file, with one ``pwritev(2)``.
-
-    The file's own position is neither used nor moved. (Linux appends all the
-    same when the file was opened with O_APPEND: ``pwrite(2)``, BUGS.)
-
-    Args:
-      fd: A descriptor of a file that can seek.
-      buffers: Objects with the buffer protocol; a ``Buffers`` is not
-        consumed. Only the first IOV_MAX
-        (``capabilities().iov_max``) are offered.
-      offset: Where to write, in bytes from the start of the file.
-
-    Returns:
-      The bytes written, possibly fewer than were offered.
-
-    Raises:
-      OSError: the call failed, and nothing was written.
-    """
-    _refuse_negative(offset)
-    return os.pwritev(fd, _offered(buffers), offset)
-
-
-def preadv(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
-    """Read into buffers from a place in a file, with one ``preadv(2)``.
-
-    The file's own position is neither used nor moved.
-
-    Args:
-      fd: A descriptor of a file that can seek.
-      buffers: Writable objects with the buffer protocol. Only the first
-        IOV_MAX (``capabilities().iov_max``) are filled.
-      offset: Where to read, in bytes from the start of the file.
-
-    Returns:
-      The bytes read, 0 at the end of the file.
-
-    Raises:
-      OSError: the call failed.
-    """
-    _refuse_negative(offset)
-    return os.preadv(fd, _offered(buffers), offset)
-
-
-def _refuse_negative(offset: int) -> None:
-    # As preadv(2) does. CPython calls preadv2(2), to which -1 is the file's
-    # own position.
-    if offset < 0:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    try:
+        with borrowed_socket(fd) as sock:
+            payload, control, _, address = sock.recvmsg(
+                size, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
+            )
+    except BlockingIOError:
+        return None
+    return payload, control, address

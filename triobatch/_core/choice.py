@@ -49,6 +49,17 @@ def choose(wanted: str | None) -> tuple[str, str]:
     return "c", "TRIOBATCH_CORE=c" if wanted else "it was built and loads"
 
 
+def _has_chunk_extension() -> bool:
+    # It may be missing where the core is not: PyPy, free-threaded builds.
+    try:
+        import triobatch._core._chunks_c  # noqa: F401, PLC0415 (it is optional)
+    except ImportError:
+        return False
+    return True
+
+
 _choice = choose(os.environ.get("TRIOBATCH_CORE"))
 CORE: Final = _choice[0]
 CORE_REASON: Final = _choice[1]
+# Whether list arithmetic in C (_native/chunks.c) can be had.
+CHUNK_EXTENSION: Final = _has_chunk_extension()

@@ -7,11 +7,10 @@ not.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from triobatch._core.choice import CORE
+from triobatch._core.choice import CHUNK_EXTENSION, CORE
 
 __all__ = ["COPY_BELOW", "COPY_SIZE", "IOV_MAX", "front", "locate", "measure"]
 
@@ -101,7 +100,5 @@ def front(
     return between
 
 
-if CORE == "c" and not TYPE_CHECKING:
-    # It may be missing where the core is not: PyPy, free-threaded builds.
-    with contextlib.suppress(ImportError):
-        from triobatch._core._chunks_c import locate, measure
+if CORE == "c" and CHUNK_EXTENSION and not TYPE_CHECKING:
+    from triobatch._core._chunks_c import locate, measure

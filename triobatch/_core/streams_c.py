@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, ClassVar
 
-from triobatch._core import streams_python as _core_python
+from triobatch._core import streams_python
 from triobatch._core._c import ffi, lib
+from triobatch._core.choice import CHUNK_EXTENSION
 from triobatch._core.chunks import COPY_BELOW, COPY_SIZE, IOV_MAX
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
 _copy: Callable[[Sequence[Buffer], int, int, int, int], tuple[int, int]]
 _point_to_bytes: Callable[[list[bytes | memoryview], int, int], bool]
-try:
+if CHUNK_EXTENSION:
     from triobatch._core._chunks_c import copy as _copy
     from triobatch._core._chunks_c import point as _point_to_bytes
-except ImportError:
-    # PyPy and free-threaded builds: what follows copes without.
+else:
+    # What follows copes without.
     _copy = lambda *_: (0, -1)  # noqa: E731
     _point_to_bytes = lambda *_: False  # noqa: E731
 
@@ -202,7 +203,7 @@ def send_copied(
     finally:
         copy.give_back()
     # One call for all kinds of chunks, and not one for each run of bytes.
-    return _core_python.send_copied(fd, chunks, index, offset, send)
+    return streams_python.send_copied(fd, chunks, index, offset, send)
 
 
 def copy_list(chunks: list[Buffer]) -> Copy | None:

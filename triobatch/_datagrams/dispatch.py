@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from itertools import compress
 from typing import Protocol
 
-from triobatch._core import datagram_calls as syscalls
+from triobatch._core import calls
 from triobatch._datagrams.errnos import REPORTED_BY_UNIX, Reports, Verdict
 from triobatch._datagrams.errors import DatagramError
 from triobatch._datagrams.gso import (
@@ -52,7 +52,7 @@ PLANNED_WITH_CARE = 4
 # sixteen no less than eight, and the copy falls out of the cache.
 MAX_JOINED = 512 * 1024
 # What one step looks at, at most.
-WINDOW = max(PLANNED, syscalls.MAX_MESSAGES)
+WINDOW = max(PLANNED, calls.MAX_MESSAGES)
 # sendmsg(2) takes no larger one (INT_MAX); so it needs not be copied.
 MAX_MESSAGE = 2**31 - 1
 
@@ -154,7 +154,7 @@ class Dispatch:
         joined = b"".join(self._payloads[first : first + sum(messages.counts)])
         self._counters.calls += 1
         try:
-            taken = syscalls.send_datagrams(
+            taken = calls.send_datagrams(
                 fd,
                 joined,
                 messages.sizes,
@@ -242,7 +242,7 @@ class Dispatch:
     def _plan(self, first: int) -> Messages:
         planned = self._planned
         if self._segmentation.segments == 1:
-            planned = min(planned, syscalls.MAX_MESSAGES)
+            planned = min(planned, calls.MAX_MESSAGES)
         last = min(first + planned, len(self._positions))
         peers = self._peers[first:last]
         if self._segmentation.segments > 1:
@@ -255,9 +255,9 @@ class Dispatch:
         sizes = list(map(len, self._payloads[first:last]))
         fitting = within(sizes, MAX_JOINED)
         messages = plan(sizes[:fitting], peers[:fitting], self._limit)
-        if len(messages.sizes) <= syscalls.MAX_MESSAGES:
+        if len(messages.sizes) <= calls.MAX_MESSAGES:
             return messages
-        most = slice(syscalls.MAX_MESSAGES)
+        most = slice(calls.MAX_MESSAGES)
         return Messages(
             messages.sizes[most],
             messages.segment_sizes[most],

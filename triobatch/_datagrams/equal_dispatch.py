@@ -8,7 +8,7 @@ a ``Dispatch``, which finds out what each datagram comes to.
 
 from collections.abc import Callable
 
-from triobatch._core import datagram_calls as syscalls
+from triobatch._core import calls
 from triobatch._datagrams.dispatch import Dispatch, Outcome
 from triobatch._datagrams.errors import DatagramError
 from triobatch._datagrams.gso import MAX_SIZE_V6
@@ -104,7 +104,7 @@ class SegmentDispatch:
         counters = outlet.counters
         counters.calls += 1
         try:
-            taken = syscalls.send_segments(
+            taken = calls.send_segments(
                 fd,
                 memoryview(data)[start:] if start else data,
                 segment_size,

@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 
-from triobatch._core import datagram_calls as syscalls
+from triobatch._core import calls
 from triobatch._core.arena import Arena
 from triobatch._datagrams.inbox import Inbox
 from triobatch._queues.datagrams import Datagram, Datagrams
@@ -38,11 +38,11 @@ def sendmmsg(fd: int, datagrams: Iterable[Datagram]) -> int:
         an earlier one.
       TypeError, ValueError: one of the first 64 is impossible.
     """
-    offered = list(Datagrams(islice(datagrams, syscalls.MAX_MESSAGES)))
+    offered = list(Datagrams(islice(datagrams, calls.MAX_MESSAGES)))
     if not offered:
         return 0
     payloads = [payload for payload, _ in offered]
-    return syscalls.send_datagrams(
+    return calls.send_datagrams(
         fd,
         b"".join(payloads),
         list(map(len, payloads)),
@@ -76,9 +76,9 @@ def recvmmsg(
     memory = memoryview(buffer).cast("B")
     if not 0 < slot_size <= len(memory):
         raise ValueError(f"slot_size {slot_size} is not in 1..{len(memory)}")
-    slots = min(len(memory) // slot_size, syscalls.MAX_MESSAGES)
+    slots = min(len(memory) // slot_size, calls.MAX_MESSAGES)
     arena = Arena(slots, ANY_FAMILY, slot_size, memory)
-    received = syscalls.receive_datagrams(fd, arena, slots)
+    received = calls.receive_datagrams(fd, arena, slots)
     inbox = Inbox(arena)
     return [
         (arena.sizes[slot], inbox.address(slot), arena.flags[slot])

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 
 import trio
 
-from triobatch._core import datagram_calls as syscalls
+from triobatch._core import calls
 from triobatch._datagrams.unix_peer import (
     has_room,
     wait_for_own_room,
@@ -172,7 +172,7 @@ class Readiness:
         before = len(self.errors)
         # As many as are kept, so that a flood does not hold the task.
         for _ in range(MAX_ERRORS):
-            entry = syscalls.receive_error(self.fileno(), PAYLOAD_SIZE)
+            entry = calls.receive_error(self.fileno(), PAYLOAD_SIZE)
             if entry is None:
                 break
             error = decode_error(*entry)

@@ -14,7 +14,7 @@ adapts is the number of slots that are offered:
 
 from dataclasses import dataclass
 
-from triobatch._core import datagram_calls as syscalls
+from triobatch._core import calls
 from triobatch._core.arena import Arena
 from triobatch._datagrams.errnos import MAX_REPORTS, REPORTED, REPORTED_BY_UNIX
 from triobatch._datagrams.inbox import Inbox
@@ -38,7 +38,7 @@ class Receiver:
 
     def __init__(self, family: int) -> None:
         self.counters = ReceiveCounters()
-        self.inbox = Inbox(Arena(syscalls.MAX_MESSAGES, family))
+        self.inbox = Inbox(Arena(calls.MAX_MESSAGES, family))
         internet = family in {AF_INET, AF_INET6}
         self._reported = REPORTED if internet else REPORTED_BY_UNIX
         self._lone = False
@@ -67,9 +67,7 @@ class Receiver:
         while True:
             self.counters.calls += 1
             try:
-                received = syscalls.receive_datagrams(
-                    fd, self.inbox.arena, slots
-                )
+                received = calls.receive_datagrams(fd, self.inbox.arena, slots)
             except BlockingIOError:
                 return False
             except OSError as exc:

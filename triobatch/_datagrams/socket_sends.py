@@ -5,7 +5,7 @@ import functools
 import operator
 from collections.abc import Iterable
 
-from triobatch._core import datagram_calls as syscalls
+from triobatch._core import calls
 from triobatch._datagrams.dispatch import MAX_JOINED
 from triobatch._datagrams.sending import AnyDispatch, Sending
 from triobatch._queues.buffers import Buffers
@@ -267,7 +267,7 @@ class DatagramSender:
         metadata: Metadata | None,
     ) -> AnyDispatch:
         listed = list(payloads)
-        copied = syscalls.copy_segments(listed)
+        copied = calls.copy_segments(listed)
         if copied is not None:
             data, size, done = copied
             return self._sending.segments(data, size, address, metadata, done)

@@ -25,7 +25,7 @@ from trio.lowlevel import (
     enable_ki_protection,
 )
 
-from triobatch._core import calls as _syscalls
+from triobatch._core import calls
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes
 from triobatch._streams.broadcast_result import BroadcastResult
@@ -188,7 +188,7 @@ def _try_each(
             result._errors[index] = error
         else:
             tried.append((index, stream))
-    answers = _syscalls.broadcast(fds, payload)
+    answers = calls.broadcast(fds, payload)
     for (index, stream), answer in zip(tried, answers, strict=True):
         try:
             sent = stream._send.account(size, answer)

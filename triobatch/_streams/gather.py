@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from triobatch._core.calls import IOV_MAX, Vector, send_copied, send_pointed
-from triobatch._core.chunks import COPY_BELOW
+from triobatch._core import calls
+from triobatch._core.chunks import COPY_BELOW, IOV_MAX
 
 if TYPE_CHECKING:
     from triobatch._queues.buffers import Buffers
@@ -29,7 +29,7 @@ class Gather:
 
     def __init__(self, buffers: Buffers) -> None:
         self._buffers = buffers
-        self._vector: Vector | None = None
+        self._vector: calls.Vector | None = None
         self._short = False
 
     def push(self, fd: int) -> tuple[int, bool]:
@@ -52,17 +52,21 @@ class Gather:
             chunks, index = buffers._chunks, buffers._index
             count = len(chunks) - index
             if buffers._nbytes < COPY_BELOW * count:
-                sent, whole = send_copied(fd, chunks, index, buffers._offset)
+                sent, whole = calls.send_copied(
+                    fd, chunks, index, buffers._offset
+                )
             else:
                 # It points to the chunks, which stay queued until they are
                 # sent. Most batches go in one call; one that does not is
                 # worth an array of its own.
                 window = buffers._chunks[index : index + IOV_MAX]
                 if self._short:
-                    self._vector = Vector(window, buffers._offset)
+                    self._vector = calls.Vector(window, buffers._offset)
                     sent, whole = self._vector.send(fd)
                 else:
-                    sent, whole = send_pointed(fd, window, buffers._offset)
+                    sent, whole = calls.send_pointed(
+                        fd, window, buffers._offset
+                    )
         buffers._consume(sent)
         if whole:
             self._vector = None

@@ -11,7 +11,7 @@ from trio.lowlevel import (
     enable_ki_protection,
 )
 
-from triobatch._core import calls as _syscalls
+from triobatch._core import calls
 from triobatch._resource import open_fd, raise_stream_error
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ class ReceiveHalf:
 
     async def receive(self, size: int) -> bytes:
         """Receive 1 to ``size`` bytes, or ``b""`` at the end."""
-        received = await self._receive(_syscalls.receive, size)
+        received = await self._receive(calls.receive, size)
         self.bytes_received += len(received)
         return received
 
     async def receive_into(self, views: list[memoryview]) -> int:
         """Fill at most IOV_MAX views; return the bytes, 0 at the end."""
-        received = await self._receive(_syscalls.receive_into, views)
+        received = await self._receive(calls.receive_into, views)
         self.bytes_received += received
         return received
 

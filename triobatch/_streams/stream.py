@@ -10,7 +10,7 @@ import trio
 from trio import socket as tsocket
 from trio.lowlevel import checkpoint, enable_ki_protection
 
-from triobatch._core import calls as _syscalls
+from triobatch._core.chunks import IOV_MAX
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes, writable_views
 from triobatch._resource import Claim, Guard, raise_stream_error
@@ -244,7 +244,7 @@ class BatchSocketStream(StreamOptions, trio.abc.HalfCloseableStream):
         The buffers stay exported until the call returns. See ``recvmsg(2)``.
         """
         with writable_views(buffers) as views:
-            return await self._receive.receive_into(views[: _syscalls.IOV_MAX])
+            return await self._receive.receive_into(views[:IOV_MAX])
 
     async def aclose(self) -> None:
         """Close the socket; tasks that wait on it get an error at once."""

@@ -14,12 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 from unittest import mock
 
-from triobatch._core import calls as _syscalls
-from triobatch._core import datagram_calls as _datagram_syscalls
-from triobatch._core import streams_python as _core_python
+from triobatch._core import calls, streams_python
 from triobatch._core.chunks import front, locate
-from triobatch._streams import gather as _gather
-from triobatch._streams import sending as _stream_send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -97,12 +93,13 @@ def scripted_calls(
     fileno = target.socket.fileno
     sent = ScriptedCalls(fileno, _as_steps(sending))
     received = ScriptedCalls(fileno, _as_steps(receiving))
-    with (
-        mock.patch.multiple(_gather, **_stream_sends(sent)),
+    with mock.patch.multiple(
+        calls,
         # The way around a Buffers; the general one does the same.
-        mock.patch.object(_stream_send, "copy_list", return_value=None),
-        mock.patch.multiple(_syscalls, **_stream_receives(sent, received)),
-        mock.patch.multiple(_datagram_syscalls, **_datagrams(sent, received)),
+        copy_list=lambda _: None,
+        **_stream_sends(sent),
+        **_stream_receives(sent, received),
+        **_datagrams(sent, received),
     ):
         yield sent, received
 
@@ -127,7 +124,7 @@ def os_error(number: int) -> OSError:
 
 
 def _stream_sends(script: ScriptedCalls) -> dict[str, Any]:
-    send_copied, send_pointed = _syscalls.send_copied, _syscalls.send_pointed
+    send_copied, send_pointed = calls.send_copied, calls.send_pointed
 
     def send_front(
         fd: int,
@@ -137,9 +134,9 @@ def _stream_sends(script: ScriptedCalls) -> dict[str, Any]:
         limit: int,
     ) -> tuple[int, bool]:
         offered = b"".join(front(chunks, index, offset, limit))
-        return _syscalls.send(fd, offered), False
+        return calls.send(fd, offered), False
 
-    class ScriptedVector(_core_python.Vector):
+    class ScriptedVector(streams_python.Vector):
         def send(self, fd: int) -> tuple[int, bool]:
             limit = script._next(fd)
             if limit is None:
@@ -176,8 +173,8 @@ def _stream_sends(script: ScriptedCalls) -> dict[str, Any]:
 def _stream_receives(
     sent: ScriptedCalls, received: ScriptedCalls
 ) -> dict[str, Any]:
-    receive, receive_into = _syscalls.receive, _syscalls.receive_into
-    send = _syscalls.send
+    receive, receive_into = calls.receive, calls.receive_into
+    send = calls.send
 
     def scripted_receive(fd: int, size: int) -> bytes:
         limit = received._next(fd)
@@ -208,9 +205,9 @@ def _stream_receives(
 
 
 def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
-    send_datagrams = _datagram_syscalls.send_datagrams
-    send_segments = _datagram_syscalls.send_segments
-    receive_datagrams = _datagram_syscalls.receive_datagrams
+    send_datagrams = calls.send_datagrams
+    send_segments = calls.send_segments
+    receive_datagrams = calls.receive_datagrams
 
     def scripted_send(
         fd: int,
