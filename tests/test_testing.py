@@ -14,7 +14,14 @@ from trio.testing import (
 )
 
 import triobatch
-from triobatch import BatchSocketStream, Buffers, Datagrams, broadcast_nowait
+from triobatch import (
+    BatchSocketStream,
+    Buffers,
+    Datagrams,
+    broadcast_nowait,
+    capabilities,
+)
+from triobatch._core.arena import SLOT_SIZE
 from triobatch.testing import (
     check_batch_stream,
     memory_datagram_pair,
@@ -111,9 +118,100 @@ async def test_datagrams_follow_a_script(make_socket):
     # A kernel that does not cut up a run after all.
     with scripted_calls(left, sending=[os_error(errno.EIO)]):
         assert await left.send_batch([(b"x" * 100, address)] * 4) == 4
-    with scripted_calls(left, sending=[1]):
-        assert await left.send_segments(b"abcdef", 2, address) == 3
-        assert await left.send_many([b"x", b"y"], address) == 2
+
+
+SENDS = {
+    "send_batch": lambda sock, payloads, address: sock.send_batch(
+        [(payload, address) for payload in payloads]
+    ),
+    "send_many": lambda sock, payloads, address: sock.send_many(
+        payloads, address
+    ),
+    "send_segments": lambda sock, payloads, address: sock.send_segments(
+        b"".join(payloads), len(payloads[0]), address
+    ),
+}
+# What the kernel cuts up makes one message, elsewhere each is one.
+RUN = [20] if capabilities().gso_segments > 1 else [2] * 10
+
+
+@pytest.mark.parametrize("send", SENDS.values(), ids=SENDS)
+@pytest.mark.parametrize(
+    ("count", "steps", "offered"),
+    [
+        (10, [], [RUN]),
+        (10, [1], [RUN[step:] for step in range(min(2, len(RUN)))]),
+        (10, [10], [RUN]),
+        (10, [AGAIN, 1], [RUN] * 2 + [RUN[1:]] * (len(RUN) > 1)),
+        (1, [1], [[2]]),
+    ],
+)
+async def test_a_run_is_one_message_whatever_sends_it(
+    make_socket, send, count, steps, offered
+):
+    left, right = await make_socket(), await make_socket()
+    payloads = [b"%02d" % i for i in range(count)]
+    address = right.socket.getsockname()
+    with scripted_calls(left, sending=steps) as (sent, _):
+        assert await send(left, payloads, address) == count
+    assert sent.log == steps
+    assert sent.offered == offered
+    assert left.statistics().send_calls == len(offered)
+    received = []
+    while len(received) < count:
+        received += [data for data, _ in await right.receive_batch()]
+    assert received == payloads
+
+
+@pytest.mark.skipif(capabilities().gso_segments == 1, reason="needs UDP GSO")
+@pytest.mark.parametrize("send", SENDS.values(), ids=SENDS)
+async def test_a_step_of_one_takes_one_run_of_several(make_socket, send):
+    left, right = await make_socket(), await make_socket()
+    run = capabilities().gso_segments
+    payloads = [b"%04d" % i for i in range(run + 2)]
+    with scripted_calls(left, sending=[1]) as (sent, _):
+        await send(left, payloads, right.socket.getsockname())
+    assert sent.offered == [[4 * run, 8], [8]]
+
+
+async def test_datagrams_of_nothing_follow_a_script(make_socket):
+    left, right = await make_socket(), await make_socket()
+    with scripted_calls(left, sending=[2, AGAIN]) as (sent, _):
+        await left.send_many([b""] * 5, right.socket.getsockname())
+    assert sent.offered == [[0] * 5, [0] * 3, [0] * 3]
+
+
+async def test_what_each_call_on_a_stream_offered_is_told(pair):
+    left, right = pair
+    large = bytes(2**14)
+    script = [1, 2**14 - 1, None]
+    with (
+        scripted_calls(left.socket, sending=script) as (sent, _),
+        scripted_calls(right, receiving=[3, 1]) as (_, received),
+    ):
+        await left.send_buffers([large, large])
+        await left.send_all(b"ab")
+        await right.receive_some(10)
+        await right.receive_into([bytearray(1), bytearray(2)])
+        await right.receive_some(5)
+    assert sent.log == script
+    assert sent.offered == [
+        [2**14, 2**14],
+        [2**14 - 1, 2**14],
+        [2**14],
+        [2],
+    ]
+    assert received.offered == [[10], [1, 2], [5]]
+
+
+async def test_the_slots_that_receiving_offers_are_told(make_socket):
+    left, right = await make_socket(), await make_socket()
+    await left.send_many([b"a", b"bb", b"ccc"], right.socket.getsockname())
+    with scripted_calls(right, receiving=[2]) as (_, received):
+        assert len(await right.receive_batch()) == 2
+        assert len(await right.receive_batch(5)) == 1
+    assert [len(slots) for slots in received.offered] == [64, 64]
+    assert set(received.offered[0]) == {SLOT_SIZE}
 
 
 @pytest.mark.parametrize(
