@@ -12,7 +12,6 @@ import trio
 from network import needs_namespaces, two_hosts
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from triobatch._core import calls as syscalls
 from triobatch._datagrams import readiness as _readiness
 from triobatch._datagrams import unix_peer as _unix_peer
 from triobatch._datagrams.errors import DatagramErrorGroup
@@ -359,26 +358,20 @@ async def test_a_default_timeout_does_not_block_the_loop(
     assert time.monotonic() - before < 1
 
 
-class Protection:
-    """Notes whether Ctrl-C is held off, and passes a call on."""
-
-    def __init__(self, monkeypatch, name):
-        self.seen = []
-        self._call = getattr(syscalls, name)
-        monkeypatch.setattr(syscalls, name, self)
-
-    def __call__(self, *args):
-        self.seen.append(trio.lowlevel.currently_ki_protected())
-        return self._call(*args)
-
-
 async def test_ctrl_c_is_held_off_while_a_descriptor_is_borrowed(
-    make_socket, monkeypatch
+    make_socket, around
 ):
-    # Both would close it, if they were left half way.
-    errors = Protection(monkeypatch, "receive_error")
-    received = Protection(monkeypatch, "receive_datagrams")
-    sent = Protection(monkeypatch, "send_datagrams")
+    # They would close it, if they were left half way.
+    seen = []
+
+    def note(real, *args):
+        protected = trio.lowlevel.currently_ki_protected()
+        seen.append((real.__name__, protected))
+        return real(*args)
+
+    names = ("receive_error", "send_datagrams", "receive_datagrams")
+    for name in names:
+        around(name, note)
     sock = await make_socket(error_queue=True)
     fd, me = sock.socket.fileno(), address_of(sock)
 
@@ -391,7 +384,7 @@ async def test_ctrl_c_is_held_off_while_a_descriptor_is_borrowed(
         assert not trio.lowlevel.currently_ki_protected()
 
     call()
-    assert errors.seen == received.seen == sent.seen == [True]
+    assert seen == [(name, True) for name in names]
 
 
 needs_poll = pytest.mark.skipif(

@@ -9,7 +9,6 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from triobatch._core import calls as syscalls
 from triobatch._core.arena import SLOT_SIZE
 from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._wire.metadata import SO_TIMESTAMPNS
@@ -20,16 +19,15 @@ def address_of(sock):
 
 
 @pytest.fixture
-def slots(monkeypatch):
+def slots(around):
     """Return the list of the slots offered, a call an item."""
     offered = []
-    receive = syscalls.receive_datagrams
 
-    def count(fd, arena, slots):
+    def count(real, fd, arena, slots):
         offered.append(slots)
-        return receive(fd, arena, slots)
+        return real(fd, arena, slots)
 
-    monkeypatch.setattr(syscalls, "receive_datagrams", count)
+    around("receive_datagrams", count)
     return offered
 
 

@@ -9,7 +9,6 @@ import pytest
 import trio
 
 from triobatch import Buffers
-from triobatch._core import calls as _syscalls
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
 from triobatch._resource import Claim
 from triobatch._streams.gather import COPY_BELOW, Gather
@@ -28,18 +27,16 @@ def pair():
 
 
 @pytest.fixture
-def calls(monkeypatch):
+def calls(around):
     """What was called, by name, with how many chunks on offer."""
     made = []
 
     def watch(name, count):
-        original = getattr(_syscalls, name)
-
-        def call(*args):
+        def call(real, *args):
             made.append((name, count(*args)))
-            return original(*args)
+            return real(*args)
 
-        monkeypatch.setattr(_syscalls, name, call)
+        around(name, call)
 
     watch("send_copied", lambda fd, chunks, index, offset: len(chunks) - index)
     watch("send_pointed", lambda fd, chunks, offset: len(chunks))
@@ -183,14 +180,14 @@ def test_a_large_chunk_among_many_small_ones_passes(pair, kind):
         (2 * IOV_MAX + 1, [IOV_MAX, IOV_MAX, 1]),
     ],
 )
-def test_no_call_points_at_more_than_iov_max(monkeypatch, count, offered):
+def test_no_call_points_at_more_than_iov_max(around, count, offered):
     counts = []
 
-    def take_all(fd, chunks, offset):
+    def take_all(real, fd, chunks, offset):
         counts.append(len(chunks))
         return sum(map(len, chunks)) - offset, True
 
-    monkeypatch.setattr(_syscalls, "send_pointed", take_all)
+    around("send_pointed", take_all)
     buffers = Buffers([bytes(COPY_BELOW)] * count)
     gather = Gather(buffers)
     while buffers:
@@ -245,74 +242,39 @@ def test_a_short_write_resumes_inside_the_chunk(kind, count, size):
         assert received == b"".join(chunks)
 
 
-class Script:
-    """Counts that the kernel is made to take, one for each call."""
-
-    def __init__(self, monkeypatch, *results):
-        self.results = list(results)
-        self.taken = b""
-        self.vectors = 0
-        script = self
-
-        class Vector:
-            def __init__(self, chunks, offset):
-                script.vectors += 1
-                self.left = b"".join(chunks)[offset:]
-
-            def send(self, fd):
-                return self.take()
-
-            def take(self):
-                result = script.results.pop(0)
-                if isinstance(result, OSError):
-                    raise result
-                script.taken += self.left[:result]
-                self.left = self.left[result:]
-                return result, not self.left
-
-        monkeypatch.setattr(_syscalls, "Vector", Vector)
-        monkeypatch.setattr(
-            _syscalls,
-            "send_pointed",
-            lambda fd, chunks, offset: self.first(Vector, chunks, offset),
-        )
-
-    def first(self, vector, chunks, offset):
-        sending = vector(chunks, offset)
-        self.vectors -= 1
-        return sending.take()
-
-
-def test_a_vector_is_built_once_and_advanced(monkeypatch):
+def test_a_vector_is_built_once_and_advanced(pair, play, around):
+    left, right = pair
     chunks = pieces(3, LARGE)
-    script = Script(
-        monkeypatch, 1, LARGE, 1, BlockingIOError(), LARGE - 3, LARGE + 1
-    )
+    script, _ = play(left, [1, LARGE, 1, "EAGAIN", LARGE - 3, LARGE + 1])
+    vectors = []
+    around("Vector", lambda real, *args: vectors.append(args) or real(*args))
     buffers = Buffers(chunks)
     gather = Gather(buffers)
-    whole = [gather.push(-1)[1] for _ in range(3)]
+    whole = [gather.push(left.fileno())[1] for _ in range(3)]
     with pytest.raises(BlockingIOError):
-        gather.push(-1)
+        gather.push(left.fileno())
     assert buffers.nbytes == 3 * LARGE - LARGE - 2
-    whole += [gather.push(-1)[1] for _ in range(2)]
+    whole += [gather.push(left.fileno())[1] for _ in range(2)]
     assert whole == [False, False, False, False, True]
-    assert script.vectors == 1
-    assert script.taken == b"".join(chunks)
+    assert script.left == []
+    assert len(vectors) == 1
+    assert drain(right) == b"".join(chunks)
     assert not buffers
 
 
-def test_what_is_added_meanwhile_goes_after_the_vector(monkeypatch):
-    script = Script(monkeypatch, 1, 1, 2 * LARGE - 2, LARGE)
+def test_what_is_added_meanwhile_goes_after_the_vector(pair, play):
+    left, right = pair
+    play(left, [1, 1, 2 * LARGE - 2, LARGE])
     first, second = pieces(2, LARGE), [b"z" * LARGE]
     buffers = Buffers(first)
     gather = Gather(buffers)
-    gather.push(-1)
-    gather.push(-1)
+    gather.push(left.fileno())
+    gather.push(left.fileno())
     buffers.extend(second)
-    assert gather.push(-1) == (2 * LARGE - 2, True)
+    assert gather.push(left.fileno()) == (2 * LARGE - 2, True)
     assert bytes(buffers) == b"z" * LARGE
-    assert gather.push(-1) == (LARGE, True)
-    assert script.taken == b"".join(first + second)
+    assert gather.push(left.fileno()) == (LARGE, True)
+    assert drain(right) == b"".join(first + second)
 
 
 @pytest.mark.parametrize("size", [10, LARGE])
@@ -320,12 +282,12 @@ def test_what_is_added_meanwhile_goes_after_the_vector(monkeypatch):
     "error",
     [BlockingIOError(errno.EAGAIN, ""), BrokenPipeError(errno.EPIPE, "")],
 )
-def test_a_failed_call_consumes_nothing(monkeypatch, size, error):
+def test_a_failed_call_consumes_nothing(around, size, error):
     def fail(*args):
         raise error
 
-    monkeypatch.setattr(_syscalls, "send_copied", fail)
-    monkeypatch.setattr(_syscalls, "send_pointed", fail)
+    around("send_copied", fail)
+    around("send_pointed", fail)
     buffers = Buffers([bytes(size)] * 3)
     buffers.consume(1)
     with pytest.raises(type(error)):

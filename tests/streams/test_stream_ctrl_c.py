@@ -18,37 +18,10 @@ from triobatch._core.chunks import COPY_BELOW
 from triobatch._streams import send_buffers as _send_buffers
 from triobatch._streams import sending as _stream_send
 
+pytestmark = pytest.mark.usefixtures("python_handles_ctrl_c")
+
 _SMALL = [b"ab", b"cd"]
 _LARGE = [bytes(COPY_BELOW)] * 2
-
-
-@pytest.fixture(autouse=True)
-def python_handles_ctrl_c():
-    """As at the start of a program: Trio takes over from this handler."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
-
-
-@pytest.fixture
-def press_after(monkeypatch):
-    """Press Ctrl-C right after the next call of a function has returned."""
-    protected = []
-
-    def install(module, name):
-        real = getattr(module, name)
-
-        def call(*args):
-            result = real(*args)
-            if not protected:
-                protected.append(currently_ki_protected())
-                signal.raise_signal(signal.SIGINT)
-            return result
-
-        monkeypatch.setattr(module, name, call)
-        return protected
-
-    return install
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from triobatch._core import calls as _syscalls
 from triobatch._core.chunks import COPY_BELOW
 
 # Elsewhere a list is taken in whole before anything else happens.
@@ -23,13 +22,12 @@ async def receive(stream, size):
 
 
 @pytest.fixture
-def meddle(monkeypatch):
+def meddle(around):
     """Change the caller's list once it is copied, as a thread may."""
-    copy_list = _syscalls.copy_list
     rubbish = []
 
     def install(chunks, change):
-        def copy_and_be_interrupted(own):
+        def copy_and_be_interrupted(copy_list, own):
             size = len(chunks[0])
             copied = copy_list(own)
             change(chunks)
@@ -37,7 +35,7 @@ def meddle(monkeypatch):
             rubbish.extend(b"\xff" * size for _ in range(100))
             return copied
 
-        monkeypatch.setattr(_syscalls, "copy_list", copy_and_be_interrupted)
+        around("copy_list", copy_and_be_interrupted)
 
     return install
 
