@@ -1,12 +1,66 @@
-"""What tests of many modules ask of a socket."""
+"""What tests of many modules do with a socket, or ask of one."""
 
 import contextlib
 
 import trio
 
 
+def address_of(sock):
+    """Return where a datagram socket is bound."""
+    return sock.socket.getsockname()
+
+
+def drain(sock):
+    """Return the bytes that a standard socket has; it must not block."""
+    received = bytearray()
+    with contextlib.suppress(BlockingIOError):
+        while data := sock.recv(2**20):
+            received += data
+    return bytes(received)
+
+
+async def receive_exactly(stream, size):
+    """Return the next ``size`` bytes of a stream."""
+    received = bytearray()
+    while len(received) < size:
+        data = await stream.receive_some(size - len(received))
+        assert data, f"the stream ended after {len(received)} bytes"
+        received += data
+    return bytes(received)
+
+
+async def receive_to_end(stream):
+    """Return all that comes until the end of a stream."""
+    return b"".join([data async for data in stream])
+
+
+async def discard(stream):
+    """Receive until the end of a stream, and keep nothing."""
+    async for _ in stream:
+        pass
+
+
+async def receive_datagrams(sock, count):
+    """Return the next ``count`` datagrams, with their addresses."""
+    datagrams = []
+    while len(datagrams) < count:
+        batch = await sock.receive_batch()
+        assert batch
+        datagrams += batch
+    return datagrams
+
+
+async def receive_all(sock, count, besides=None):
+    """Return the next ``count`` payloads; ``besides`` is none of them."""
+    payloads = []
+    while len(payloads) < count:
+        batch = await sock.receive_batch()
+        payloads += [payload for payload, _ in batch if payload != besides]
+    return payloads
+
+
 async def received(sock):
-    """Return what is there, as everything is on loopback."""
+    """Return the payloads that are there, as everything is on loopback."""
     payloads = []
     with contextlib.suppress(trio.WouldBlock):
         while True:

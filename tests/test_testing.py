@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 import trio
+from helpers import receive_exactly
 from trio.testing import (
     assert_checkpoints,
     memory_stream_one_way_pair,
@@ -31,13 +32,6 @@ from triobatch.testing import (
 
 AGAIN = os_error(errno.EAGAIN)
 INTERRUPTED = os_error(errno.EINTR)
-
-
-async def receive_exactly(stream, size):
-    received = bytearray()
-    while len(received) < size:
-        received += await stream.receive_some(size - len(received))
-    return bytes(received)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from itertools import accumulate
 
 import extensions
 import pytest
+from helpers import drain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,16 +57,6 @@ def small_pair():
     left, right = make_pair(send_size=1)
     with left, right:
         yield left, right
-
-
-def drain(sock):
-    received = bytearray()
-    try:
-        while data := sock.recv(2**20):
-            received += data
-    except BlockingIOError:
-        pass
-    return bytes(received)
 
 
 def send_whole(vector, left, right):

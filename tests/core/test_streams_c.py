@@ -9,6 +9,7 @@ import threading
 
 import extensions
 import pytest
+from helpers import drain
 
 from triobatch._core.chunks import COPY_BELOW, COPY_SIZE, IOV_MAX
 
@@ -32,16 +33,6 @@ def no_extension(monkeypatch):
     """As on PyPy and free-threaded builds."""
     monkeypatch.setattr(core, "_copy", lambda *_: (0, -1))
     monkeypatch.setattr(core, "_point_to_bytes", lambda *_: False)
-
-
-def drain(sock):
-    received = bytearray()
-    try:
-        while data := sock.recv(2**20):
-            received += data
-    except BlockingIOError:
-        pass
-    return bytes(received)
 
 
 def test_a_blocking_descriptor_does_not_make_a_call_block(pair):

@@ -6,15 +6,11 @@ import os
 
 import pytest
 import trio
-from helpers import received
+from helpers import address_of, received
 
 from triobatch._datagrams import sending as _datagram_send
 from triobatch._datagrams.errors import DatagramError, DatagramErrorGroup
 from triobatch._queues.datagrams import Datagrams
-
-
-def address_of(sock):
-    return sock.socket.getsockname()
 
 
 @pytest.fixture

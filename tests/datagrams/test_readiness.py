@@ -9,6 +9,7 @@ import time
 
 import pytest
 import trio
+from helpers import address_of
 from network import needs_namespaces, two_hosts
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
@@ -21,10 +22,6 @@ from triobatch._datagrams.socket import DatagramSocket
 from triobatch._queues.datagrams import Datagrams
 from triobatch._wire.error_queue import IP_RECVERR
 from triobatch._wire.metadata import SOL_IP
-
-
-def address_of(sock):
-    return sock.socket.getsockname()
 
 
 @contextlib.asynccontextmanager

@@ -7,15 +7,12 @@ import socket
 
 import pytest
 import trio
+from helpers import address_of
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch._core.arena import SLOT_SIZE
 from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._wire.metadata import SO_TIMESTAMPNS
-
-
-def address_of(sock):
-    return sock.socket.getsockname()
 
 
 @pytest.fixture

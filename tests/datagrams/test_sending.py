@@ -5,17 +5,13 @@ import socket
 
 import pytest
 import trio
-from helpers import received
+from helpers import address_of, received
 from receive_buffer import needs_room
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch._core.probes import gso_segments
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._queues.datagrams import Datagrams
-
-
-def address_of(sock):
-    return sock.socket.getsockname()
 
 
 @pytest.fixture

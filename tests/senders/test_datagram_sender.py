@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 
+import helpers
 import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
@@ -18,6 +20,8 @@ from triobatch import (
     open_batch_sender,
     open_udp_socket,
 )
+
+receive_all = functools.partial(helpers.receive_all, besides=b"filling")
 
 
 class BodyError(Exception):
@@ -44,17 +48,6 @@ def stuck_pair():
             while True:
                 filled.send_nowait(b"filling")
         yield filled, DatagramSocket(right)
-
-
-async def receive_all(socket, count):
-    received = []
-    while len(received) < count:
-        received += [
-            data
-            for data, _ in await socket.receive_batch()
-            if data != b"filling"
-        ]
-    return received
 
 
 async def test_every_call_is_a_checkpoint(udp_pair):

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import trio
+from helpers import discard, receive_to_end
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from triobatch import Buffers, open_batch_sender
@@ -13,13 +14,6 @@ from triobatch import Buffers, open_batch_sender
 
 class BodyError(Exception):
     """What a body raises."""
-
-
-async def receive_all(stream):
-    received = bytearray()
-    async for data in stream:
-        received += data
-    return bytes(received).lstrip(b"x")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +41,7 @@ async def test_leaving_sends_everything(clogged_pair):
 
     async def receive():
         nonlocal received
-        received = await receive_all(right)
+        received = (await receive_to_end(right)).lstrip(b"x")
 
     async with trio.open_nursery() as nursery:
         async with open_batch_sender(left) as sender:
@@ -71,7 +65,7 @@ async def test_the_target_is_left_open(pair):
         await sender.send(b"two ")
     await left.send_all(b"three")
     await left.send_eof()
-    assert await receive_all(right) == b"one two three"
+    assert await receive_to_end(right) == b"one two three"
 
 
 @pytest.mark.parametrize("how", ["normally", "by an exception"])
@@ -131,7 +125,7 @@ async def test_a_message_part_way_out_is_finished(small_pair):
 
     async def receive():
         nonlocal received
-        received = await receive_all(right)
+        received = await receive_to_end(right)
 
     async with trio.open_nursery() as nursery:
         with pytest.raises(BodyError):
@@ -158,7 +152,7 @@ async def test_a_batch_that_is_finished_so_counts_as_sent(small_pair):
                 sender.send_nowait(b"y" * 2_000_000)
                 nursery.start_soon(sender.flush)
                 await wait_all_tasks_blocked()
-                nursery.start_soon(receive_all, right)
+                nursery.start_soon(discard, right)
                 raise BodyError
         await left.aclose()
     assert sender.statistics().messages == 1
@@ -204,7 +198,7 @@ async def test_a_message_that_cannot_be_finished_is_told(small_pair):
 
     async def receive():
         nonlocal received
-        received = await receive_all(right)
+        received = await receive_to_end(right)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(receive)
@@ -220,7 +214,7 @@ async def test_cancellation_leaves_at_a_message_boundary(small_pair):
 
     async def receive():
         nonlocal received
-        received = await receive_all(right)
+        received = await receive_to_end(right)
 
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:
@@ -276,7 +270,7 @@ async def test_leaving_refuses_those_who_wait_for_room(clogged_pair):
 
             nursery.start_soon(send)
             await wait_all_tasks_blocked()
-            nursery.start_soon(receive_all, right)
+            nursery.start_soon(discard, right)
         assert chunk == b"refused!"
         await left.aclose()
 
@@ -433,7 +427,7 @@ async def test_other_streams_are_sent_everything_on_leaving():
         for number in range(1000):
             sender.send_nowait(b"%03d" % number * 50)
     await left.aclose()
-    assert await receive_all(right) == b"".join(
+    assert await receive_to_end(right) == b"".join(
         b"%03d" % number * 50 for number in range(1000)
     )
     assert sender.statistics().messages == 1000

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 import trio
+from helpers import drain
 
 from triobatch import Buffers
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
@@ -42,18 +43,6 @@ def calls(around):
     watch("send_pointed", lambda fd, chunks, offset: len(chunks))
     watch("Vector", lambda chunks, offset: len(chunks))
     return made
-
-
-def drain(sock):
-    received = b""
-    while True:
-        try:
-            piece = sock.recv(2**20)
-        except BlockingIOError:
-            return received
-        if not piece:
-            return received
-        received += piece
 
 
 def pieces(count, size):

@@ -3,6 +3,7 @@
 import extensions
 import pytest
 import trio
+from helpers import receive_exactly
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch._core.chunks import COPY_BELOW
@@ -12,13 +13,6 @@ needs_extension = pytest.mark.skipif(
     extensions.why_absent(extensions.CHUNKS) is not None,
     reason="copying needs the chunk extension",
 )
-
-
-async def receive(stream, size):
-    received = b""
-    while len(received) < size:
-        received += await stream.receive_some()
-    return received
 
 
 @pytest.fixture
@@ -46,7 +40,7 @@ async def test_a_list_is_left_as_it_was(pair, size):
     chunks = [b"a" * size, b"b" * size]
     assert await left.send_buffers(chunks) == 2 * size
     assert chunks == [b"a" * size, b"b" * size]
-    assert await receive(right, 2 * size) == b"".join(chunks)
+    assert await receive_exactly(right, 2 * size) == b"".join(chunks)
 
 
 @needs_extension
@@ -60,7 +54,7 @@ async def test_a_list_that_changes_under_way_is_sent_as_it_was(
     expected = b"".join(chunks)
     meddle(chunks, change)
     assert await left.send_buffers(chunks) == len(expected)
-    assert await receive(right, len(expected)) == expected
+    assert await receive_exactly(right, len(expected)) == expected
 
 
 @needs_extension
@@ -80,7 +74,7 @@ async def test_a_list_that_changes_is_sent_as_it_was_after_a_short_write(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
-        assert await receive(right, len(expected)) == expected
+        assert await receive_exactly(right, len(expected)) == expected
 
 
 @needs_extension
