@@ -10,6 +10,16 @@ def address_of(sock):
     return sock.socket.getsockname()
 
 
+def is_exported(source):
+    """Tell whether something holds a view of a bytearray."""
+    try:
+        source.append(0)
+    except BufferError:
+        return True
+    del source[-1]
+    return False
+
+
 def drain(sock):
     """Return the bytes that a standard socket has; it must not block."""
     received = bytearray()

@@ -39,9 +39,11 @@ def test_the_first_task_is_not_disturbed_by_the_second():
 
 def test_the_next_task_may_enter():
     guard = Guard("busy")
+    entered = 0
     for _ in range(2):
         with guard:
-            pass
+            entered += 1
+    assert entered == 2
 
 
 def test_a_failure_lets_the_next_one_in():

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import trio
-from helpers import address_of
+from helpers import address_of, receive_all
 from network import needs_namespaces, two_hosts
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
@@ -153,12 +153,18 @@ async def test_a_report_that_another_task_has_found_is_handed_over(
     name = address_of(gone)
     await gone.aclose()
     client = await make_socket(error_queue=True)
+    errors = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(client.receive_errors)
+
+        @nursery.start_soon
+        async def receive():
+            errors.extend(await client.receive_errors())
+
         await wait_all_tasks_blocked()
         client.send_nowait(b"x", name)
         # As a receiver does that wakes first: nothing is left to see then.
         client._readiness.drain()
+    assert [error.payload for error in errors] == [b"x"]
 
 
 async def test_reports_that_nobody_fetches_take_no_more_memory(make_socket):
@@ -291,9 +297,8 @@ async def test_without_a_probe_socket_a_unix_peer_is_waited_for_by_time(
         monkeypatch.setattr(_unix_peer.socket, "socket", probe)
         nursery.start_soon(sender.send_batch, queue)
         await wait_all_tasks_blocked()
-        received = 0
-        while received < 50:
-            received += len(await receiver.receive_batch())
+        payloads = await receive_all(receiver, 50)
+    assert payloads == [b"%d" % i for i in range(50)]
 
 
 @pytest.fixture

@@ -106,22 +106,24 @@ async def test_buffers_that_are_too_large_are_not_consumed(make_socket):
 
 async def test_every_method_is_a_checkpoint(make_socket):
     receiver, sender = await make_socket(), await make_socket()
-    target = receiver.socket.getsockname()
-    for call in (
-        lambda: sender.send(b"x", target),
-        lambda: sender.send_batch([]),
-        lambda: sender.send_batch([(b"x", target)]),
-        lambda: sender.send_many([], target),
-        lambda: sender.send_many([b"x", b"y"], target),
-        lambda: sender.send_segments(b"xyz", 2, target),
-        receiver.receive,
-        receiver.receive_batch,
-        receiver.receive_messages,
+    target, source = (s.socket.getsockname() for s in (receiver, sender))
+    arrived = [b"x", b"x", b"y", b"xy", b"z"]
+    for call, result in (
+        (lambda: sender.send(b"x", target), None),
+        (lambda: sender.send_batch([]), 0),
+        (lambda: sender.send_batch([(b"x", target)]), 1),
+        (lambda: sender.send_many([], target), 0),
+        (lambda: sender.send_many([b"x", b"y"], target), 2),
+        (lambda: sender.send_segments(b"xyz", 2, target), 2),
+        (receiver.receive, (b"x", source)),
+        (receiver.receive_batch, [(payload, source) for payload in arrived]),
     ):
-        if call == receiver.receive_messages:
-            await sender.send(b"again", target)
         with assert_checkpoints():
-            await call()
+            assert await call() == result
+    await sender.send(b"again", target)
+    with assert_checkpoints():
+        (message,) = await receiver.receive_messages()
+    assert message.payload == b"again"
     with assert_checkpoints():
         await sender.aclose()
 

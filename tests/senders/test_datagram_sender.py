@@ -51,13 +51,14 @@ def stuck_pair():
 
 
 async def test_every_call_is_a_checkpoint(udp_pair):
-    left, _right, address = udp_pair
+    left, right, address = udp_pair
     async with open_batch_sender(left) as sender:
         for data in (b"bytes", b"", bytearray(b"mutable"), Buffers([b"a"])):
             with assert_checkpoints():
                 await sender.send(data, address)
         with assert_checkpoints():
             await sender.flush()
+    assert await receive_all(right, 4) == [b"bytes", b"", b"mutable", b"a"]
 
 
 async def test_a_thousand_tasks_send_in_few_batches(udp_pair):

@@ -6,7 +6,7 @@ import array
 
 import pytest
 import trio
-from helpers import discard, receive_exactly
+from helpers import discard, receive_exactly, receive_to_end
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import triobatch
@@ -14,7 +14,7 @@ from triobatch import Buffers, open_batch_sender
 
 
 async def test_every_call_is_a_checkpoint(pair):
-    left, _right = pair
+    left, right = pair
     async with open_batch_sender(left) as sender:
         for data in (b"bytes", b"", bytearray(b"mutable"), Buffers([b"a"])):
             with assert_checkpoints():
@@ -23,6 +23,7 @@ async def test_every_call_is_a_checkpoint(pair):
             await sender.flush()
         with assert_checkpoints():
             await sender.flush()
+    assert await receive_exactly(right, 13) == b"bytesmutablea"
 
 
 async def test_a_lone_message_leaves_in_one_trip_through_the_scheduler(pair):
@@ -91,10 +92,14 @@ async def test_a_mutable_message_can_be_used_again_at_once(clogged_pair):
         await sender.send(memoryview(data))
         await sender.send(array.array("I", [0x21212121]))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(sender.flush)
-            received = b""
-            while not received.endswith(b"first second!!!!!"):
-                received = (received + await right.receive_some())[-100:]
+
+            @nursery.start_soon
+            async def flush():
+                await sender.flush()
+                await left.send_eof()
+
+            received = await receive_to_end(right)
+    assert received.lstrip(b"x") == b"first second!!!!!"
 
 
 async def test_a_chunk_of_a_buffers_is_exported_until_it_is_sent(pair, clog):
