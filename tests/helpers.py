@@ -1,8 +1,10 @@
 """What tests of many modules do with a socket, or ask of one."""
 
 import contextlib
+import time
 
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 
 def address_of(sock):
@@ -27,6 +29,19 @@ def drain(sock):
         while data := sock.recv(2**20):
             received += data
     return bytes(received)
+
+
+@contextlib.asynccontextmanager
+async def no_spin(seconds=0.3):
+    """Fail if the process uses a CPU while the body's tasks are blocked."""
+    async with trio.open_nursery() as nursery:
+        yield nursery
+        await wait_all_tasks_blocked(0.01)
+        before = time.process_time()
+        await trio.sleep(seconds)
+        used = time.process_time() - before
+        nursery.cancel_scope.cancel()
+    assert used < seconds / 5
 
 
 async def receive_exactly(stream, size):

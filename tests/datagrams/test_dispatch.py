@@ -79,18 +79,6 @@ async def test_a_run_that_finds_no_buffers_is_not_taken_apart(
     assert len(queue) == 5
 
 
-async def test_segmentation_is_not_blamed_where_one_fails_and_the_rest_goes(
-    hosts, play
-):
-    sender, receiver = hosts
-    play(sender, ["EINVAL", "EINVAL"])
-    with pytest.raises(DatagramErrorGroup, match="1 of 5 datagrams refused"):
-        await sender.send_many([b"xy"] * 5, address_of(receiver))
-    assert sender.statistics().gso_refusals == {}
-    assert await sender.send_many([b"xy"] * 5, address_of(receiver)) == 5
-    assert sender.statistics().gso_runs == 1
-
-
 @pytest.mark.parametrize("full", ["EAGAIN", "ENOBUFS"])
 async def test_a_refusal_is_told_also_if_nothing_else_can_go_now(
     hosts, play, full

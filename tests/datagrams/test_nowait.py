@@ -89,17 +89,6 @@ async def test_a_closed_socket_is_told(datagram_pair, how):
         SENDS[how](left)
 
 
-@pytest.mark.parametrize(
-    "method", ["receive", "receive_batch", "receive_messages"]
-)
-async def test_a_closed_socket_receives_nothing(datagram_pair, method):
-    left, right = datagram_pair
-    await left.send_many([b"x"] * 3)
-    await right.aclose()
-    with pytest.raises(trio.ClosedResourceError):
-        getattr(right, f"{method}_nowait")()
-
-
 async def test_nothing_is_none_and_does_not_block(datagram_pair):
     left, right = datagram_pair
     left.send_many_nowait([b"filling"] * 1000)
@@ -110,15 +99,6 @@ async def test_nothing_is_none_and_does_not_block(datagram_pair):
     for method in ("receive", "receive_batch", "receive_messages"):
         with pytest.raises(trio.WouldBlock):
             getattr(right, f"{method}_nowait")()
-
-
-async def test_one_is_received_at_a_time(make_socket):
-    receiver, sender = await make_socket(), await make_socket()
-    await sender.send_many([b"%d" % i for i in range(5)], address_of(receiver))
-    for i in range(5):
-        assert receiver.receive_nowait() == (b"%d" % i, address_of(sender))
-    with pytest.raises(trio.WouldBlock):
-        receiver.receive_nowait()
 
 
 async def test_a_refusal_is_told_after_the_rest_was_sent(make_socket):

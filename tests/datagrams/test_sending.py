@@ -9,7 +9,6 @@ from helpers import address_of, received
 from receive_buffer import needs_room
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from triobatch._core.probes import gso_segments
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._queues.datagrams import Datagrams
 
@@ -62,23 +61,6 @@ async def test_what_passes_neither_loses_nor_repeats_a_datagram(
     assert await received(receiver) == payloads
 
 
-@needs_room
-@pytest.mark.parametrize("lines", [["EIO"], [2, "EINVAL"], [1, "EMSGSIZE"]])
-@pytest.mark.parametrize("method", ["send_many", "send_segments"])
-async def test_send_many_survives_what_send_batch_does(
-    hosts, play, lines, method
-):
-    sender, receiver = hosts
-    target = address_of(receiver)
-    play(sender, lines)
-    if method == "send_many":
-        assert await sender.send_many(EQUAL, target) == 1000
-    else:
-        data = b"".join(EQUAL)
-        assert await sender.send_segments(data, 100, target) == 1000
-    assert await received(receiver) == EQUAL
-
-
 async def test_a_report_met_by_a_lone_datagram_is_counted(hosts, play):
     sender, receiver = hosts
     for send in (
@@ -95,39 +77,6 @@ async def test_a_report_met_by_a_lone_datagram_is_counted(hosts, play):
         after = sender.statistics()
         assert after.reports == before.reports + 1
         assert after.send_calls == before.send_calls + 2
-
-
-@needs_room
-async def test_a_segment_is_refused_at_its_place_in_the_whole(hosts, play):
-    sender, receiver = hosts
-    script, _ = play(sender, [1, "EPERM", "EPERM"])
-    with pytest.raises(DatagramErrorGroup) as info:
-        await sender.send_many(EQUAL, address_of(receiver))
-    first_left = gso_segments()
-    assert [error.index for error in info.value.exceptions] == [first_left]
-    assert script.left == []
-    assert info.value.sent == 999
-    arrived = await received(receiver)
-    assert arrived == EQUAL[:first_left] + EQUAL[first_left + 1 :]
-
-
-@pytest.mark.parametrize("refusal", ["EIO", "EINVAL", "EMSGSIZE"])
-async def test_a_refused_run_goes_again_unsegmented(hosts, play, refusal):
-    sender, receiver = hosts
-    # What may be a report of the network is believed the second time.
-    tries = 2 if refusal == "EMSGSIZE" else 1
-    script, _ = play(sender, [refusal] * tries)
-    await sender.send_many(EQUAL[:10], address_of(receiver))
-    assert script.offered[0] == [1000]
-    assert script.offered[-1] == [100] * 10
-    assert sender.statistics().gso_refusals == {refusal: 1}
-    # It rests for this destination...
-    await sender.send_many(EQUAL[:10], address_of(receiver))
-    assert script.offered[-1] == [100] * 10
-    # ...and for no other.
-    await sender.send_many(EQUAL[:10], address_of(sender))
-    assert script.offered[-1] == [1000]
-    assert await received(receiver) == EQUAL[:10] * 2
 
 
 async def test_an_error_in_the_middle_is_charged_where_it_happened(
@@ -224,12 +173,6 @@ async def test_a_socket_error_keeps_the_rest(hosts, play):
     with pytest.raises(OSError, match="not implemented"):
         await sender.send_batch(queue)
     assert [payload for payload, _ in queue] == [bytes(2), bytes(3), bytes(4)]
-
-
-async def test_64_equal_payloads_cost_one_call(hosts):
-    sender, receiver = hosts
-    await sender.send_many([bytes(1200)] * 64, address_of(receiver))
-    assert sender.statistics().send_calls == 1
 
 
 async def test_datagrams_added_meanwhile_are_left_for_the_next_call(

@@ -1,34 +1,17 @@
-"""What triobatch.testing offers to those who test their own code."""
+"""System calls that do what a test wants, and what they were offered."""
 
 from __future__ import annotations
 
 import errno
-import itertools
 
 import pytest
 import trio
 from helpers import receive_exactly
-from trio.testing import (
-    assert_checkpoints,
-    memory_stream_one_way_pair,
-    wait_all_tasks_blocked,
-)
 
 import triobatch
-from triobatch import (
-    BatchSocketStream,
-    Buffers,
-    Datagrams,
-    broadcast_nowait,
-    capabilities,
-)
+from triobatch import Buffers, Datagrams, broadcast_nowait, capabilities
 from triobatch._core.arena import SLOT_SIZE
-from triobatch.testing import (
-    check_batch_stream,
-    memory_datagram_pair,
-    os_error,
-    scripted_calls,
-)
+from triobatch.testing import os_error, scripted_calls
 
 AGAIN = os_error(errno.EAGAIN)
 INTERRUPTED = os_error(errno.EINTR)
@@ -223,157 +206,3 @@ async def test_a_sender_goes_on_after_each_short_count(pair):
             for number in range(10):
                 sender.send_nowait(b"%d" % number)
     assert await receive_exactly(right, 10) == b"0123456789"
-
-
-async def test_a_pair_in_memory_moves_datagrams():
-    left, right = memory_datagram_pair()
-    with assert_checkpoints():
-        await left.send(b"one")
-    with assert_checkpoints():
-        assert await right.receive() == (b"one", "left")
-    with assert_checkpoints():
-        await right.send_batch([(b"two", "left"), (b"", None)])
-    with assert_checkpoints():
-        await right.send_batch([])
-    with assert_checkpoints():
-        assert await right.send_many([Buffers([b"th", b"ree"])]) == 1
-    assert await left.receive_batch() == [
-        (b"two", "right"),
-        (b"", "right"),
-        (b"three", "right"),
-    ]
-    with pytest.raises(trio.WouldBlock):
-        left.receive_nowait()
-    with pytest.raises(ValueError, match="address must be"):
-        await left.send(b"x", "elsewhere")
-
-
-async def test_a_pair_in_memory_has_as_much_room_as_it_is_given():
-    left, right = memory_datagram_pair(max_queued=2)
-    batch = Datagrams([(b"%d" % i, None) for i in range(5)])
-    assert left.send_batch_nowait(batch) == 2
-    assert len(batch) == 3
-    with pytest.raises(trio.WouldBlock):
-        left.send_batch_nowait(batch)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(left.send_batch, batch)
-        await wait_all_tasks_blocked()
-        received = []
-        while len(received) < 5:
-            received += await right.receive_batch(1)
-    assert [data for data, _ in received] == [b"%d" % i for i in range(5)]
-
-
-async def test_a_pair_in_memory_loses_and_doubles_what_it_is_told():
-    fates = itertools.cycle([0, 1, 2])
-    left, right = memory_datagram_pair(link=lambda data: [data] * next(fates))
-    await left.send_many([b"lost", b"once", b"twice"])
-    received = await right.receive_batch()
-    assert [data for data, _ in received] == [b"once", b"twice", b"twice"]
-
-
-async def test_a_closed_end_in_memory_tells_who_waits():
-    left, right = memory_datagram_pair(max_queued=1)
-    await right.send(b"fills")
-
-    async def expect_closed(call, *arguments):
-        with pytest.raises(trio.ClosedResourceError):
-            await call(*arguments)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(expect_closed, right.receive)
-        nursery.start_soon(expect_closed, right.send, b"waits")
-        await wait_all_tasks_blocked()
-        await right.aclose()
-    await expect_closed(right.receive)
-    await expect_closed(right.send, b"late")
-    # As with UDP, nobody tells.
-    async with left:
-        await left.send(b"lost")
-        await left.send(b"lost")
-
-
-async def test_our_own_stream_is_a_batch_stream(make_streams, clog):
-    async def clogged():
-        left, right = await make_streams()
-        await clog(left)
-        return left, right
-
-    await check_batch_stream(make_streams, clogged)
-
-
-class Lossy(BatchSocketStream):
-    """Forgets where it stopped when it is cancelled."""
-
-    async def send_buffers(self, buffers):
-        whole = Buffers(list(buffers))
-        sent = await super().send_buffers(whole)
-        if isinstance(buffers, Buffers):
-            buffers.clear()
-        return sent
-
-
-class Careless(BatchSocketStream):
-    """Sends what comes before a chunk that is none."""
-
-    async def send_buffers(self, buffers):
-        sent = 0
-        for chunk in list(buffers):
-            sent += await super().send_buffers([chunk])
-        if isinstance(buffers, Buffers):
-            buffers.clear()
-        return sent
-
-
-class Counting(BatchSocketStream):
-    """Counts items and not bytes."""
-
-    async def send_buffers(self, buffers):
-        size = sum(map(len, buffers)) if isinstance(buffers, list) else None
-        sent = await super().send_buffers(buffers)
-        return sent if size is None else size
-
-
-@pytest.mark.parametrize("family", ["unix"])
-@pytest.mark.parametrize("broken", [Lossy, Careless, Counting])
-async def test_a_stream_that_breaks_a_promise_is_found_out(
-    make_sockets, clog, broken
-):
-    async def maker():
-        left, right = await make_sockets()
-        return broken(left), BatchSocketStream(right)
-
-    async def clogged():
-        left, right = await maker()
-        await clog(left)
-        return left, right
-
-    with pytest.raises(BaseException) as found:  # noqa: PT011
-        await check_batch_stream(maker, clogged)
-    assert not isinstance(found.value, TypeError)
-
-
-async def test_a_stream_that_has_no_clogged_state_is_checked_as_well():
-    class InMemory(trio.abc.SendStream):
-        def __init__(self, stream):
-            self._stream = stream
-
-        async def send_buffers(self, buffers):
-            if isinstance(buffers, Buffers):
-                return await triobatch.send_buffers(self._stream, buffers)
-            return await triobatch.send_buffers(self._stream, Buffers(buffers))
-
-        async def send_all(self, data):
-            await self._stream.send_all(data)
-
-        async def wait_send_all_might_not_block(self):
-            await self._stream.wait_send_all_might_not_block()
-
-        async def aclose(self):
-            await self._stream.aclose()
-
-    async def maker():
-        left, right = memory_stream_one_way_pair()
-        return InMemory(left), right
-
-    await check_batch_stream(maker, None)
