@@ -8,8 +8,8 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from triobatch import Buffers, Datagrams
-from triobatch.testing import memory_datagram_pair
+from triobatch import Buffers, Datagrams, DatagramSocket
+from triobatch.testing import MemoryDatagramSocket, memory_datagram_pair
 
 
 async def test_a_pair_in_memory_moves_datagrams():
@@ -33,6 +33,50 @@ async def test_a_pair_in_memory_moves_datagrams():
         left.receive_nowait()
     with pytest.raises(ValueError, match="address must be"):
         await left.send(b"x", "elsewhere")
+
+
+async def test_a_pair_in_memory_cuts_up_segments():
+    left, right = memory_datagram_pair()
+    with assert_checkpoints():
+        assert await left.send_segments(bytearray(b"abcde"), 2) == 3
+    assert left.send_segments_nowait(b"fgh", 3) == 1
+    with assert_checkpoints():
+        assert await left.send_segments(b"", 9) == 0
+    assert left.send_segments_nowait(b"", 9) == 0
+    payloads = [payload for payload, _ in await right.receive_batch()]
+    assert payloads == [b"ab", b"cd", b"e", b"fgh"]
+    for wrong, error in ((0, ValueError), (1.5, TypeError)):
+        with pytest.raises(error):
+            left.send_segments_nowait(b"x", wrong)
+        with pytest.raises(error):
+            await left.send_segments(b"x", wrong)
+    with pytest.raises(TypeError):
+        left.send_segments_nowait("text", 1)
+
+
+def test_a_pair_in_memory_sends_what_goes_now():
+    left, right = memory_datagram_pair(max_queued=2)
+    assert left.send_many_nowait([]) == 0
+    assert left.send_many_nowait([b"a", b"b", b"c"], "right") == 2
+    with pytest.raises(trio.WouldBlock):
+        left.send_many_nowait([b"d"])
+    assert right.receive_nowait() == (b"a", "left")
+    assert left.send_segments_nowait(b"efg", 1) == 1
+    assert right.receive_batch_nowait() == [(b"b", "left"), (b"e", "left")]
+
+
+def test_a_pair_in_memory_lacks_only_what_a_network_has():
+    def methods(cls):
+        return {name for name in dir(cls) if not name.startswith("_")}
+
+    assert methods(MemoryDatagramSocket) < methods(DatagramSocket)
+    assert methods(DatagramSocket) - methods(MemoryDatagramSocket) == {
+        "receive_errors",
+        "receive_errors_nowait",
+        "receive_messages",
+        "receive_messages_nowait",
+        "statistics",
+    }
 
 
 async def test_a_pair_in_memory_has_as_much_room_as_it_is_given():
