@@ -111,7 +111,7 @@ class Vector:
         return sent, vector.next == vector.count
 
 
-class Copy:
+class Scratch:
     """Memory that chunks are copied to, or pointed to from, to be sent.
 
     It is used again and again. A bytes object of this size of its own would
@@ -125,7 +125,7 @@ class Copy:
 
     __slots__ = ("address", "memory", "size", "vector")
 
-    _pool: ClassVar[list[Copy]] = []
+    _pool: ClassVar[list[Scratch]] = []
     # More than one are out only if threads, or finalizers, send at once.
     POOL_SIZE: ClassVar[int] = 4
 
@@ -136,7 +136,7 @@ class Copy:
         self.size = 0
 
     @classmethod
-    def take(cls) -> Copy:
+    def take(cls) -> Scratch:
         """Take one out of the pool."""
         try:
             return cls._pool.pop()
@@ -148,9 +148,15 @@ class Copy:
         if len(self._pool) < self.POOL_SIZE:
             self._pool.append(self)
 
-    def send(self, fd: int) -> int:
-        """Send what was copied with one ``send(2)``; return the bytes."""
-        return _result(_send(fd, self.memory, self.size))
+    def push(self, fd: int) -> tuple[int, bool]:
+        """Send what was copied with one ``send(2)``.
+
+        Returns:
+          The bytes taken, and whether that is all of them.
+        """
+        size = self.size
+        sent = _result(_send(fd, self.memory, size))
+        return sent, sent == size
 
     def rest(self, sent: int) -> bytes:
         """Return what was copied, from the byte at ``sent`` on."""
@@ -171,12 +177,12 @@ def send_pointed(
     Returns:
       The bytes taken, and whether that is all of them.
     """
-    copy = Copy.take()
+    scratch = Scratch.take()
     try:
-        copy.vector.point(chunks, offset)
-        return copy.vector.send(fd)
+        scratch.vector.point(chunks, offset)
+        return scratch.vector.send(fd)
     finally:
-        copy.give_back()
+        scratch.give_back()
 
 
 def send_copied(
@@ -194,19 +200,19 @@ def send_copied(
     Returns:
       The bytes taken, and whether that is all that was offered.
     """
-    copy = Copy.take()
+    scratch = Scratch.take()
     try:
-        copy.size, stop = _copy(chunks, index, offset, copy.address, COPY_SIZE)
-        if copy.size and (stop == len(chunks) or type(chunks[stop]) is bytes):
-            sent = copy.send(fd)
-            return sent, sent == copy.size
+        size, stop = _copy(chunks, index, offset, scratch.address, COPY_SIZE)
+        if size and (stop == len(chunks) or type(chunks[stop]) is bytes):
+            scratch.size = size
+            return scratch.push(fd)
     finally:
-        copy.give_back()
+        scratch.give_back()
     # One call for all kinds of chunks, and not one for each run of bytes.
     return streams_python.send_copied(fd, chunks, index, offset, send)
 
 
-def copy_list(chunks: list[Buffer]) -> Copy | None:
+def copy_list(chunks: list[Buffer]) -> Scratch | None:
     """Copy a list of bytes whole, if that is what it is, and small.
 
     Returns:
@@ -220,11 +226,11 @@ def copy_list(chunks: list[Buffer]) -> Copy | None:
     limit = COPY_SIZE if len(first) < COPY_BELOW else _COPY_ANYWAY
     if len(first) * count > limit:
         return None
-    copy = Copy.take()
-    copy.size, index = _copy(chunks, 0, 0, copy.address, limit)
-    if index == count and copy.size:
-        return copy
-    copy.give_back()
+    scratch = Scratch.take()
+    scratch.size, index = _copy(chunks, 0, 0, scratch.address, limit)
+    if index == count and scratch.size:
+        return scratch
+    scratch.give_back()
     return None
 
 

@@ -15,6 +15,7 @@ broadcasts with ``send_nowait``.
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from typing_extensions import Buffer
+
+    from triobatch._streams.sending import SendHalf
 
 Status: TypeAlias = Literal[
     "sent", "partial", "unsent", "unknown", "busy", "broken", "closed"
@@ -256,13 +259,30 @@ def _as_payload(data: Buffer | Buffers) -> bytes:
         return bytes(view)
 
 
+class _Answers:
+    """What one pass over many descriptors came to, one answer a push."""
+
+    __slots__ = ("_answers", "_size")
+
+    def __init__(self, size: int, answers: list[int]) -> None:
+        self._size = size
+        self._answers = iter(answers)
+
+    def push(self, fd: int) -> tuple[int, bool]:  # noqa: ARG002
+        """Tell what ``send(2)`` said of the next descriptor."""
+        answer = next(self._answers)
+        if answer < 0:
+            raise OSError(-answer, os.strerror(-answer))
+        return answer, answer == self._size
+
+
 def _try_each(
     result: BroadcastResult, targets: list[trio.abc.SendStream], payload: bytes
 ) -> list[int]:
     """Send what can be sent now; return the places of those with a rest."""
     size = len(payload)
     fds: list[int] = []
-    tried: list[tuple[int, BatchSocketStream]] = []
+    tried: list[tuple[int, SendHalf]] = []
     left: list[int] = []
     for index, stream in enumerate(targets):
         if not isinstance(stream, BatchSocketStream):
@@ -273,16 +293,17 @@ def _try_each(
         except _STREAM_ERRORS as error:
             result._errors[index] = error
         else:
-            tried.append((index, stream))
-    answers = calls.broadcast(fds, payload)
-    for (index, stream), answer in zip(tried, answers, strict=True):
+            tried.append((index, stream._send))
+    answers = _Answers(size, calls.broadcast(fds, payload))
+    for (index, half), fd in zip(tried, fds, strict=True):
+        before = half.bytes_sent
         try:
-            sent = stream._send.account(size, answer)
+            whole = half._push(answers, fd)
         except _STREAM_ERRORS as error:
             result._errors[index] = error
         else:
-            result._sent[index] = sent
-            if sent != size:
+            result._sent[index] = half.bytes_sent - before
+            if not whole:
                 left.append(index)
     return left
 
