@@ -10,7 +10,7 @@ import threading
 import extensions
 import pytest
 
-from triobatch._core.chunks import COPY_BELOW, COPY_SIZE, IOV_MAX
+from triobatch._core.chunks import COPY_SIZE, IOV_MAX
 
 core = extensions.load("triobatch._core.streams_c", extensions.C_CORE)
 
@@ -101,7 +101,7 @@ def test_without_the_chunk_extension_the_same_is_sent(pair, no_extension):
 
 
 def test_without_the_chunk_extension_little_is_not_copied(no_extension):
-    assert core.copy_list([b"abc", b"def"]) is None
+    assert core.copy([b"abc", b"def"], COPY_SIZE) is None
 
 
 @needs_extension
@@ -110,18 +110,16 @@ def test_without_the_chunk_extension_little_is_not_copied(no_extension):
     [
         [b"abc"],
         [b"abc", b"defg"] * 100,
-        [b"little", b"large" * COPY_BELOW],
+        [b"little", b"large" * 9000],
         [b"empty ones between", b"", b""],
         [b"x" * 1024] * (COPY_SIZE // 1024),
-        [b"x" * COPY_BELOW],
-        [b"x" * COPY_BELOW, b"little"],
-        [b"x" * COPY_BELOW] * 8,
+        [b"x" * COPY_SIZE],
     ],
 )
-def test_a_list_of_little_bytes_is_copied_and_sent(pair, chunks):
+def test_a_list_of_bytes_is_copied_and_sent(pair, chunks):
     left, right = pair
     expected = b"".join(chunks)
-    scratch = core.copy_list(chunks)
+    scratch = core.copy(chunks, COPY_SIZE)
     assert scratch.size == len(expected)
     sent, whole = scratch.push(left.fileno())
     assert whole == (sent == scratch.size)
@@ -143,13 +141,17 @@ def test_a_list_of_little_bytes_is_copied_and_sent(pair, chunks):
         [None],
         [b"x" * 1024] * (COPY_SIZE // 1024 + 1),
         [b"x", b"y" * COPY_SIZE],
-        [b"x" * COPY_BELOW] * 9,
-        [b"x" * COPY_BELOW, memoryview(b"y")],
-        [b"x" * COPY_BELOW, "text"],
     ],
 )
 def test_any_other_list_is_left_to_others(chunks):
-    assert core.copy_list(chunks) is None
+    assert core.copy(chunks, COPY_SIZE) is None
+
+
+@needs_extension
+@pytest.mark.parametrize("room", [9, 10, 11])
+def test_a_list_is_copied_if_it_fits_into_the_room(room):
+    scratch = core.copy([b"01234", b"56789"], room)
+    assert (scratch is None) == (room < 10)
 
 
 @needs_extension
@@ -157,7 +159,7 @@ def test_a_copied_list_that_does_not_fit_is_sent_in_part(pair):
     left, right = pair
     left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     for chunks in [b"%04d" % i for i in range(9999)], [b"x" * 4096] * 10:
-        scratch = core.copy_list(chunks)
+        scratch = core.copy(chunks, COPY_SIZE)
         sent, whole = scratch.push(left.fileno())
         assert 0 < sent < scratch.size
         assert not whole
@@ -171,7 +173,7 @@ def test_a_copied_list_that_does_not_fit_is_sent_in_part(pair):
 def test_scratch_memory_in_use_is_not_disturbed_by_another(pair):
     # As a signal handler, or a finalizer, may do in the midst of a send.
     left, right = pair
-    scratch = core.copy_list([b"first", b"send"])
+    scratch = core.copy([b"first", b"send"], COPY_SIZE)
     core.send_copied(left.fileno(), [b"an", b"other"], 0, 0)
     core.send_pointed(left.fileno(), [b"one", b"more"], 0)
     scratch.push(left.fileno())
@@ -180,9 +182,9 @@ def test_scratch_memory_in_use_is_not_disturbed_by_another(pair):
 
 @needs_extension
 def test_scratch_memory_given_back_is_used_again():
-    scratch = core.copy_list([b"abc"])
+    scratch = core.copy([b"abc"], COPY_SIZE)
     scratch.give_back()
-    again = core.copy_list([b"def"])
+    again = core.copy([b"def"], COPY_SIZE)
     assert again is scratch
     assert again.rest(0) == b"def"
     again.give_back()
@@ -221,7 +223,7 @@ def send_in_each_way(fd, letter):
     little, large = [letter * 50] * 400, [letter * 3000] * 8
     yield lambda: core.send_copied(fd, little, 0, 0)[0]
     yield lambda: core.send_pointed(fd, large, 0)[0]
-    yield lambda: core.copy_list(little).push(fd)[0]
+    yield lambda: core.copy(little, COPY_SIZE).push(fd)[0]
 
 
 @needs_extension

@@ -5,16 +5,25 @@ import socket
 from array import array
 from contextlib import suppress
 
+import extensions
 import pytest
 import trio
+from trio import socket as tsocket
+from trio.testing import wait_all_tasks_blocked
 
-from triobatch import Buffers
+from triobatch import BatchSocketStream, Buffers
 from triobatch._core import calls as _syscalls
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
 from triobatch._resource import Claim
-from triobatch._streams.gather import COPY_BELOW, Gather
+from triobatch._streams.gather import COPY_BELOW, Gather, copy_list
 
 LARGE = 4 * COPY_BELOW
+
+# Elsewhere a list is never copied whole.
+needs_extension = pytest.mark.skipif(
+    extensions.why_absent(extensions.CHUNKS) is not None,
+    reason="copying needs the chunk extension",
+)
 
 
 @pytest.fixture
@@ -44,6 +53,7 @@ def calls(monkeypatch):
     watch("send_copied", lambda fd, chunks, index, offset: len(chunks) - index)
     watch("send_pointed", lambda fd, chunks, offset: len(chunks))
     watch("Vector", lambda chunks, offset: len(chunks))
+    watch("copy", lambda chunks, room: len(chunks))
     return made
 
 
@@ -109,6 +119,65 @@ def test_what_is_left_decides_about_what_is_left(pair, calls):
     assert Gather(buffers).push(left.fileno()) == (2, True)
     assert calls == [("send_copied", 2)]
     assert drain(right) == b"ab"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "way"),
+    [
+        ([1], "copied"),
+        ([COPY_BELOW - 1], "copied"),
+        ([COPY_BELOW], "pointed at"),
+        ([COPY_BELOW - 1] * 5, "copied"),
+        ([COPY_BELOW] * 5, "pointed at"),
+        ([COPY_BELOW, COPY_BELOW - 1], "copied"),
+        ([COPY_BELOW, COPY_BELOW - 1, COPY_BELOW + 1], "pointed at"),
+        ([1, 2 * COPY_BELOW - 2], "copied"),
+        ([1, 2 * COPY_BELOW - 1], "pointed at"),
+        ([2 * COPY_BELOW - 2, 1], "copied"),
+        ([2 * COPY_BELOW - 1, 1], "pointed at"),
+        ([8, COPY_SIZE], "pointed at"),
+        ([1024] * (COPY_SIZE // 1024), "copied"),
+        ([1024] * (COPY_SIZE // 1024 + 1), "copied"),
+    ],
+)
+async def test_a_list_meets_the_kernel_as_buffers_do(calls, sizes, way):
+    chunks = [bytes(size) for size in sizes]
+    for batch in chunks, Buffers(chunks):
+        left, right = map(BatchSocketStream, tsocket.socketpair())
+        async with left, right, trio.open_nursery() as nursery:
+            nursery.start_soon(left.send_buffers, batch)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        # A list that is copied whole needs none of these.
+        sends = [name for name, _ in calls if name != "copy"]
+        calls.clear()
+        assert (sends[:1] == ["send_pointed"]) == (way == "pointed at")
+
+
+@needs_extension
+def test_a_list_becomes_buffers_only_where_it_is_not_copied_whole():
+    for chunks in [b"a", b"bc"], [bytes(1024)] * (COPY_SIZE // 1024):
+        copied = copy_list(chunks)
+        assert copied.size == sum(map(len, chunks))
+        copied.give_back()
+        chunks.append(bytes(COPY_SIZE))
+        assert copy_list(chunks) is None
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [],
+        [b""],
+        [bytearray(b"abc")],
+        [b"abc", bytearray(b"def")],
+        [b"abc", "text"],
+        ["text"],
+        [None],
+    ],
+)
+def test_a_list_that_is_not_of_bytes_is_not_copied(chunks):
+    assert copy_list(chunks) is None
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])

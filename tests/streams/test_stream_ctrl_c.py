@@ -14,9 +14,9 @@ import triobatch
 from triobatch import BatchSocketStream, Buffers, _write_to
 from triobatch._core import calls as _syscalls
 from triobatch._core.choice import CORE
-from triobatch._core.chunks import COPY_BELOW
 from triobatch._streams import send_buffers as _send_buffers
 from triobatch._streams import sending as _stream_send
+from triobatch._streams.gather import COPY_BELOW
 
 _SMALL = [b"ab", b"cd"]
 _LARGE = [bytes(COPY_BELOW)] * 2

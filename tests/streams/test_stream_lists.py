@@ -5,8 +5,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from triobatch._core import calls as _syscalls
-from triobatch._core.chunks import COPY_BELOW
+from triobatch._core import calls
+from triobatch._streams.gather import COPY_BELOW
 
 # Elsewhere a list is taken in whole before anything else happens.
 needs_extension = pytest.mark.skipif(
@@ -24,20 +24,29 @@ async def receive(stream, size):
 
 @pytest.fixture
 def meddle(monkeypatch):
-    """Change the caller's list once it is copied, as a thread may."""
-    copy_list = _syscalls.copy_list
+    """Change the caller's list once it is taken in, as a thread may."""
+    copy, send_pointed = calls.copy, calls.send_pointed
     rubbish = []
 
     def install(chunks, change):
-        def copy_and_be_interrupted(own):
-            size = len(chunks[0])
-            copied = copy_list(own)
-            change(chunks)
-            # Whatever was freed is overwritten.
-            rubbish.extend(b"\xff" * size for _ in range(100))
+        def spoil():
+            if not rubbish:
+                size = len(chunks[0])
+                change(chunks)
+                # Whatever was freed is overwritten.
+                rubbish.extend(b"\xff" * size for _ in range(100))
+
+        def copy_and_be_interrupted(own, room):
+            copied = copy(own, room)
+            spoil()
             return copied
 
-        monkeypatch.setattr(_syscalls, "copy_list", copy_and_be_interrupted)
+        def be_interrupted_and_send(*args):
+            spoil()
+            return send_pointed(*args)
+
+        monkeypatch.setattr(calls, "copy", copy_and_be_interrupted)
+        monkeypatch.setattr(calls, "send_pointed", be_interrupted_and_send)
 
     return install
 

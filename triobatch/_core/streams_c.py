@@ -1,8 +1,10 @@
 """System calls on stream sockets, through the C core.
 
-The twin of ``_core_python``: the same names, the same results. One call of
-the core an operation, because each costs about 100 ns and a hand-over of the
-GIL; its functions bound here, which saves the look-up on ``lib``.
+The twin of ``streams_python``: what is in both does the same, in both
+(``receive`` is the standard library's either way). A call of the core costs
+about 100 ns and a hand-over of the GIL, so an operation makes one of them,
+and a second only to write iovecs that the chunk extension cannot. Its
+functions are bound here, which saves the look-up on ``lib``.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 from triobatch._core import streams_python
 from triobatch._core._c import ffi, lib
 from triobatch._core.choice import CHUNK_EXTENSION
-from triobatch._core.chunks import COPY_BELOW, COPY_SIZE, IOV_MAX
+from triobatch._core.chunks import COPY_SIZE, IOV_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,11 +53,6 @@ def send(fd: int, data: bytes | memoryview) -> int:
         return _result(_send(fd, data, len(data)))
     with _from_buffer(data) as exported:
         return _result(_send(fd, exported, len(exported)))
-
-
-# A batch this small is copied whatever its chunks are: 16 x 4 KiB took 57 us
-# copied and 59 pointed to.
-_COPY_ANYWAY = 2**16
 
 
 class Vector:
@@ -192,8 +189,7 @@ def send_copied(
 
     Args:
       fd: A stream socket.
-      chunks: At most COPY_SIZE bytes of them are offered, unless the first is
-        larger.
+      chunks: At most COPY_SIZE bytes of them are offered.
       index: The chunk to start with.
       offset: Where it starts, in bytes.
 
@@ -212,23 +208,20 @@ def send_copied(
     return streams_python.send_copied(fd, chunks, index, offset, send)
 
 
-def copy_list(chunks: list[Buffer]) -> Scratch | None:
-    """Copy a list of bytes whole, if that is what it is, and small.
+def copy(chunks: list[Buffer], room: int) -> Scratch | None:
+    """Copy a list whole, if all of it is bytes that there is room for.
+
+    Args:
+      chunks: Anything may be in it.
+      room: In bytes, at most COPY_SIZE.
 
     Returns:
-      The copy, to be given back; None for any other list.
+      The copy, to be given back; None for any other list, and for no bytes.
     """
     count = len(chunks)
-    first = chunks[0] if count else None
-    # One look at the first tells most lists that are something else.
-    if type(first) is not bytes:
-        return None
-    limit = COPY_SIZE if len(first) < COPY_BELOW else _COPY_ANYWAY
-    if len(first) * count > limit:
-        return None
     scratch = Scratch.take()
-    scratch.size, index = _copy(chunks, 0, 0, scratch.address, limit)
-    if index == count and scratch.size:
+    scratch.size, stop = _copy(chunks, 0, 0, scratch.address, room)
+    if stop == count and scratch.size:
         return scratch
     scratch.give_back()
     return None

@@ -12,11 +12,10 @@ from trio.lowlevel import (
     enable_ki_protection,
 )
 
-from triobatch._core import calls
 from triobatch._queues.buffers import Buffers
 from triobatch._resource import Claim, open_fd, raise_stream_error
 from triobatch._streams import notsent_lowat as _notsent_lowat
-from triobatch._streams.gather import Gather
+from triobatch._streams.gather import Gather, copy_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,9 +92,7 @@ class SendHalf:
 
     async def send_iterable(self, chunks: Iterable[Buffer]) -> int:
         """Send chunks that nobody needs to see consumed."""
-        # A list of little bytes is copied and sent without becoming a Buffers
-        # first: that saves 10 us of 55 for 1024 x 64 bytes.
-        scratch = calls.copy_list(chunks) if type(chunks) is list else None
+        scratch = copy_list(chunks) if type(chunks) is list else None
         sent = 0
         if scratch is not None:
             await checkpoint_if_cancelled()
