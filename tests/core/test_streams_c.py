@@ -244,8 +244,8 @@ def test_threads_do_not_disturb_each_other(restless):
 
 
 def test_the_pool_of_scratch_memory_stays_small(monkeypatch):
-    monkeypatch.setattr(core.Scratch, "_pool", [])
-    taken = [core.Scratch.take() for _ in range(9)]
+    monkeypatch.setattr(core, "_pool", [])
+    taken = [core.take_scratch() for _ in range(9)]
     for scratch in taken:
         scratch.give_back()
-    assert len(core.Scratch._pool) == core.Scratch.POOL_SIZE == 4
+    assert len(core._pool) == core.POOL_SIZE == 4

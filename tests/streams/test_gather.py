@@ -15,9 +15,9 @@ from triobatch import BatchSocketStream, Buffers
 from triobatch._core import calls as _syscalls
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
 from triobatch._resource import Claim
-from triobatch._streams.gather import COPY_BELOW, Gather, copy_list
+from triobatch._streams.gather import COPY_BELOW, COPY_WHOLE, Gather, copy_list
 
-LARGE = 4 * COPY_BELOW
+LARGE = COPY_WHOLE // 2
 
 # Elsewhere a list is never copied whole.
 needs_extension = pytest.mark.skipif(
@@ -95,7 +95,7 @@ def test_large_chunks_are_pointed_at(pair, calls):
     assert drain(right) == b"".join(chunks)
 
 
-@pytest.mark.parametrize("count", [1, 2, 10])
+@pytest.mark.parametrize("count", [9, 10, 20])
 @pytest.mark.parametrize(
     ("size", "way"),
     [
@@ -125,16 +125,19 @@ def test_what_is_left_decides_about_what_is_left(pair, calls):
     ("sizes", "way"),
     [
         ([1], "copied"),
-        ([COPY_BELOW - 1], "copied"),
-        ([COPY_BELOW], "pointed at"),
-        ([COPY_BELOW - 1] * 5, "copied"),
-        ([COPY_BELOW] * 5, "pointed at"),
-        ([COPY_BELOW, COPY_BELOW - 1], "copied"),
-        ([COPY_BELOW, COPY_BELOW - 1, COPY_BELOW + 1], "pointed at"),
-        ([1, 2 * COPY_BELOW - 2], "copied"),
-        ([1, 2 * COPY_BELOW - 1], "pointed at"),
-        ([2 * COPY_BELOW - 2, 1], "copied"),
-        ([2 * COPY_BELOW - 1, 1], "pointed at"),
+        ([COPY_WHOLE], "copied"),
+        ([COPY_WHOLE + 1], "pointed at"),
+        ([1, COPY_WHOLE - 1], "copied"),
+        ([1, COPY_WHOLE], "pointed at"),
+        ([COPY_WHOLE - 1, 1], "copied"),
+        ([COPY_WHOLE, 1], "pointed at"),
+        ([COPY_BELOW] * 5, "copied"),
+        ([COPY_BELOW - 1] * 9, "copied"),
+        ([COPY_BELOW] * 9, "pointed at"),
+        ([COPY_BELOW] * 8 + [COPY_BELOW - 1], "copied"),
+        ([COPY_BELOW] * 8 + [COPY_BELOW + 1], "pointed at"),
+        ([1] * 8 + [9 * COPY_BELOW - 9], "copied"),
+        ([1] * 8 + [9 * COPY_BELOW - 8], "pointed at"),
         ([8, COPY_SIZE], "pointed at"),
         ([1024] * (COPY_SIZE // 1024), "copied"),
         ([1024] * (COPY_SIZE // 1024 + 1), "copied"),
@@ -260,7 +263,7 @@ def test_no_call_points_at_more_than_iov_max(monkeypatch, count, offered):
         return sum(map(len, chunks)) - offset, True
 
     monkeypatch.setattr(_syscalls, "send_pointed", take_all)
-    buffers = Buffers([bytes(COPY_BELOW)] * count)
+    buffers = Buffers([bytes(COPY_WHOLE + 1)] * count)
     gather = Gather(buffers)
     while buffers:
         gather.push(-1)
@@ -371,16 +374,17 @@ def test_a_vector_is_built_once_and_advanced(monkeypatch):
 
 
 def test_what_is_added_meanwhile_goes_after_the_vector(monkeypatch):
-    script = Script(monkeypatch, 1, 1, 2 * LARGE - 2, LARGE)
-    first, second = pieces(2, LARGE), [b"z" * LARGE]
+    size = COPY_WHOLE + 1
+    script = Script(monkeypatch, 1, 1, 2 * size - 2, size)
+    first, second = pieces(2, size), [b"z" * size]
     buffers = Buffers(first)
     gather = Gather(buffers)
     gather.push(-1)
     gather.push(-1)
     buffers.extend(second)
-    assert gather.push(-1) == (2 * LARGE - 2, True)
-    assert bytes(buffers) == b"z" * LARGE
-    assert gather.push(-1) == (LARGE, True)
+    assert gather.push(-1) == (2 * size - 2, True)
+    assert bytes(buffers) == b"z" * size
+    assert gather.push(-1) == (size, True)
     assert script.taken == b"".join(first + second)
 
 

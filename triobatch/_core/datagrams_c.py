@@ -8,7 +8,7 @@ from triobatch._core._c import ffi, lib
 from triobatch._core.arena import Arena, Cut
 from triobatch._core.choice import CHUNK_EXTENSION
 from triobatch._core.chunks import COPY_SIZE
-from triobatch._core.streams_c import Scratch
+from triobatch._core.streams_c import take_scratch
 from triobatch._wire.addresses import Address
 from triobatch._wire.metadata import ControlMessage, pack_control
 
@@ -138,7 +138,7 @@ def copy_segments(
     """
     if len(payloads) < 2:
         return None
-    scratch = Scratch.take()
+    scratch = take_scratch()
     size, copied = _copy_segments(payloads, scratch.address, COPY_SIZE)
     if not size:
         scratch.give_back()

@@ -10,7 +10,7 @@ functions are bound here, which saves the look-up on ``lib``.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from triobatch._core import streams_python
 from triobatch._core._c import ffi, lib
@@ -122,28 +122,16 @@ class Scratch:
 
     __slots__ = ("address", "memory", "size", "vector")
 
-    _pool: ClassVar[list[Scratch]] = []
-    # More than one are out only if threads, or finalizers, send at once.
-    POOL_SIZE: ClassVar[int] = 4
-
     def __init__(self) -> None:
         self.vector = Vector.with_room(IOV_MAX)
         self.memory = ffi.new("char[]", COPY_SIZE)
         self.address = int(ffi.cast("uintptr_t", self.memory))
         self.size = 0
 
-    @classmethod
-    def take(cls) -> Scratch:
-        """Take one out of the pool."""
-        try:
-            return cls._pool.pop()
-        except IndexError:
-            return cls()
-
     def give_back(self) -> None:
         """Put it into the pool, or free it if that has enough."""
-        if len(self._pool) < self.POOL_SIZE:
-            self._pool.append(self)
+        if len(_pool) < POOL_SIZE:
+            _pool.append(self)
 
     def push(self, fd: int) -> tuple[int, bool]:
         """Send what was copied with one ``send(2)``.
@@ -152,13 +140,29 @@ class Scratch:
           The bytes taken, and whether that is all of them.
         """
         size = self.size
-        sent = _result(_send(fd, self.memory, size))
+        sent = _send(fd, self.memory, size)
+        # Not _result(), whose call is a fiftieth of a small send.
+        if sent < 0:
+            raise OSError(-sent, os.strerror(-sent))
         return sent, sent == size
 
     def rest(self, sent: int) -> bytes:
         """Return what was copied, from the byte at ``sent`` on."""
         rest: bytes = ffi.buffer(self.memory, self.size)[sent:]
         return rest
+
+
+_pool: list[Scratch] = []
+# More than one are out only if threads, or finalizers, send at once.
+POOL_SIZE = 4
+
+
+def take_scratch() -> Scratch:
+    """Take scratch memory out of the pool, or make some."""
+    try:
+        return _pool.pop()
+    except IndexError:
+        return Scratch()
 
 
 def send_pointed(
@@ -174,7 +178,7 @@ def send_pointed(
     Returns:
       The bytes taken, and whether that is all of them.
     """
-    scratch = Scratch.take()
+    scratch = take_scratch()
     try:
         scratch.vector.point(chunks, offset)
         return scratch.vector.send(fd)
@@ -196,7 +200,7 @@ def send_copied(
     Returns:
       The bytes taken, and whether that is all that was offered.
     """
-    scratch = Scratch.take()
+    scratch = take_scratch()
     try:
         size, stop = _copy(chunks, index, offset, scratch.address, COPY_SIZE)
         if size and (stop == len(chunks) or type(chunks[stop]) is bytes):
@@ -219,7 +223,7 @@ def copy(chunks: list[Buffer], room: int) -> Scratch | None:
       The copy, to be given back; None for any other list, and for no bytes.
     """
     count = len(chunks)
-    scratch = Scratch.take()
+    scratch = take_scratch()
     scratch.size, stop = _copy(chunks, 0, 0, scratch.address, room)
     if stop == count and scratch.size:
         return scratch

@@ -59,23 +59,24 @@ class SendHalf:
         before = unyielded_from = self.bytes_sent
         yielded = False
         try:
-            if not buffers:
+            gather = Gather(buffers)
+            if not gather.left:
                 open_fd(self._socket)
             with Claim(buffers):
-                gather = Gather(buffers)
-                self._put_back_before(buffers._nbytes)
-                while buffers._nbytes > 0:
+                if self._lifted:
+                    self._put_back_before(gather.left)
+                while gather.left:
                     whole = not refused and self._push(
                         gather, open_fd(self._socket)
                     )
                     refused = False
-                    if buffers._nbytes <= 0:
+                    if not gather.left:
                         break
                     if whole:
                         if self.bytes_sent - unyielded_from < _YIELD_SIZE:
                             continue
                         await checkpoint()
-                    elif self._lift_for(buffers._nbytes):
+                    elif self._lift_for(gather.left):
                         continue
                     else:
                         # The kernel's buffer is full, or all but full.
@@ -96,7 +97,8 @@ class SendHalf:
         sent = 0
         if scratch is not None:
             await checkpoint_if_cancelled()
-            self._put_back_before(scratch.size)
+            if self._lifted:
+                self._put_back_before(scratch.size)
             before = self.bytes_sent
             try:
                 whole = self._push(scratch, open_fd(self._socket))
@@ -126,11 +128,10 @@ class SendHalf:
         fd = open_fd(self._socket)
         before = self.bytes_sent
         gather = Gather(buffers)
-        self._put_back_before(buffers._nbytes)
-        while buffers._nbytes:
-            if not self._push(gather, fd) and not (
-                self._lift_for(buffers._nbytes)
-            ):
+        if self._lifted:
+            self._put_back_before(gather.left)
+        while gather.left:
+            if not self._push(gather, fd) and not self._lift_for(gather.left):
                 break
         return self.bytes_sent - before
 

@@ -14,7 +14,7 @@ from trio.lowlevel import checkpoint, enable_ki_protection
 from triobatch._core.chunks import IOV_MAX
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes, writable_views
-from triobatch._resource import Claim, Guard, raise_stream_error
+from triobatch._resource import Guard, raise_stream_error
 from triobatch._streams import notsent_lowat
 from triobatch._streams.receiving import ReceiveHalf
 from triobatch._streams.sending import SendHalf
@@ -151,19 +151,18 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         if self.socket.did_shutdown_SHUT_WR:
             raise _sent_eof()
         guard = self._send_guard
-        guard.check()
         if not isinstance(buffers, Buffers):
+            guard.check()
             kind = type(buffers).__name__
             raise TypeError(
                 f"send_buffers_nowait requires a Buffers, not {kind}"
             )
-        Claim.check(buffers)
-        guard._busy = buffers._claimed = True  # a third of two with blocks
+        guard.take(buffers)
         try:
             sent = self._send.send_nowait(buffers)
         finally:
-            guard._busy = buffers._claimed = False
-        if not sent and buffers._nbytes:
+            guard.let_go(buffers)
+        if not sent and buffers:
             raise trio.WouldBlock
         return sent
 
