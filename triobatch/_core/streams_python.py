@@ -3,8 +3,8 @@
 The twin of ``streams_c``, for macOS, Windows, PyPy and machines without a
 compiler: what is in both does the same in both, here a little slower.
 
-The functions take a descriptor, and a standard socket object is what has
-``sendmsg``. So one is made around the descriptor for the length of the call.
+They are given a descriptor, and only a standard socket object has ``sendmsg``,
+so one is made around the descriptor for the length of each call.
 """
 
 from __future__ import annotations

@@ -3,14 +3,13 @@
 Most peers of a hub have room for a message, so most of a broadcast is one pass
 over the descriptors, without a wait: 5 us a stream, nearly all of it in the
 kernel, where ``send_all`` takes 27. What that pass could not send goes on in a
-task for each stream, so that a slow peer holds up nobody but its own end of
-the call.
+task for each stream, so that a slow peer holds up no other.
 
-A stream on which another task is sending is not waited for: whatever came
-between that task's bytes would corrupt them, and Trio has no queue of senders
-(https://github.com/python-trio/trio/issues/328). It is reported as busy. A hub
-whose clients are sent other things too gives each a ``BatchSender``, and
-broadcasts with ``send_nowait``.
+A stream on which another task is sending is reported as busy, and not waited
+for: Trio has no queue of senders
+(https://github.com/python-trio/trio/issues/328). A hub that sends its clients
+other things too gives each a ``BatchSender``, and broadcasts with
+``send_nowait``.
 """
 
 from __future__ import annotations
@@ -187,8 +186,8 @@ async def broadcast(
         for index in left:
             stream = targets[index]
             if isinstance(stream, BatchSocketStream):
-                # Held from now on, before another task can send in the middle
-                # of the message.
+                # Held from now on, so that no other task's bytes get into the
+                # middle of the message.
                 held = ExitStack()
                 held.enter_context(stream._send_guard)
                 nursery.start_soon(
@@ -336,7 +335,7 @@ async def _send(
     try:
         await stream.send_all(payload)
     except Exception as error:  # noqa: BLE001 (it is in the result)
-        # Of whatever kind: the others must not be cancelled for it.
+        # Whatever it is, it must not cancel the others.
         result._errors[index] = error
     else:
         result._sent[index] = len(payload)

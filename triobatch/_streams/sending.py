@@ -53,7 +53,8 @@ class SendHalf:
 
         Args:
           buffers: What to send.
-          refused: Whether the kernel has just not taken all of it.
+          refused: Whether the kernel has just turned some of it down, so that
+            waiting comes before the next call.
         """
         await checkpoint_if_cancelled()
         before = unyielded_from = self.bytes_sent
@@ -84,7 +85,7 @@ class SendHalf:
                     yielded = True
                     unyielded_from = self.bytes_sent
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            # So that a loop that goes on regardless lets others run.
+            # A loop that goes on after the error must not starve other tasks.
             await cancel_shielded_checkpoint()
             raise
         if not yielded:
