@@ -22,8 +22,12 @@ from triobatch._senders.open import open_batch_sender
 from triobatch._senders.serve_udp import serve_udp
 from triobatch._senders.statistics import SenderStatistics
 from triobatch._senders.stream_sender import BatchSender
-from triobatch._streams.broadcast import broadcast, broadcast_nowait
-from triobatch._streams.broadcast_result import BroadcastResult, Delivery
+from triobatch._streams.broadcast import (
+    BroadcastResult,
+    Delivery,
+    broadcast,
+    broadcast_nowait,
+)
 from triobatch._streams.listener import (
     BatchSocketListener,
     open_tcp_listeners,
@@ -33,8 +37,7 @@ from triobatch._streams.listener import (
     serve_tcp,
 )
 from triobatch._streams.send_buffers import send_buffers
-from triobatch._streams.statistics import StreamStatistics
-from triobatch._streams.stream import BatchSocketStream
+from triobatch._streams.stream import BatchSocketStream, StreamStatistics
 from triobatch._version import __version__
 from triobatch._wire.error_queue import PeerError
 from triobatch._wire.metadata import Message, Metadata

@@ -52,6 +52,20 @@ def test_the_extension_serves_where_the_c_core_does():
     assert python.locate.__module__ == "chunks_in_python"
 
 
+def test_two_of_the_extensions_functions_have_a_twin_in_python(extension):
+    offered = {name for name in vars(extension) if not name.startswith("_")}
+    assert {name for name in offered if hasattr(python, name)} == {
+        "locate",
+        "measure",
+    }
+    assert offered - {"locate", "measure"} == {
+        "copy",
+        "copy_segments",
+        "cut",
+        "point",
+    }
+
+
 # measure
 
 

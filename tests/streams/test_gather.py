@@ -5,16 +5,25 @@ import socket
 from array import array
 from contextlib import suppress
 
+import extensions
 import pytest
 import trio
 from helpers import drain, is_exported
+from trio import socket as tsocket
+from trio.testing import wait_all_tasks_blocked
 
-from triobatch import Buffers
+from triobatch import BatchSocketStream, Buffers
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
 from triobatch._resource import Claim
-from triobatch._streams.gather import COPY_BELOW, Gather
+from triobatch._streams.gather import COPY_BELOW, COPY_WHOLE, Gather, copy_list
 
-LARGE = 4 * COPY_BELOW
+LARGE = COPY_WHOLE // 2
+
+# Elsewhere a list is never copied whole.
+needs_extension = pytest.mark.skipif(
+    extensions.why_absent(extensions.CHUNKS) is not None,
+    reason="copying needs the chunk extension",
+)
 
 
 @pytest.fixture
@@ -42,6 +51,7 @@ def calls(around):
     watch("send_copied", lambda fd, chunks, index, offset: len(chunks) - index)
     watch("send_pointed", lambda fd, chunks, offset: len(chunks))
     watch("Vector", lambda chunks, offset: len(chunks))
+    watch("copy", lambda chunks, room: len(chunks))
     return made
 
 
@@ -71,7 +81,7 @@ def test_large_chunks_are_pointed_at(pair, calls):
     assert drain(right) == b"".join(chunks)
 
 
-@pytest.mark.parametrize("count", [1, 2, 10])
+@pytest.mark.parametrize("count", [9, 10, 20])
 @pytest.mark.parametrize(
     ("size", "way"),
     [
@@ -95,6 +105,68 @@ def test_what_is_left_decides_about_what_is_left(pair, calls):
     assert Gather(buffers).push(left.fileno()) == (2, True)
     assert calls == [("send_copied", 2)]
     assert drain(right) == b"ab"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "way"),
+    [
+        ([1], "copied"),
+        ([COPY_WHOLE], "copied"),
+        ([COPY_WHOLE + 1], "pointed at"),
+        ([1, COPY_WHOLE - 1], "copied"),
+        ([1, COPY_WHOLE], "pointed at"),
+        ([COPY_WHOLE - 1, 1], "copied"),
+        ([COPY_WHOLE, 1], "pointed at"),
+        ([COPY_BELOW] * 5, "copied"),
+        ([COPY_BELOW - 1] * 9, "copied"),
+        ([COPY_BELOW] * 9, "pointed at"),
+        ([COPY_BELOW] * 8 + [COPY_BELOW - 1], "copied"),
+        ([COPY_BELOW] * 8 + [COPY_BELOW + 1], "pointed at"),
+        ([1] * 8 + [9 * COPY_BELOW - 9], "copied"),
+        ([1] * 8 + [9 * COPY_BELOW - 8], "pointed at"),
+        ([8, COPY_SIZE], "pointed at"),
+        ([1024] * (COPY_SIZE // 1024), "copied"),
+        ([1024] * (COPY_SIZE // 1024 + 1), "copied"),
+    ],
+)
+async def test_a_list_meets_the_kernel_as_buffers_do(calls, sizes, way):
+    chunks = [bytes(size) for size in sizes]
+    for batch in chunks, Buffers(chunks):
+        left, right = map(BatchSocketStream, tsocket.socketpair())
+        async with left, right, trio.open_nursery() as nursery:
+            nursery.start_soon(left.send_buffers, batch)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        # A list that is copied whole needs none of these.
+        sends = [name for name, _ in calls if name != "copy"]
+        calls.clear()
+        assert (sends[:1] == ["send_pointed"]) == (way == "pointed at")
+
+
+@needs_extension
+def test_a_list_becomes_buffers_only_where_it_is_not_copied_whole():
+    for chunks in [b"a", b"bc"], [bytes(1024)] * (COPY_SIZE // 1024):
+        copied = copy_list(chunks)
+        assert copied.size == sum(map(len, chunks))
+        copied.give_back()
+        chunks.append(bytes(COPY_SIZE))
+        assert copy_list(chunks) is None
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [],
+        [b""],
+        [bytearray(b"abc")],
+        [b"abc", bytearray(b"def")],
+        [b"abc", "text"],
+        ["text"],
+        [None],
+    ],
+)
+def test_a_list_that_is_not_of_bytes_is_not_copied(chunks):
+    assert copy_list(chunks) is None
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
@@ -177,7 +249,7 @@ def test_no_call_points_at_more_than_iov_max(around, count, offered):
         return sum(map(len, chunks)) - offset, True
 
     around("send_pointed", take_all)
-    buffers = Buffers([bytes(COPY_BELOW)] * count)
+    buffers = Buffers([bytes(COPY_WHOLE + 1)] * count)
     gather = Gather(buffers)
     while buffers:
         gather.push(-1)
@@ -253,17 +325,19 @@ def test_a_vector_is_built_once_and_advanced(pair, play, around):
 
 def test_what_is_added_meanwhile_goes_after_the_vector(pair, play):
     left, right = pair
-    play(left, [1, 1, 2 * LARGE - 2, LARGE])
-    first, second = pieces(2, LARGE), [b"z" * LARGE]
+    size = COPY_WHOLE + 1
+    play(left, [1, 1, 2 * size - 2, size])
+    first, second = pieces(2, size), [b"z" * size]
     buffers = Buffers(first)
     gather = Gather(buffers)
     gather.push(left.fileno())
     gather.push(left.fileno())
     buffers.extend(second)
-    assert gather.push(left.fileno()) == (2 * LARGE - 2, True)
-    assert bytes(buffers) == b"z" * LARGE
-    assert gather.push(left.fileno()) == (LARGE, True)
-    assert drain(right) == b"".join(first + second)
+    assert gather.push(left.fileno()) == (2 * size - 2, True)
+    assert bytes(buffers) == b"z" * size
+    assert drain(right) == b"".join(first)
+    assert gather.push(left.fileno()) == (size, True)
+    assert drain(right) == b"".join(second)
 
 
 @pytest.mark.parametrize("size", [10, LARGE])

@@ -6,7 +6,7 @@ import trio
 from helpers import receive_exactly
 from trio.testing import wait_all_tasks_blocked
 
-from triobatch._core.chunks import COPY_BELOW
+from triobatch._streams.gather import COPY_BELOW
 
 # Elsewhere a list is taken in whole before anything else happens.
 needs_extension = pytest.mark.skipif(
@@ -17,19 +17,28 @@ needs_extension = pytest.mark.skipif(
 
 @pytest.fixture
 def meddle(around):
-    """Change the caller's list once it is copied, as a thread may."""
+    """Change the caller's list once it is taken in, as a thread may."""
     rubbish = []
 
     def install(chunks, change):
-        def copy_and_be_interrupted(copy_list, own):
-            size = len(chunks[0])
-            copied = copy_list(own)
-            change(chunks)
-            # Whatever was freed is overwritten.
-            rubbish.extend(b"\xff" * size for _ in range(100))
+        def spoil():
+            if not rubbish:
+                size = len(chunks[0])
+                change(chunks)
+                # Whatever was freed is overwritten.
+                rubbish.extend(b"\xff" * size for _ in range(100))
+
+        def copy_and_be_interrupted(copy, own, room):
+            copied = copy(own, room)
+            spoil()
             return copied
 
-        around("copy_list", copy_and_be_interrupted)
+        def be_interrupted_and_send(send_pointed, *args):
+            spoil()
+            return send_pointed(*args)
+
+        around("copy", copy_and_be_interrupted)
+        around("send_pointed", be_interrupted_and_send)
 
     return install
 

@@ -13,15 +13,19 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from triobatch._core import streams_python
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.choice import CORE
 
 if TYPE_CHECKING:
+    from triobatch._core import streams_c
     from triobatch._wire.addresses import Address
     from triobatch._wire.metadata import ControlMessage
+
+    # What ``copy`` returns; the Python core never copies ahead of a call.
+    Scratch: TypeAlias = streams_c.Scratch
 
 if CORE == "c":
     from triobatch._core.datagrams_c import (
@@ -34,7 +38,7 @@ if CORE == "c":
     from triobatch._core.streams_c import (
         Vector,
         broadcast,
-        copy_list,
+        copy,
         receive_into,
         send,
         send_copied,
@@ -51,7 +55,7 @@ else:
     from triobatch._core.streams_python import (  # type: ignore[assignment]
         Vector,
         broadcast,
-        copy_list,
+        copy,
         receive_into,
         send,
         send_copied,
@@ -62,7 +66,7 @@ __all__ = [
     "MAX_MESSAGES",
     "Vector",
     "broadcast",
-    "copy_list",
+    "copy",
     "copy_segments",
     "receive",
     "receive_datagrams",

@@ -8,7 +8,7 @@ from triobatch._core._c import ffi, lib
 from triobatch._core.arena import Arena, Cut
 from triobatch._core.choice import CHUNK_EXTENSION
 from triobatch._core.chunks import COPY_SIZE
-from triobatch._core.streams_c import Copy
+from triobatch._core.streams_c import take_scratch
 from triobatch._wire.addresses import Address
 from triobatch._wire.metadata import ControlMessage, pack_control
 
@@ -138,13 +138,13 @@ def copy_segments(
     """
     if len(payloads) < 2:
         return None
-    copy = Copy.take()
-    size, copied = _copy_segments(payloads, copy.address, COPY_SIZE)
+    scratch = take_scratch()
+    size, copied = _copy_segments(payloads, scratch.address, COPY_SIZE)
     if not size:
-        copy.give_back()
+        scratch.give_back()
         return None
-    data = memoryview(ffi.buffer(copy.memory, copied))
-    return data, size, copy.give_back
+    data = memoryview(ffi.buffer(scratch.memory, copied))
+    return data, size, scratch.give_back
 
 
 def receive_datagrams(fd: int, arena: Arena, count: int) -> int:

@@ -19,6 +19,11 @@
 
 /* stream.c: gathered send and scattered receive on stream sockets. */
 
+/* At most this many iovecs a call: UIO_MAXIOV in the kernel. With more of them
+ * sendmsg(2) fails with EMSGSIZE.
+ */
+enum { TB_IOV_MAX = 1024 };
+
 /* What is left of a gathered send: iovecs[next] to iovecs[count - 1]. */
 struct tb_vector {
     struct iovec *iovecs;
@@ -29,7 +34,7 @@ struct tb_vector {
 /* Send `size` bytes with one send(2). Returns the bytes taken. */
 ssize_t tb_send(int fd, const void *data, size_t size);
 
-/* Send the front of `vector`, at most IOV_MAX iovecs, with one sendmsg(2).
+/* Send the front of `vector`, at most TB_IOV_MAX iovecs, with one sendmsg(2).
  *
  * Moves `next`, and the iovec it stops in, past the bytes that were taken, so
  * that the next call goes on from there. Returns the bytes taken.
@@ -40,7 +45,7 @@ ssize_t tb_send_vector(int fd, struct tb_vector *vector);
 void tb_point(struct iovec *iovecs, void *bases[], const size_t sizes[],
               size_t count);
 
-/* Fill at most IOV_MAX iovecs, in order, with one recvmsg(2).
+/* Fill at most TB_IOV_MAX iovecs, in order, with one recvmsg(2).
  *
  * Returns the bytes received, 0 at the end of the stream.
  */

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from triobatch._queues.buffers import Buffers
+from triobatch._queues.buffers import Buffers, drop, first_piece
 from triobatch._resource import Claim
 
 if TYPE_CHECKING:
@@ -89,9 +89,9 @@ async def _send_pieces(stream: trio.abc.SendStream, buffers: Buffers) -> int:
         while buffers:
             # Released even when a traceback keeps it alive, so that the chunk
             # can be let go of.
-            with memoryview(buffers._piece(PIECE_SIZE)) as piece:
+            with memoryview(first_piece(buffers, PIECE_SIZE)) as piece:
                 size = len(piece)
                 await stream.send_all(piece)
-            buffers._consume(size)
+            drop(buffers, size)
             sent += size
     return sent

@@ -109,7 +109,7 @@ def scripted_calls(
     with mock.patch.multiple(
         calls,
         # The way around a Buffers; the general one does the same.
-        copy_list=lambda _: None,
+        copy=lambda *_: None,
         **_stream_sends(sent),
         **_stream_receives(sent, received),
         **_datagrams(sent, received),
