@@ -1,4 +1,4 @@
-"""What a host and a port may be, wherever they are taken to be looked up.
+"""Hosts and ports: what they may be, and binding to all that one stands for.
 
 ``getaddrinfo`` takes a port modulo 65536, a service's name, None for 0 and
 True for 1, and lets the errors of its codecs out. Here they are refused,
@@ -7,13 +7,18 @@ before anything is done, with the value.
 
 from __future__ import annotations
 
+import errno
 import operator
 import socket
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+import trio
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from trio.socket import SocketType
 
 MAX_PORT = 65535
 
@@ -64,3 +69,66 @@ def looking_up(host: object) -> Iterator[None]:
         raise socket.gaierror(
             socket.EAI_NONAME, f"{host!r} is not a name: {error}"
         ) from error
+
+
+async def bound_sockets(
+    host: str | bytes | None,
+    port: int,
+    kind: int,
+    configure: Callable[[SocketType], object] | None = None,
+) -> list[SocketType]:
+    """Bind a socket to each address that ``host`` stands for.
+
+    To as many of them as can be: a name may stand for an address that this
+    host lacks (``::1`` of localhost, where there is no IPv6), or twice for the
+    same one, as the hosts files that Docker writes have it.
+
+    Args:
+      host: A name or an address; None or ``""`` for every interface.
+      port: 0 to 65535.
+      kind: ``SOCK_STREAM`` or ``SOCK_DGRAM``.
+      configure: Called with each socket before it is bound.
+
+    Raises:
+      OSError: an address could not be bound, or there was none that could;
+        then nothing is left open.
+    """
+    with looking_up(host):
+        found = await trio.socket.getaddrinfo(
+            host or None, port, type=kind, flags=socket.AI_PASSIVE
+        )
+    sockets: list[SocketType] = []
+    lacking: OSError | None = None
+    with ExitStack() as stack:
+        for family, protocol, address in dict.fromkeys(
+            (row[0], row[2], row[4]) for row in found
+        ):
+            try:
+                sock = trio.socket.socket(family, kind, protocol)
+            except OSError as error:
+                if error.errno != errno.EAFNOSUPPORT:
+                    raise
+                lacking = error
+                continue
+            stack.enter_context(sock)
+            try:
+                if family == socket.AF_INET6:
+                    # Or it would take the IPv4 socket's port too.
+                    sock.setsockopt(
+                        socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True
+                    )
+                if configure is not None:
+                    configure(sock)
+                await sock.bind(address)
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+                lacking = error
+                sock.close()
+            else:
+                sockets.append(sock)
+        if sockets:
+            stack.pop_all()
+    if lacking is not None and not sockets:
+        raise lacking
+    return sockets
