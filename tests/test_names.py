@@ -83,7 +83,7 @@ def stands_for():
 
         trio.socket.set_custom_hostname_resolver(Resolver())
 
-    yield install
+    return install
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ KINDS = pytest.mark.parametrize(
 
 @KINDS
 async def test_what_this_host_lacks_is_left_out(bound, kind):
-    hosts = ("192.0.2.1", "127.0.0.1", "2001:db8::1")
+    hosts = ("198.51.100.1", "127.0.0.1", "2001:db8::1")
     assert await bound(*hosts, kind=kind) == ["127.0.0.1"]
 
 
@@ -121,7 +121,7 @@ async def test_an_address_that_comes_twice_is_bound_once(bound, kind):
 @KINDS
 async def test_where_none_can_be_bound_it_fails(bound, kind, recwarn):
     with pytest.raises(OSError, match="assign") as caught:
-        await bound("192.0.2.1", "192.0.2.2", kind=kind)
+        await bound("198.51.100.1", "198.51.100.2", kind=kind)
     assert caught.value.errno == errno.EADDRNOTAVAIL
     del caught
     gc.collect()
@@ -131,7 +131,7 @@ async def test_where_none_can_be_bound_it_fails(bound, kind, recwarn):
 async def test_another_failure_leaves_nothing_open(stands_for, recwarn):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.2", 0))
-        stands_for("192.0.2.1", "127.0.0.1", "127.0.0.2")
+        stands_for("198.51.100.1", "127.0.0.1", "127.0.0.2")
         with pytest.raises(OSError, match="in use"):
             await bound_sockets(
                 "a-name", taken.getsockname()[1], socket.SOCK_DGRAM
