@@ -45,6 +45,8 @@ _INT = struct.Struct("=i")
 _PKTINFO = struct.Struct("=i4s4s")
 _PKTINFO6 = struct.Struct("=16si")
 _TIMESPEC = struct.Struct("ll")
+_MAPPED = "::ffff:"
+_LOOPBACK_BROADCAST = ipaddress.IPv4Address("127.255.255.255")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +77,38 @@ class Metadata:
     def for_reply(self) -> "Metadata":
         """Return what makes an answer leave from the address asked.
 
-        A multicast address is none to answer from; the kernel then chooses.
+        A link-local address goes with its interface, without which it is
+        none. Where it is not known that the address is this host's own, the
+        kernel chooses: for a multicast, and for an IPv4 datagram that came
+        before its metadata were asked for, which may be a broadcast.
         """
-        host = self.local_address
-        if host is not None and ipaddress.ip_address(host).is_multicast:
+        if self.local_address is None:
             return Metadata()
-        return Metadata(local_address=host)
+        host = ipaddress.ip_address(self.local_address)
+        index = self.interface_index
+        if isinstance(host, ipaddress.IPv6Address):
+            if host.ipv4_mapped is None:
+                if not host.is_link_local:
+                    index = None
+                elif index is None:
+                    return Metadata()
+                return _source(self.local_address, index, host)
+            host = host.ipv4_mapped
+        # All of 127.0.0.0/8 is this host, but for its broadcast (RFC 1122).
+        own = host.is_loopback and host != _LOOPBACK_BROADCAST
+        if index is None and not own:
+            return Metadata()
+        return _source(self.local_address, None, host)
+
+
+def _source(
+    address: str,
+    index: int | None,
+    host: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> Metadata:
+    if host.is_multicast:
+        return Metadata()
+    return Metadata(local_address=address, interface_index=index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +225,7 @@ def unpack_control(control: bytes) -> Iterator[ControlMessage]:
 
 def decode_metadata(control: bytes) -> tuple[Metadata, int | None]:
     """Return the metadata and the timestamp that a control buffer holds."""
-    tos = ttl = host = index = timestamp = None
+    tos = ttl = host = index = ipv4 = ipv4_index = timestamp = None
     for level, kind, data in unpack_control(control):
         if (level, kind) == (SOL_SOCKET, SO_TIMESTAMPNS):
             seconds, nanoseconds = _TIMESPEC.unpack(data)
@@ -213,10 +241,15 @@ def decode_metadata(control: bytes) -> tuple[Metadata, int | None]:
         elif (level, kind) == (SOL_IPV6, IPV6_PKTINFO):
             packed, index = _PKTINFO6.unpack(data)
             host = socket.inet_ntop(socket.AF_INET6, packed)
-        elif (level, kind) == (SOL_IP, IP_PKTINFO) and host is None:
-            index, local, destination = _PKTINFO.unpack(data)
-            # The local address is unset on a datagram that was queued before
-            # the option was on; for a multicast it is the one to answer from.
+        elif (level, kind) == (SOL_IP, IP_PKTINFO):
+            # A dual-stack socket gets one of IPv6 as well, which has the
+            # destination only. The address to answer from is another for a
+            # broadcast or multicast; it is unset, as the interface is, on a
+            # datagram that was queued before the option was on.
+            ipv4_index, local, destination = _PKTINFO.unpack(data)
             packed = local if any(local) else destination
-            host = socket.inet_ntop(socket.AF_INET, packed)
+            ipv4 = socket.inet_ntop(socket.AF_INET, packed)
+    if ipv4 is not None and (host is None or host.startswith(_MAPPED)):
+        host = ipv4 if host is None else _MAPPED + ipv4
+        index = ipv4_index
     return Metadata(tos, ttl, host, index or None), timestamp
