@@ -6,6 +6,8 @@ call at a time, copied out as ``bytes`` (see ``_inbox``).
 Sans-IO: a core fills the slots and the columns (core.h, ``tb_arena``).
 """
 
+from __future__ import annotations
+
 import mmap
 import sys
 from array import array

@@ -1,19 +1,23 @@
 """The datagram calls on the C core: shapes and lifetimes, nothing else."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from triobatch._core._c import ffi, lib
-from triobatch._core.arena import Arena, Cut
 from triobatch._core.choice import CHUNK_EXTENSION
 from triobatch._core.chunks import COPY_SIZE
 from triobatch._core.streams_c import Copy
-from triobatch._wire.addresses import Address
 from triobatch._wire.metadata import ControlMessage, pack_control
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from typing_extensions import Buffer
+
+    from triobatch._core.arena import Arena, Cut
+    from triobatch._wire.addresses import Address
 
 MAX_MESSAGES: int = lib.TB_MESSAGES
 
@@ -24,7 +28,7 @@ _receive_datagrams = lib.tb_receive_datagrams
 _from_buffer = ffi.from_buffer
 
 _cut: Cut | None
-_copy_segments: Callable[["list[Buffer]", int, int], tuple[int, int]]
+_copy_segments: Callable[[list[Buffer], int, int], tuple[int, int]]
 if CHUNK_EXTENSION:
     from triobatch._core._chunks_c import copy_segments as _copy_segments
     from triobatch._core._chunks_c import cut as _cut
@@ -124,7 +128,7 @@ def send_segments(
 
 
 def copy_segments(
-    payloads: "list[Buffer]",
+    payloads: list[Buffer],
 ) -> tuple[memoryview, int, Callable[[], None]] | None:
     """Copy payloads side by side, if they are bytes of one size.
 

@@ -5,12 +5,13 @@ where the C core makes one a batch, and the same results. Segmentation works
 here too, as it needs no more than a control message.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import socket
 import sys
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._core.borrowed_socket import borrowed_socket
@@ -29,6 +30,9 @@ from triobatch._wire.metadata import (
     ControlMessage,
     pack_control,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_MESSAGES = 64
 

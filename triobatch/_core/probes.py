@@ -1,5 +1,7 @@
 """What this kernel can do for datagrams, found out by trying."""
 
+from __future__ import annotations
+
 import functools
 import socket
 import sys

@@ -21,11 +21,12 @@ A refused datagram stays in the queue, at its front; everything before the
 refused ones is sent. So at any time the queue holds exactly what was not.
 """
 
+from __future__ import annotations
+
 import enum
 import errno
-from collections.abc import Callable, Iterator
 from itertools import compress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from triobatch._core import calls
 from triobatch._datagrams.errnos import REPORTED_BY_UNIX, Reports, Verdict
@@ -37,10 +38,14 @@ from triobatch._datagrams.gso import (
     plan,
     within,
 )
-from triobatch._datagrams.outlet import Outlet
 from triobatch._datagrams.segmentation import NO_SEGMENTATION, REFUSALS
-from triobatch._wire.addresses import Address
-from triobatch._wire.metadata import ControlMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from triobatch._datagrams.outlet import Outlet
+    from triobatch._wire.addresses import Address
+    from triobatch._wire.metadata import ControlMessage
 
 # Datagrams planned at once: enough for four full runs. More would be cut off
 # by the limits below and be planned again.

@@ -6,15 +6,21 @@ thousand. Only when the kernel refuses something is the rest taken apart into
 a ``Dispatch``, which finds out what each datagram comes to.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from triobatch._core import calls
 from triobatch._datagrams.dispatch import Dispatch, Outcome
-from triobatch._datagrams.errors import DatagramError
 from triobatch._datagrams.gso import MAX_SIZE_V6
-from triobatch._datagrams.outlet import Outlet
-from triobatch._wire.addresses import Address
-from triobatch._wire.metadata import ControlMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from triobatch._datagrams.errors import DatagramError
+    from triobatch._datagrams.outlet import Outlet
+    from triobatch._wire.addresses import Address
+    from triobatch._wire.metadata import ControlMessage
 
 
 class SegmentDispatch:

@@ -14,6 +14,8 @@ such an error the same call is made again:
 Sans-IO: errnos come in.
 """
 
+from __future__ import annotations
+
 import enum
 import errno
 from typing import Protocol

@@ -25,11 +25,15 @@ destinations may pass each other, which lets A B A B become A A B B. What may
 be one destination by two names stays where it is.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from __future__ import annotations
+
 from itertools import accumulate, groupby
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from triobatch._wire.addresses import SOCKADDR_IN_SIZE, endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 # 65535, less the headers of IPv4 (20) and UDP (8); IPv6 does not count its
 # own header in the length.

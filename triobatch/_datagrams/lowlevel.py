@@ -1,8 +1,9 @@
 """sendmmsg(2) and recvmmsg(2) themselves: one call, no wait, no loop."""
 
-from collections.abc import Iterable
+from __future__ import annotations
+
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -11,6 +12,9 @@ from triobatch._core.arena import Arena
 from triobatch._datagrams.inbox import Inbox
 from triobatch._queues.datagrams import Datagram, Datagrams
 from triobatch._wire.addresses import Address, encode_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ANY_FAMILY = 0
 

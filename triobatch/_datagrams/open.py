@@ -1,13 +1,17 @@
 """Opening a UDP socket: names are looked up here, and nowhere else."""
 
+from __future__ import annotations
+
 import errno
 import socket
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import trio
 
 from triobatch._datagrams.socket import DatagramSocket
-from triobatch._wire.addresses import Address
+
+if TYPE_CHECKING:
+    from triobatch._wire.addresses import Address
 
 _Sockaddr: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 _Local: TypeAlias = tuple[str | None, int] | tuple[str, int, int, int]

@@ -1,9 +1,13 @@
 """What all sending calls of one datagram socket share."""
 
+from __future__ import annotations
+
 import errno
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from triobatch._datagrams.segmentation import Segmentation
+if TYPE_CHECKING:
+    from triobatch._datagrams.segmentation import Segmentation
 
 # The socket, and not one datagram, is of no more use.
 FATAL = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.ENOSYS})

@@ -17,13 +17,15 @@ its own, which asks for nothing but the errors that are always reported, is
 readable exactly then.
 """
 
+from __future__ import annotations
+
 import collections
 import contextlib
 import errno
 import select
 import socket
 import sys
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -43,6 +45,9 @@ from triobatch._wire.error_queue import (
     decode_error,
 )
 from triobatch._wire.metadata import SOL_IP, SOL_IPV6
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Reports that nobody has fetched. The oldest give way.
 MAX_ERRORS = 1024

@@ -12,6 +12,8 @@ adapts is the number of slots that are offered:
   cache.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from triobatch._core import calls

@@ -10,12 +10,16 @@ that destination only, and for a time.
 Sans-IO: the clock is an argument.
 """
 
+from __future__ import annotations
+
 import errno
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from triobatch._datagrams.gso import MAX_SIZE_V4, MAX_SIZE_V6, Limit
 from triobatch._wire.addresses import takes_v6_datagrams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # The kernel forgets a learned path MTU after ten minutes
 # (net.ipv4.route.mtu_expires); a wrong guess costs one system call.

@@ -1,8 +1,9 @@
 """The sending half of a datagram socket: what to wait for between steps."""
 
+from __future__ import annotations
+
 import time
-from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
@@ -10,11 +11,15 @@ from triobatch._datagrams.dispatch import Dispatch, Observer, Outcome
 from triobatch._datagrams.equal_dispatch import SegmentDispatch
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.outlet import Outlet
-from triobatch._datagrams.readiness import Readiness
 from triobatch._datagrams.segmentation import Segmentation
 from triobatch._resource import Guard, raise_if_closed
 from triobatch._wire.addresses import AF_INET, AF_INET6, Address, SockaddrCache
 from triobatch._wire.metadata import ControlMessage, Metadata, encode_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from triobatch._datagrams.readiness import Readiness
 
 AnyDispatch: TypeAlias = Dispatch | SegmentDispatch
 

@@ -1,8 +1,9 @@
 """The datagram socket: its two halves, and its life."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import trio
@@ -17,6 +18,8 @@ from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX
 from triobatch._wire.metadata import SOL_UDP, UDP_GRO
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from typing_extensions import Self
 
 IPPROTO_UDP = 17
@@ -108,7 +111,7 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
         self._readiness.close()
         await trio.lowlevel.checkpoint()
 
-    async def __aenter__(self) -> "Self":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -1,18 +1,23 @@
 """What a datagram socket offers to a task that receives."""
 
+from __future__ import annotations
+
 import contextlib
 import operator
-from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from triobatch._datagrams.readiness import Readiness
 from triobatch._datagrams.receiving import BATCH, Receiver
 from triobatch._resource import Guard
-from triobatch._wire.addresses import Address
-from triobatch._wire.error_queue import PeerError
 from triobatch._wire.metadata import Message, metadata_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from triobatch._datagrams.readiness import Readiness
+    from triobatch._wire.addresses import Address
+    from triobatch._wire.error_queue import PeerError
 
 T = TypeVar("T")
 

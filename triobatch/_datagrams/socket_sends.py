@@ -1,13 +1,14 @@
 """What a datagram socket offers to a task that sends."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import operator
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from triobatch._core import calls
 from triobatch._datagrams.dispatch import MAX_JOINED
-from triobatch._datagrams.sending import AnyDispatch, Sending
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.datagrams import (
     Datagram,
@@ -18,8 +19,13 @@ from triobatch._queues.datagrams import (
     as_payloads,
 )
 from triobatch._resource import Claim
-from triobatch._wire.addresses import Address
-from triobatch._wire.metadata import Metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from triobatch._datagrams.sending import AnyDispatch, Sending
+    from triobatch._wire.addresses import Address
+    from triobatch._wire.metadata import Metadata
 
 _NOTHING = contextlib.nullcontext()
 

@@ -1,11 +1,16 @@
 """What a datagram socket tells about itself."""
 
+from __future__ import annotations
+
 import socket
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import trio
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import trio
 
 # include/uapi/asm-generic/socket.h; the ninth number counts the drops.
 SO_MEMINFO = 55

@@ -10,6 +10,8 @@ a quarter of that, while sendmsg(2) goes on up to all of it. One peer that does
 not read can hold it between the two.
 """
 
+from __future__ import annotations
+
 import socket
 import struct
 import sys

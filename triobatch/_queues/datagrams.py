@@ -3,12 +3,15 @@
 Sans-IO: no event loop and no socket in this module.
 """
 
-from collections.abc import Iterable, Iterator
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeGuard
 
 from triobatch._wire.addresses import Address
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from typing_extensions import Buffer
 
     Payload: TypeAlias = Buffer
@@ -132,7 +135,7 @@ class Datagrams:
         """
         self.consume(len(self))
 
-    def copy(self) -> "Datagrams":
+    def copy(self) -> Datagrams:
         """Return a queue of the same payloads with its own position."""
         other = Datagrams()
         other._payloads = self._payloads.copy()
@@ -145,7 +148,7 @@ class Datagrams:
 
 
 def as_datagrams(
-    datagrams: "Datagrams | Iterable[Datagram]",
+    datagrams: Datagrams | Iterable[Datagram],
 ) -> Datagrams:
     """Return the queue itself, or a new one of those pairs."""
     if isinstance(datagrams, Datagrams):

@@ -15,6 +15,8 @@ address on an IPv4 socket is refused by the kernel, as one datagram's error.
 Hosts are numeric, because a look-up waits.
 """
 
+from __future__ import annotations
+
 import os
 import socket
 import struct

@@ -5,16 +5,20 @@ the kernel supply them. The numbers are Linux's (include/uapi/linux/in.h and
 in6.h); Python's socket module lacks most of them.
 """
 
+from __future__ import annotations
+
 import ipaddress
 import operator
 import socket
 import struct
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from triobatch._wire.addresses import AF_INET6, Address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 # (level, type, data), as sendmsg of the standard library takes them.
 ControlMessage: TypeAlias = tuple[int, int, bytes]
@@ -72,7 +76,7 @@ class Metadata:
         """The ECN codepoint: 0 none, 1 and 2 capable, 3 congestion."""
         return None if self.tos is None else self.tos & 3
 
-    def for_reply(self) -> "Metadata":
+    def for_reply(self) -> Metadata:
         """Return what makes an answer leave from the address asked.
 
         A multicast address is none to answer from; the kernel then chooses.
