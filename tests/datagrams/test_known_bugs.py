@@ -16,8 +16,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import DatagramErrorGroup, Datagrams, DatagramSocket
+from triobatch._wire.control import SOL_IP, SOL_UDP, UDP_SEGMENT
 from triobatch._wire.error_queue import IP_RECVERR
-from triobatch._wire.metadata import SOL_IP, SOL_UDP, UDP_SEGMENT
 
 COUNTS = [0, 1, 2, 63, 64, 65, 127, 128, 129, 1023, 1024, 1025, 3000]
 

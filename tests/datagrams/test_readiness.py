@@ -20,8 +20,8 @@ from triobatch._datagrams.lowlevel import recvmmsg, sendmmsg
 from triobatch._datagrams.open import open_udp_socket
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._queues.datagrams import Datagrams
+from triobatch._wire.control import SOL_IP
 from triobatch._wire.error_queue import IP_RECVERR
-from triobatch._wire.metadata import SOL_IP
 
 
 def address_of(sock):

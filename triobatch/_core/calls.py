@@ -21,7 +21,7 @@ from triobatch._core.choice import CORE
 
 if TYPE_CHECKING:
     from triobatch._wire.addresses import Address
-    from triobatch._wire.metadata import ControlMessage
+    from triobatch._wire.control import ControlMessage
 
 if CORE == "c":
     from triobatch._core.datagrams_c import (

@@ -9,7 +9,7 @@ from triobatch._core._c import ffi, lib
 from triobatch._core.choice import CHUNK_EXTENSION
 from triobatch._core.chunks import COPY_SIZE
 from triobatch._core.streams_c import Copy
-from triobatch._wire.metadata import ControlMessage, pack_control
+from triobatch._wire.control import ControlMessage, pack_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

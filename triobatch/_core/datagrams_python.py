@@ -23,7 +23,7 @@ from triobatch._wire.addresses import (
     SockaddrCache,
     family_of,
 )
-from triobatch._wire.metadata import (
+from triobatch._wire.control import (
     SOL_UDP,
     UDP_GRO,
     UDP_SEGMENT,

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from triobatch._datagrams.outlet import Outlet
     from triobatch._wire.addresses import Address
-    from triobatch._wire.metadata import ControlMessage
+    from triobatch._wire.control import ControlMessage
 
 # Datagrams planned at once: enough for four full runs. More would be cut off
 # by the limits below and be planned again.

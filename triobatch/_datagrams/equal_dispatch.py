@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from triobatch._datagrams.errors import DatagramError
     from triobatch._datagrams.outlet import Outlet
     from triobatch._wire.addresses import Address
-    from triobatch._wire.metadata import ControlMessage
+    from triobatch._wire.control import ControlMessage
 
 
 class SegmentDispatch:

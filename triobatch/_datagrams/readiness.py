@@ -37,6 +37,7 @@ from triobatch._datagrams.unix_peer import (
 )
 from triobatch._resource import open_fd
 from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX
+from triobatch._wire.control import SOL_IP, SOL_IPV6
 from triobatch._wire.error_queue import (
     IP_RECVERR,
     IPV6_RECVERR,
@@ -44,7 +45,6 @@ from triobatch._wire.error_queue import (
     PeerError,
     decode_error,
 )
-from triobatch._wire.metadata import SOL_IP, SOL_IPV6
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,12 +14,13 @@ from triobatch._datagrams.outlet import Outlet
 from triobatch._datagrams.segmentation import Segmentation
 from triobatch._resource import Guard, raise_if_closed
 from triobatch._wire.addresses import AF_INET, AF_INET6, Address, SockaddrCache
-from triobatch._wire.metadata import ControlMessage, Metadata, encode_metadata
+from triobatch._wire.metadata import Metadata, encode_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from triobatch._datagrams.readiness import Readiness
+    from triobatch._wire.control import ControlMessage
 
 AnyDispatch: TypeAlias = Dispatch | SegmentDispatch
 

@@ -15,14 +15,12 @@ from triobatch._datagrams.socket_receives import DatagramReceiver
 from triobatch._datagrams.socket_sends import DatagramSender
 from triobatch._datagrams.statistics import DatagramStatistics, kernel_drops
 from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX
-from triobatch._wire.metadata import SOL_UDP, UDP_GRO
+from triobatch._wire.control import IPPROTO_UDP, SOL_UDP, UDP_GRO
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
-
-IPPROTO_UDP = 17
 
 
 class DatagramSocket(DatagramSender, DatagramReceiver):

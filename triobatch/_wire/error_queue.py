@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from triobatch._wire.addresses import Address, decode_address
-from triobatch._wire.metadata import SOL_IP, SOL_IPV6, ControlMessage
+from triobatch._wire.control import SOL_IP, SOL_IPV6, ControlMessage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
