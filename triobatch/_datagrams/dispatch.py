@@ -7,7 +7,7 @@ message of a call may not be about that message at all. So:
 * A short count is no error. The next call starts with the message that
   stopped it, and either learns why or goes on.
 * An error that the network has reported is about an earlier datagram, and
-  the one in hand was not sent: it is tried again (see ``_reports``).
+  the one in hand was not sent: it is tried again (see ``errnos``).
 * An error for a run (a message that the kernel cuts up) says little about
   its datagrams: the size of the run may be the trouble, or segmentation
   itself. That run goes again unsegmented, from its own first datagram, so
@@ -25,25 +25,36 @@ from __future__ import annotations
 
 import enum
 import errno
+from dataclasses import dataclass, field
 from itertools import compress
 from typing import TYPE_CHECKING, Protocol
 
 from triobatch._core import calls
-from triobatch._datagrams.errnos import REPORTED_BY_UNIX, Reports, Verdict
+from triobatch._datagrams.errnos import (
+    CONGESTION,
+    FATAL,
+    FATAL_ON_INTERNET,
+    MAX_CONGESTED,
+    REFUSALS,
+    REPORTED_BY_UNIX,
+    Reports,
+    Verdict,
+)
 from triobatch._datagrams.errors import DatagramError
 from triobatch._datagrams.gso import (
+    NO_SEGMENTATION,
     Limit,
     Messages,
     by_destination,
     plan,
     within,
 )
-from triobatch._datagrams.segmentation import NO_SEGMENTATION, REFUSALS
+from triobatch._datagrams.statistics import SendCounters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from triobatch._datagrams.outlet import Outlet
+    from triobatch._datagrams.gso import Segmentation
     from triobatch._wire.addresses import Address
     from triobatch._wire.control import ControlMessage
 
@@ -61,9 +72,6 @@ WINDOW = max(PLANNED, calls.MAX_MESSAGES)
 # sendmsg(2) takes no larger one (INT_MAX); so it needs not be copied.
 MAX_MESSAGE = 2**31 - 1
 
-CONGESTION = frozenset({errno.ENOBUFS, errno.ENOMEM})
-MAX_CONGESTED = 5
-
 
 class Outcome(enum.Enum):
     """What one system call has come to."""
@@ -74,6 +82,25 @@ class Outcome(enum.Enum):
     FULL = enum.auto()
     # Wait a while.
     CONGESTED = enum.auto()
+
+
+@dataclass(slots=True)
+class Outlet:
+    """What all batches of one socket share.
+
+    Attributes:
+      segmentation: What the kernel may be asked to cut up.
+      internet: Whether it is an IPv4 or IPv6 socket.
+      counters: What has become of them.
+    """
+
+    segmentation: Segmentation
+    internet: bool
+    counters: SendCounters = field(default_factory=SendCounters)
+
+    def is_fatal(self, error: OSError) -> bool:
+        """Tell whether the socket has failed, and not one datagram."""
+        return error.errno in (FATAL_ON_INTERNET if self.internet else FATAL)
 
 
 class Observer(Protocol):

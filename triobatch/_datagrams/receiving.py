@@ -14,25 +14,15 @@ adapts is the number of slots that are offered:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from triobatch._core import calls
 from triobatch._core.arena import Arena
 from triobatch._datagrams.errnos import MAX_REPORTS, REPORTED, REPORTED_BY_UNIX
 from triobatch._datagrams.inbox import Inbox
+from triobatch._datagrams.statistics import ReceiveCounters
 from triobatch._wire.addresses import AF_INET, AF_INET6
 
 # What is fetched at once, in datagrams, if less is asked for.
 BATCH = 64
-
-
-@dataclass(slots=True)
-class ReceiveCounters:
-    """What a socket has received; see ``DatagramStatistics``."""
-
-    datagrams: int = 0
-    calls: int = 0
-    reports: int = 0
 
 
 class Receiver:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
-from triobatch._datagrams.dispatch import Dispatch, Observer, Outcome
+from triobatch._datagrams.dispatch import Dispatch, Observer, Outcome, Outlet
 from triobatch._datagrams.equal_dispatch import SegmentDispatch
+from triobatch._datagrams.errnos import FIRST_PAUSE
 from triobatch._datagrams.errors import DatagramErrorGroup
-from triobatch._datagrams.outlet import Outlet
-from triobatch._datagrams.segmentation import Segmentation
+from triobatch._datagrams.gso import Segmentation
 from triobatch._resource import Guard, raise_if_closed
 from triobatch._wire.addresses import AF_INET, AF_INET6, Address, SockaddrCache
 from triobatch._wire.metadata import Metadata, encode_metadata
@@ -28,9 +28,6 @@ AnyDispatch: TypeAlias = Dispatch | SegmentDispatch
 # without a wait: about 3 ms of plain datagrams, and less than 1 ms of runs.
 STEPS_BETWEEN_CHECKPOINTS = 16
 BYTES_BETWEEN_CHECKPOINTS = 2**20
-# The first wait for a congested interface, in seconds; each one is twice the
-# last, so five of them take 31 ms.
-FIRST_PAUSE = 0.001
 
 
 class Sending:

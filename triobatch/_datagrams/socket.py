@@ -97,7 +97,7 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
             receive_calls=received.calls,
             truncated=self._receiver.inbox.truncated,
             reports=sent.reports + received.reports,
-            kernel_drops=kernel_drops(self.socket),
+            kernel_drops=kernel_drops(self.socket.getsockopt),
         )
 
     async def aclose(self) -> None:
