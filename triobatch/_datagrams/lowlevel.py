@@ -10,11 +10,13 @@ import trio
 from triobatch._core import calls
 from triobatch._core.arena import Arena
 from triobatch._datagrams.inbox import Inbox
-from triobatch._queues.datagrams import Datagram, Datagrams
+from triobatch._queues.datagrams import Datagrams
 from triobatch._wire.addresses import Address, encode_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from triobatch._queues.datagrams import Datagram
 
 ANY_FAMILY = 0
 

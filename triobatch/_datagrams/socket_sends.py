@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING
 from triobatch._core import calls
 from triobatch._datagrams.dispatch import MAX_JOINED
 from triobatch._queues.buffers import Buffers
-from triobatch._queues.datagrams import (
-    Datagram,
-    Datagrams,
-    Payload,
-    are_bytes,
-    as_payload,
-    as_payloads,
-)
+from triobatch._queues.datagrams import Datagrams
+from triobatch._queues.views import are_bytes, as_payload, as_payloads
 from triobatch._resource import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from typing_extensions import Buffer
+
     from triobatch._datagrams.sending import AnyDispatch, Sending
+    from triobatch._queues.datagrams import Datagram
     from triobatch._wire.addresses import Address
     from triobatch._wire.metadata import Metadata
 
@@ -37,7 +34,7 @@ class DatagramSender:
 
     async def send(
         self,
-        data: Payload | Buffers,
+        data: Buffer | Buffers,
         address: Address = None,
         *,
         metadata: Metadata | None = None,
@@ -67,7 +64,7 @@ class DatagramSender:
 
     def send_nowait(
         self,
-        data: Payload | Buffers,
+        data: Buffer | Buffers,
         address: Address = None,
         *,
         metadata: Metadata | None = None,
@@ -150,7 +147,7 @@ class DatagramSender:
 
     async def send_many(
         self,
-        payloads: Iterable[Payload],
+        payloads: Iterable[Buffer],
         address: Address = None,
         *,
         metadata: Metadata | None = None,
@@ -173,7 +170,7 @@ class DatagramSender:
 
     def send_many_nowait(
         self,
-        payloads: Iterable[Payload],
+        payloads: Iterable[Buffer],
         address: Address = None,
         *,
         metadata: Metadata | None = None,
@@ -191,7 +188,7 @@ class DatagramSender:
 
     async def send_segments(
         self,
-        data: Payload,
+        data: Buffer,
         segment_size: int,
         address: Address = None,
         *,
@@ -217,7 +214,7 @@ class DatagramSender:
 
     def send_segments_nowait(
         self,
-        data: Payload,
+        data: Buffer,
         segment_size: int,
         address: Address = None,
         *,
@@ -236,7 +233,7 @@ class DatagramSender:
 
     def _one(
         self,
-        data: Payload | Buffers,
+        data: Buffer | Buffers,
         address: Address,
         metadata: Metadata | None,
     ) -> AnyDispatch:
@@ -253,7 +250,7 @@ class DatagramSender:
         )
 
     def _lone(
-        self, data: Payload, address: Address, metadata: Metadata | None
+        self, data: Buffer, address: Address, metadata: Metadata | None
     ) -> AnyDispatch:
         """Return a batch of one, by the shortest way.
 
@@ -268,7 +265,7 @@ class DatagramSender:
 
     def _many(
         self,
-        payloads: Iterable[Payload],
+        payloads: Iterable[Buffer],
         address: Address,
         metadata: Metadata | None,
     ) -> AnyDispatch:
@@ -291,7 +288,7 @@ class DatagramSender:
 
     def _cut(
         self,
-        data: Payload,
+        data: Buffer,
         segment_size: int,
         address: Address,
         metadata: Metadata | None,
@@ -311,7 +308,7 @@ class DatagramSender:
 
 
 def _one_at_a_time(
-    data: Payload | Buffers,
+    data: Buffer | Buffers,
 ) -> contextlib.AbstractContextManager[None]:
     """Keep others from consuming a ``Buffers`` that is being sent."""
     return Claim(data) if isinstance(data, Buffers) else _NOTHING

@@ -5,49 +5,19 @@ Sans-IO: no event loop and no socket in this module.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from triobatch._wire.addresses import Address
+from triobatch._queues.views import as_payloads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from typing_extensions import Buffer
 
-    Payload: TypeAlias = Buffer
-else:
-    # collections.abc.Buffer (PEP 688) is there from Python 3.12 on only.
-    Payload: TypeAlias = bytes | bytearray | memoryview
-Datagram: TypeAlias = tuple[Payload, Address]
+    from triobatch._queues.views import Chunk
+    from triobatch._wire.addresses import Address
 
-
-def as_payloads(payloads: Iterable[Payload]) -> list[bytes | memoryview]:
-    """Return ``payloads`` in a form whose ``len`` is its size in bytes.
-
-    Raises:
-      TypeError: one of them has no buffer.
-      BufferError: one of them is not contiguous.
-    """
-    listed = list(payloads)
-    if are_bytes(listed):
-        return listed
-    return [as_payload(payload) for payload in listed]
-
-
-def are_bytes(payloads: list[Payload]) -> TypeGuard[list[bytes | memoryview]]:
-    """Tell whether all payloads are plain ``bytes``, which is the rule."""
-    # The fastest way to ask: 15 ns an item.
-    return list(map(type, payloads)).count(bytes) == len(payloads)
-
-
-def as_payload(payload: Payload) -> bytes | memoryview:
-    if isinstance(payload, bytes):
-        return payload
-    view = memoryview(payload)
-    if not view.c_contiguous:
-        raise BufferError("a payload that is not contiguous")
-    # cast() refuses a shape that holds a zero.
-    return view.cast("B") if view.nbytes else b""
+    Datagram: TypeAlias = tuple[Buffer, Address]
 
 
 class Datagrams:
@@ -80,7 +50,7 @@ class Datagrams:
     KIND: ClassVar[str] = "datagrams"
 
     def __init__(self, datagrams: Iterable[Datagram] = ()) -> None:
-        self._payloads: list[bytes | memoryview] = []
+        self._payloads: list[Chunk] = []
         self._addresses: list[Address] = []
         # Whether a call is sending them; see ``_resource.Claim``.
         self._claimed = False
@@ -89,7 +59,7 @@ class Datagrams:
     def __len__(self) -> int:
         return len(self._payloads)
 
-    def __iter__(self) -> Iterator[tuple[bytes | memoryview, Address]]:
+    def __iter__(self) -> Iterator[tuple[Chunk, Address]]:
         return zip(self._payloads, self._addresses, strict=True)
 
     def __repr__(self) -> str:
