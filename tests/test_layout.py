@@ -47,7 +47,7 @@ WITHOUT_TRIO = [
             "errors",
             "gso",
             "inbox",
-            "receiving",
+            "statistics",
         )
     ),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from triobatch._core import datagrams_python
 from triobatch._core._c import ffi, lib
 from triobatch._core.choice import CHUNK_EXTENSION
 from triobatch._core.chunks import COPY_SIZE
@@ -28,13 +29,12 @@ _receive_datagrams = lib.tb_receive_datagrams
 _from_buffer = ffi.from_buffer
 
 _cut: Cut | None
-_copy_segments: Callable[[list[Buffer], int, int], tuple[int, int]]
+_copy_segments: Callable[[list[Buffer], int, int], tuple[int, int]] | None
 if CHUNK_EXTENSION:
     from triobatch._core._chunks_c import copy_segments as _copy_segments
     from triobatch._core._chunks_c import cut as _cut
 else:
-    _copy_segments = lambda *_: (0, 0)  # noqa: E731
-    _cut = None
+    _copy_segments = _cut = None
 
 
 def send_datagrams(
@@ -129,7 +129,7 @@ def send_segments(
 
 def copy_segments(
     payloads: list[Buffer],
-) -> tuple[memoryview, int, Callable[[], None]] | None:
+) -> tuple[bytes | memoryview, int, Callable[[], None] | None] | None:
     """Copy payloads side by side, if they are bytes of one size.
 
     The last may be shorter. Joining them costs three looks at each, and a
@@ -137,9 +137,12 @@ def copy_segments(
     bytes, 40 without.
 
     Returns:
-      The copy, the size, and what to call when the copy is done with; None
-      for any other payloads.
+      The copy, the size, and what to call when the copy is done with, if
+      anything; None for any other payloads, and for more than COPY_SIZE
+      bytes.
     """
+    if _copy_segments is None:
+        return datagrams_python.copy_segments(payloads)
     if len(payloads) < 2:
         return None
     copy = Copy.take()

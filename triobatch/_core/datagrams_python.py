@@ -11,10 +11,11 @@ import errno
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._core.borrowed_socket import borrowed_socket
+from triobatch._core.chunks import COPY_SIZE
 from triobatch._wire.addresses import (
     AF_INET,
     AF_INET6,
@@ -33,6 +34,8 @@ from triobatch._wire.control import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from typing_extensions import Buffer
 
 MAX_MESSAGES = 64
 
@@ -151,8 +154,23 @@ def _destination(
     return address
 
 
-def copy_segments(payloads: object) -> None:
-    """Return None: nothing is gained over joining."""
+def copy_segments(payloads: list[Buffer]) -> tuple[bytes, int, None] | None:
+    """Join payloads, if they are bytes of one size; see ``datagrams_c``.
+
+    Returns:
+      The copy, which is not to be given back, and the size.
+    """
+    count = len(payloads)
+    if count < 2 or list(map(type, payloads)).count(bytes) != count:
+        return None
+    sizes = list(map(len, cast("list[bytes]", payloads)))
+    size, last = sizes[0], sizes[-1]
+    equal = sizes.count(size)
+    if equal != count and not (equal == count - 1 and last < size):
+        return None
+    if not last or size * equal + last * (count - equal) > COPY_SIZE:
+        return None
+    return b"".join(payloads), size, None
 
 
 def receive_datagrams(fd: int, arena: Arena, count: int) -> int:

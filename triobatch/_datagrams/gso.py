@@ -100,6 +100,15 @@ class Messages(NamedTuple):
     counts: list[int]
     peers: list[bytes]
 
+    def front(self, count: int) -> Messages:
+        """Return the first ``count`` of them."""
+        return Messages(
+            self.sizes[:count],
+            self.segment_sizes[:count],
+            self.counts[:count],
+            self.peers[:count],
+        )
+
 
 def plan(
     sizes: list[int],

@@ -10,7 +10,8 @@ import trio
 
 from triobatch._core.probes import gso_segments
 from triobatch._datagrams.readiness import Readiness
-from triobatch._datagrams.sending import Sending
+from triobatch._datagrams.receiving import ReceiveHalf
+from triobatch._datagrams.sending import SendHalf
 from triobatch._datagrams.socket_receives import DatagramReceiver
 from triobatch._datagrams.socket_sends import DatagramSender
 from triobatch._datagrams.statistics import DatagramStatistics, kernel_drops
@@ -76,14 +77,16 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
             with contextlib.suppress(OSError):
                 socket.setsockopt(SOL_UDP, UDP_GRO, 1)
         self._readiness = Readiness(socket, keep_errors=error_queue)
-        self._sending = Sending(self._readiness, family, segments)
-        super().__init__()
+        DatagramSender.__init__(
+            self, SendHalf(self._readiness, family, segments)
+        )
+        DatagramReceiver.__init__(self, ReceiveHalf(socket, self._readiness))
 
     def statistics(self) -> DatagramStatistics:
         """Return the counts of this moment."""
-        outlet = self._sending.outlet
+        outlet = self._send.outlet
         sent = outlet.counters
-        received = self._receiver.counters
+        received = self._receive.counters
         refusals = outlet.segmentation.refusals
         return DatagramStatistics(
             datagrams_sent=sent.datagrams,
@@ -95,7 +98,7 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
             },
             datagrams_received=received.datagrams,
             receive_calls=received.calls,
-            truncated=self._receiver.inbox.truncated,
+            truncated=self._receive.inbox.truncated,
             reports=sent.reports + received.reports,
             kernel_drops=kernel_drops(self.socket.getsockopt),
         )

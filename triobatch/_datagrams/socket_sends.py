@@ -8,10 +8,9 @@ import operator
 from typing import TYPE_CHECKING
 
 from triobatch._core import calls
-from triobatch._datagrams.dispatch import MAX_JOINED
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.datagrams import Datagrams
-from triobatch._queues.views import are_bytes, as_payload, as_payloads
+from triobatch._queues.views import as_payload, as_payloads
 from triobatch._resource import Claim
 
 if TYPE_CHECKING:
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from triobatch._datagrams.sending import AnyDispatch, Sending
+    from triobatch._datagrams.dispatch import AnyDispatch
+    from triobatch._datagrams.sending import SendHalf
     from triobatch._queues.datagrams import Datagram
     from triobatch._wire.addresses import Address
     from triobatch._wire.metadata import Metadata
@@ -30,7 +30,8 @@ _NOTHING = contextlib.nullcontext()
 class DatagramSender:
     """The sending methods of ``DatagramSocket``."""
 
-    _sending: Sending
+    def __init__(self, send: SendHalf) -> None:
+        self._send = send
 
     async def send(
         self,
@@ -60,7 +61,7 @@ class DatagramSender:
         If it is cancelled, the datagram was not sent. See udp(7), unix(7).
         """
         with _one_at_a_time(data):
-            await self._sending.send_one(self._one(data, address, metadata))
+            await self._send.send_one(self._one(data, address, metadata))
 
     def send_nowait(
         self,
@@ -71,7 +72,7 @@ class DatagramSender:
     ) -> None:
         """Send one datagram now, or raise ``WouldBlock``; see ``send``."""
         with _one_at_a_time(data):
-            self._sending.send_one_nowait(self._one(data, address, metadata))
+            self._send.send_one_nowait(self._one(data, address, metadata))
 
     async def send_batch(
         self,
@@ -110,16 +111,14 @@ class DatagramSender:
         """
         if type(datagrams) is list and len(datagrams) == 1:
             ((data, address),) = datagrams
-            return await self._sending.send(
-                self._lone(data, address, metadata)
-            )
+            return await self._send.send(self._lone(data, address, metadata))
         if not isinstance(datagrams, Datagrams):
             # Not kept in this frame, which an error's traceback has.
-            return await self._sending.send(
+            return await self._send.send(
                 self._queued(Datagrams(datagrams), metadata)
             )
         with Claim(datagrams):
-            return await self._sending.send(self._queued(datagrams, metadata))
+            return await self._send.send(self._queued(datagrams, metadata))
 
     def send_batch_nowait(
         self, datagrams: Datagrams, *, metadata: Metadata | None = None
@@ -143,7 +142,7 @@ class DatagramSender:
                 f"not a Datagrams, which can hold the rest: {datagrams!r}"
             )
         with Claim(datagrams):
-            return self._sending.send_nowait(self._queued(datagrams, metadata))
+            return self._send.send_nowait(self._queued(datagrams, metadata))
 
     async def send_many(
         self,
@@ -166,7 +165,7 @@ class DatagramSender:
         ``send_batch`` with a ``Datagrams`` tells which.
         """
         dispatch = self._many(payloads, address, metadata)
-        return await self._sending.send(dispatch)
+        return await self._send.send(dispatch)
 
     def send_many_nowait(
         self,
@@ -184,7 +183,7 @@ class DatagramSender:
           WouldBlock: none can be sent now.
         """
         dispatch = self._many(payloads, address, metadata)
-        return self._sending.send_nowait(dispatch)
+        return self._send.send_nowait(dispatch)
 
     async def send_segments(
         self,
@@ -210,7 +209,7 @@ class DatagramSender:
         If it is cancelled, some may have been sent, from the first on.
         """
         dispatch = self._cut(data, segment_size, address, metadata)
-        return await self._sending.send(dispatch)
+        return await self._send.send(dispatch)
 
     def send_segments_nowait(
         self,
@@ -229,7 +228,7 @@ class DatagramSender:
           WouldBlock: none can be sent now.
         """
         dispatch = self._cut(data, segment_size, address, metadata)
-        return self._sending.send_nowait(dispatch)
+        return self._send.send_nowait(dispatch)
 
     def _one(
         self,
@@ -242,7 +241,7 @@ class DatagramSender:
         # Joined, not one iovec a chunk: above IOV_MAX there is no other way,
         # and the largest datagram is copied in 3 us.
         payload = b"".join(data)
-        return self._sending.dispatch(
+        return self._send.dispatch(
             [payload],
             [address],
             metadata,
@@ -258,10 +257,10 @@ class DatagramSender:
         """
         payload = as_payload(data)
         if payload:
-            return self._sending.segments(
+            return self._send.dispatch_equal(
                 payload, len(payload), address, metadata
             )
-        return self._sending.dispatch([payload], [address], metadata)
+        return self._send.dispatch([payload], [address], metadata)
 
     def _many(
         self,
@@ -272,18 +271,12 @@ class DatagramSender:
         listed = list(payloads)
         copied = calls.copy_segments(listed)
         if copied is not None:
-            data, size, done = copied
-            return self._sending.segments(data, size, address, metadata, done)
-        count = len(listed)
-        if count > 1 and are_bytes(listed):
-            sizes = list(map(len, listed))
-            size = sizes[0]
-            if 0 < size * count <= MAX_JOINED and sizes.count(size) == count:
-                return self._sending.segments(
-                    b"".join(listed), size, address, metadata
-                )
-        return self._sending.dispatch(
-            as_payloads(listed), [address] * count, metadata
+            data, size, give_back = copied
+            return self._send.dispatch_equal(
+                data, size, address, metadata, give_back
+            )
+        return self._send.dispatch(
+            as_payloads(listed), [address] * len(listed), metadata
         )
 
     def _cut(
@@ -294,17 +287,17 @@ class DatagramSender:
         metadata: Metadata | None,
     ) -> AnyDispatch:
         if operator.index(segment_size) < 1:
-            raise ValueError(f"segment_size {segment_size} is not positive")
-        return self._sending.segments(
+            raise ValueError(
+                f"segment_size must be at least 1, not {segment_size}"
+            )
+        return self._send.dispatch_equal(
             as_payload(data), segment_size, address, metadata
         )
 
     def _queued(
         self, queue: Datagrams, metadata: Metadata | None
     ) -> AnyDispatch:
-        return self._sending.dispatch(
-            queue._payloads, queue._addresses, metadata
-        )
+        return self._send.dispatch(queue._payloads, queue._addresses, metadata)
 
 
 def _one_at_a_time(
