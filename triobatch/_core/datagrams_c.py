@@ -62,7 +62,9 @@ def send_datagrams(
       there, if they are not all, the next call tells.
 
     Raises:
-      OSError: the first message was refused.
+      OSError: the first message was refused. EINVAL, without a call, where
+        the messages are more bytes than ``payload`` or the peers are several,
+        and fewer than the messages.
     """
     # cffi takes bytes as they are, without an export.
     data = payload if type(payload) is bytes else _from_buffer(payload)
@@ -71,10 +73,12 @@ def send_datagrams(
     sent: int = _send_datagrams(
         fd,
         data,
+        len(data),
         sizes,
         segment_sizes,
         len(sizes),
         names,
+        len(names),
         list(map(len, peers)),
         len(peers) if names else 0,
         packed,

@@ -67,12 +67,15 @@ def send_datagrams(
     control: tuple[ControlMessage, ...] = (),
 ) -> int:
     """Send messages one by one; see ``_core_c_datagrams``."""
+    sizes = sizes[:MAX_MESSAGES]
     if len(peers) == 1:
         peers = list(peers) * len(sizes)
+    if sum(sizes) > len(payload) or len(peers) < len(sizes):
+        raise _error(errno.EINVAL)
     sent = start = 0
     with borrowed_socket(fd) as sock, memoryview(payload) as view:
         for size, segment_size, peer in zip(
-            sizes[:MAX_MESSAGES], segment_sizes, peers, strict=False
+            sizes, segment_sizes, peers, strict=False
         ):
             ancillary = list(control)
             if segment_size:
