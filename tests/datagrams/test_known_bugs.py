@@ -1,9 +1,8 @@
 """What other libraries have got wrong, each once.
 
 The names in the comments are the projects where it was found. More of it is
-where it belongs: resuming after an error in test_datagram_sender, lone
-packets in test_datagram_receiver, UDP_SEGMENT with nothing to cut in
-test_datagram_system_calls.
+where it belongs: resuming after an error in test_sending, lone packets in
+test_receiving, UDP_SEGMENT with nothing to cut in test_system_calls.
 """
 
 import gc

@@ -24,12 +24,12 @@ from triobatch._queues.datagrams import Datagrams
 async def test_only_a_trio_datagram_socket_will_do():
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain,
-        pytest.raises(TypeError, match="not a Trio socket"),
+        pytest.raises(TypeError, match="must be a Trio socket"),
     ):
         DatagramSocket(plain)
     with (
         trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
-        pytest.raises(ValueError, match="not a SOCK_DGRAM"),
+        pytest.raises(ValueError, match="must be a SOCK_DGRAM"),
     ):
         DatagramSocket(stream)
 
@@ -81,7 +81,7 @@ async def test_segments_have_a_size(datagram_pair):
         await datagram_pair[0].send_segments(b"x", 0)
     with pytest.raises(TypeError):
         await datagram_pair[0].send_segments("text", 1)
-    with pytest.raises(TypeError, match="not a Datagrams"):
+    with pytest.raises(TypeError, match="must be a Datagrams"):
         datagram_pair[0].send_batch_nowait([(b"x", None)])
 
 
@@ -272,7 +272,7 @@ async def test_the_scope_of_an_address_is_kept():
 
 @pytest.mark.parametrize("address", ["/path", b"\0name", ("::1",), 7])
 async def test_what_is_no_host_and_port_cannot_be_opened(address):
-    with pytest.raises(TypeError, match="not a"):
+    with pytest.raises(TypeError, match=r"must be \(host, port\)"):
         await open_udp_socket(remote_address=address)
 
 

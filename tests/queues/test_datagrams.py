@@ -77,7 +77,7 @@ def test_consume_drops_from_the_front():
 @pytest.mark.parametrize("count", [-1, 3])
 def test_consume_outside_the_queue_is_a_value_error(count):
     queue = Datagrams([(b"a", A), (b"b", B)])
-    with pytest.raises(ValueError, match=rf"{count} is not in 0\.\.2"):
+    with pytest.raises(ValueError, match=rf"must be in 0\.\.2, not {count}"):
         queue.consume(count)
     assert len(queue) == 2
 

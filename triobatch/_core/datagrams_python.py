@@ -66,7 +66,7 @@ def send_datagrams(
     peers: Sequence[bytes],
     control: tuple[ControlMessage, ...] = (),
 ) -> int:
-    """Send messages one by one; see ``_core_c_datagrams``."""
+    """Send messages one by one; see ``datagrams_c``."""
     sizes = sizes[:MAX_MESSAGES]
     if len(peers) == 1:
         peers = list(peers) * len(sizes)
@@ -100,7 +100,7 @@ def send_segments(
     peer: bytes,
     control: tuple[ControlMessage, ...] = (),
 ) -> int:
-    """Send messages of one size one by one; see ``_core_c_datagrams``."""
+    """Send messages of one size one by one; see ``datagrams_c``."""
     most = min(len(data), MAX_MESSAGES * run_size)
     starts = range(0, most, run_size)
     sizes = [min(run_size, most - start) for start in starts]
@@ -177,7 +177,7 @@ def copy_segments(payloads: list[Buffer]) -> tuple[bytes, int, None] | None:
 
 
 def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
-    """Fill slots one by one; see ``_core_c_datagrams``."""
+    """Fill slots one by one; see ``datagrams_c``."""
     received = 0
     with borrowed_socket(fd) as sock, memoryview(arena.memory) as memory:
         for slot in range(min(count, arena.slots)):

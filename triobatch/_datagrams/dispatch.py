@@ -126,7 +126,7 @@ class Outlet:
     Attributes:
       segmentation: What the kernel may be asked to cut up.
       internet: Whether it is an IPv4 or IPv6 socket.
-      counters: What has become of them.
+      counters: What is counted of them.
     """
 
     segmentation: gso.Segmentation

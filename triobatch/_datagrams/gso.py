@@ -17,12 +17,12 @@ A *run* is a message of two or more datagrams to one destination. It ends
   datagram alone would go out in fragments.
 
 A datagram alone goes as a plain message: some network cards refuse a
-UDP_SEGMENT that has nothing to cut. So does an empty one: UDP_SEGMENT 0
-means none.
+UDP_SEGMENT that has nothing to cut. An empty one goes plain, too: a
+UDP_SEGMENT of 0 means none.
 
 Datagrams to one destination stay in their order. Those to different
-destinations may pass each other, which lets A B A B become A A B B. What may
-be one destination by two names stays where it is.
+destinations may pass each other, which lets A B A B become A A B B. Sockaddrs
+that may be two names of one destination count as one.
 
 A kernel that segments for one destination may refuse to for the next: EIO
 where the route leads through IPsec, or, before Linux 6.11, to a card without
@@ -216,10 +216,11 @@ def by_destination(peers: Sequence[bytes]) -> list[int] | None:
     of each in their own. ``None`` means that nothing is to be moved.
     """
     names = dict.fromkeys(peers)
-    # What the socket is connected to may be any of the others.
+    # b"" is the peer that the socket is connected to, which may be any of the
+    # others.
     if len(names) in {1, len(peers)} or b"" in names:
         return None
-    # An IPv4 sockaddr is the one name of its destination, among its like.
+    # Among IPv4 sockaddrs, each is a destination of its own.
     rank_of = {name: rank for rank, name in enumerate(names)}
     if len(max(names, key=len)) > SOCKADDR_IN_SIZE:
         ranks: dict[bytes, int] = {}
@@ -230,15 +231,15 @@ def by_destination(peers: Sequence[bytes]) -> list[int] | None:
     return None if order == list(range(len(keys))) else order
 
 
-def within(sizes: list[int], max_total: int) -> int:
-    """Return how many items from the front fit ``max_total`` bytes.
+def within(sizes: list[int], max_size: int) -> int:
+    """Return how many datagrams from the front fit ``max_size`` bytes.
 
     At least one: a datagram is not cut.
     """
-    if sum(sizes) <= max_total:
+    if sum(sizes) <= max_size:
         return len(sizes)
     totals = accumulate(sizes)
-    return max(1, sum(1 for total in totals if total <= max_total))
+    return max(1, sum(1 for total in totals if total <= max_size))
 
 
 class _Rest(NamedTuple):

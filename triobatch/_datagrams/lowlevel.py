@@ -81,7 +81,9 @@ def recvmmsg(
     """
     memory = memoryview(buffer).cast("B")
     if not 0 < slot_size <= len(memory):
-        raise ValueError(f"slot_size {slot_size} is not in 1..{len(memory)}")
+        raise ValueError(
+            f"slot_size must be in 1..{len(memory)}, not {slot_size}"
+        )
     slots = min(len(memory) // slot_size, calls.MAX_MESSAGES)
     arena = Arena(slots, ANY_FAMILY, slot_size, memory)
     received = calls.receive_datagrams(fd, arena, slots)

@@ -56,7 +56,7 @@ async def open_udp_socket(
     If it is cancelled, nothing stays open.
     """
     if family not in {None, socket.AF_INET, socket.AF_INET6}:
-        raise ValueError(f"family {family} is neither AF_INET nor AF_INET6")
+        raise ValueError(f"family must be AF_INET or AF_INET6, not {family}")
     await trio.lowlevel.checkpoint()
     wanted = family or socket.AF_UNSPEC
     attempts: list[_Attempt] = [(family or socket.AF_INET, None, None)]
@@ -93,7 +93,7 @@ async def _look_up(
     if address is None:
         return None
     if not isinstance(address, tuple) or len(address) not in {2, 4}:
-        raise TypeError(f"not a (host, port) address: {address!r}")
+        raise TypeError(f"address must be (host, port), not {address!r}")
     host, port, *rest = address
     found = await trio.socket.getaddrinfo(
         host, port, family, socket.SOCK_DGRAM, flags=flags

@@ -8,13 +8,13 @@ Four conditions make a socket look ready for ever, so that a loop around
   wake in a row that brought nothing.
 * So does a pending error that no call has taken; SO_ERROR takes it.
 * An *unconnected* Unix socket is writable whatever the destination's queue
-  holds; see ``_unix_peer``.
+  holds; see ``unix_peer``.
 * A socket that was shut down for receiving is readable, and brings nothing.
 
-And a task that waits for errors must neither be woken by data that nobody
-reads, nor take the socket's place from a task that receives. An epoll set of
-its own, which asks for nothing but the errors that are always reported, is
-readable exactly then.
+And a task that waits for errors must not be woken by data that nobody reads;
+nor may it wait for the socket to be readable, which Trio allows to one task,
+the one that receives. An epoll set of its own, which asks for nothing but the
+errors that are always reported, is readable exactly when there is an error.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Readiness:
         self.keep_errors = keep_errors
         self._internet = sock.family in {AF_INET, AF_INET6}
         self._errors_only: select.epoll | None = None
-        # What waits for something else than the socket itself.
+        # Of those who wait for something other than the socket itself.
         self._elsewhere: set[trio.CancelScope] = set()
         if keep_errors:
             self._ask_for_errors()
@@ -122,7 +122,8 @@ class Readiness:
     def is_held_up_by(self, peer: bytes) -> bool:
         """Whether ``peer`` alone, of all destinations, has no room.
 
-        For when the kernel has just said that something has none.
+        Ask when a send has just brought EAGAIN, which does not say what it
+        is that has no room.
         """
         self.fileno()
         return (

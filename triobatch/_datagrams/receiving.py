@@ -120,8 +120,10 @@ class ReceiveHalf:
         self.counters = self._filling.counters
         self._socket = socket
         self._readiness = readiness
-        self._guard = Guard("another task is receiving here")
-        self._errors_guard = Guard("another task is receiving errors here")
+        self._guard = Guard("another task is receiving on this socket")
+        self._errors_guard = Guard(
+            "another task is receiving errors on this socket"
+        )
         self._metadata_on = False
 
     async def receive(
@@ -203,7 +205,7 @@ class ReceiveHalf:
 
     def _check_errors_are_kept(self) -> None:
         if not self._readiness.keep_errors:
-            raise ValueError("this socket was made without error_queue=True")
+            raise ValueError("the socket must be made with error_queue=True")
 
     @trio.lowlevel.enable_ki_protection
     def _take_errors(self) -> list[PeerError]:

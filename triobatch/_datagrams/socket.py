@@ -63,12 +63,14 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
         self, socket: trio.socket.SocketType, *, error_queue: bool = False
     ) -> None:
         if not isinstance(socket, trio.socket.SocketType):
-            raise TypeError(f"not a Trio socket: {socket!r}")
+            raise TypeError(f"socket must be a Trio socket, not {socket!r}")
         if socket.type != trio.socket.SOCK_DGRAM:
-            raise ValueError(f"not a SOCK_DGRAM socket: {socket!r}")
+            raise ValueError(f"socket must be a SOCK_DGRAM, not {socket!r}")
         family = int(socket.family)
         if family not in {AF_INET, AF_INET6, AF_UNIX}:
-            raise ValueError(f"family {family} is not internet or Unix")
+            raise ValueError(
+                f"family must be AF_INET, AF_INET6 or AF_UNIX, not {family}"
+            )
         self.socket = socket
         segments = 1
         if family != AF_UNIX and socket.proto in {0, IPPROTO_UDP}:

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 class DatagramReceiver:
-    """The receiving methods of ``DatagramSocket``."""
+    """The receiving methods of ``DatagramSocket``.
+
+    Args:
+      receive: The half that does it.
+    """
 
     def __init__(self, receive: ReceiveHalf) -> None:
         self._receive = receive

@@ -28,7 +28,11 @@ _NOTHING = contextlib.nullcontext()
 
 
 class DatagramSender:
-    """The sending methods of ``DatagramSocket``."""
+    """The sending methods of ``DatagramSocket``.
+
+    Args:
+      send: The half that does it.
+    """
 
     def __init__(self, send: SendHalf) -> None:
         self._send = send
@@ -139,7 +143,8 @@ class DatagramSender:
         """
         if not isinstance(datagrams, Datagrams):
             raise TypeError(
-                f"not a Datagrams, which can hold the rest: {datagrams!r}"
+                "datagrams must be a Datagrams, which can hold the rest, "
+                f"not {type(datagrams).__name__}"
             )
         with Claim(datagrams):
             return self._send.send_nowait(self._queued(datagrams, metadata))

@@ -93,7 +93,7 @@ class Datagrams:
         """
         self._check_not_claimed()
         if not 0 <= count <= len(self):
-            raise ValueError(f"{count} is not in 0..{len(self)}")
+            raise ValueError(f"count must be in 0..{len(self)}, not {count}")
         del self._payloads[:count]
         del self._addresses[:count]
 

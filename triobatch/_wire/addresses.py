@@ -33,8 +33,10 @@ _PORT = struct.Struct(">H")
 _IPV6 = struct.Struct(">HI16s")
 _SCOPE = struct.Struct("=I")
 
+MAX_PORT = 0xFFFF
 # What IPv6 has for the flow label (RFC 8200), and the standard library takes.
 MAX_FLOWINFO = 0xFFFFF
+MAX_SCOPE_ID = 0xFFFFFFFF
 
 SOCKADDR_IN_SIZE = 16
 SOCKADDR_IN6_SIZE = 28
@@ -63,51 +65,54 @@ def encode_address(address: Address) -> bytes:
     if isinstance(address, str | bytes):
         return _encode_unix(address)
     if not isinstance(address, tuple) or len(address) not in {2, 3, 4}:
-        raise TypeError(f"not a socket address: {address!r}")
+        raise TypeError(
+            f"address must be (host, port), a path or None, not {address!r}"
+        )
     host, port, flowinfo, scope_id = (*address, 0, 0)[:4]
     if not isinstance(host, str):
-        raise TypeError(f"the host is not a str: {address!r}")
-    if not all(isinstance(x, int) for x in (port, flowinfo, scope_id)):
-        raise TypeError(f"a number is not an int: {address!r}")
-    if not 0 <= flowinfo <= MAX_FLOWINFO:
-        raise ValueError(f"flowinfo is not in 0..1048575: {address!r}")
+        raise TypeError(f"host must be a str, not {host!r}")
+    for name, number, highest in (
+        ("port", port, MAX_PORT),
+        ("flowinfo", flowinfo, MAX_FLOWINFO),
+        ("scope_id", scope_id, MAX_SCOPE_ID),
+    ):
+        if not isinstance(number, int):
+            raise TypeError(f"{name} must be an int, not {number!r}")
+        if not 0 <= number <= highest:
+            raise ValueError(f"{name} must be in 0..{highest}, not {number}")
     try:
-        if ":" not in host:
-            if len(address) != 2:
-                raise ValueError(f"too many items for IPv4: {address!r}")
+        if ":" in host:
             return (
-                _FAMILY.pack(AF_INET)
-                + _PORT.pack(port)
-                + socket.inet_pton(socket.AF_INET, host)
-                + bytes(8)
+                _FAMILY.pack(AF_INET6)
+                + _IPV6.pack(
+                    port, flowinfo, socket.inet_pton(socket.AF_INET6, host)
+                )
+                + _SCOPE.pack(scope_id)
             )
-        return (
-            _FAMILY.pack(AF_INET6)
-            + _IPV6.pack(
-                port, flowinfo, socket.inet_pton(socket.AF_INET6, host)
-            )
-            + _SCOPE.pack(scope_id)
-        )
+        packed = socket.inet_pton(socket.AF_INET, host)
     except OSError:
         raise ValueError(
-            f"the host is not a numeric address: {address!r};"
+            f"host must be numeric, not {host!r};"
             " resolve names first, with trio.socket.getaddrinfo"
         ) from None
-    except struct.error as exc:
-        raise ValueError(f"{exc}: {address!r}") from None
+    if len(address) != 2:
+        raise ValueError(
+            f"an IPv4 address must be (host, port), not {address!r}"
+        )
+    return _FAMILY.pack(AF_INET) + _PORT.pack(port) + packed + bytes(8)
 
 
 def _encode_unix(address: str | bytes) -> bytes:
     path = os.fsencode(address)
-    if not path:
-        raise ValueError("an empty path names no Unix socket")
-    if len(path) > SUN_PATH_SIZE:
+    if not 0 < len(path) <= SUN_PATH_SIZE:
         raise ValueError(
-            f"a path of {len(path)} bytes does not fit sun_path,"
-            f" which has {SUN_PATH_SIZE}: {address!r}"
+            f"a path must have 1..{SUN_PATH_SIZE} bytes (sun_path),"
+            f" not {len(path)}: {address!r}"
         )
     if path[0] and 0 in path:
-        raise ValueError(f"a zero byte inside a path: {address!r}")
+        raise ValueError(
+            f"a path must not have a zero byte inside, as {address!r} has"
+        )
     return _FAMILY.pack(AF_UNIX) + path
 
 
@@ -135,7 +140,7 @@ def decode_address(sockaddr: bytes) -> Address:
             return name, port, flowinfo & MAX_FLOWINFO, scope_id
         if family == AF_UNIX:
             return _decode_unix(sockaddr[_FAMILY.size :])
-    raise ValueError(f"not a sockaddr: {sockaddr!r}")
+    raise ValueError(f"sockaddr must be a whole one, not {sockaddr!r}")
 
 
 def _decode_unix(path: bytes) -> Address:
@@ -200,7 +205,7 @@ def endpoint(sockaddr: bytes) -> bytes:
 
 
 def takes_v6_datagrams(sockaddr: bytes) -> bool:
-    """Tell whether a datagram to ``sockaddr`` leaves as IPv6."""
+    """Whether a datagram to ``sockaddr`` leaves as IPv6."""
     # The size first: it spares the common IPv4 the rest.
     return (
         len(sockaddr) == SOCKADDR_IN6_SIZE

@@ -140,7 +140,9 @@ def encode_metadata(
         if value is None:
             continue
         if not lowest <= operator.index(value) <= highest:
-            raise ValueError(f"{name} {value} is not in {lowest}..{highest}")
+            raise ValueError(
+                f"{name} must be in {lowest}..{highest}, not {value}"
+            )
     if metadata.tos is not None:
         tos = _INT.pack(metadata.tos)
         messages.append((SOL_IP, IP_TOS, tos))
@@ -168,7 +170,8 @@ def _packet_info(metadata: Metadata, family: int) -> ControlMessage:
         return SOL_IP, IP_PKTINFO, _PKTINFO.pack(index, source, bytes(4))
     except OSError:
         raise ValueError(
-            f"not a numeric local address of this family: {host!r}"
+            "local_address must be a numeric host of the socket's family, "
+            f"not {host!r}"
         ) from None
 
 
