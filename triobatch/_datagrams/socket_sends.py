@@ -302,7 +302,8 @@ class DatagramSender:
     def _queued(
         self, queue: Datagrams, metadata: Metadata | None
     ) -> AnyDispatch:
-        return self._send.dispatch(queue._payloads, queue._addresses, metadata)
+        payloads, addresses = queue._columns()
+        return self._send.dispatch(payloads, addresses, metadata)
 
 
 def _one_at_a_time(

@@ -52,7 +52,6 @@ class Datagrams:
     def __init__(self, datagrams: Iterable[Datagram] = ()) -> None:
         self._payloads: list[Chunk] = []
         self._addresses: list[Address] = []
-        # Whether a call is sending them; see ``_resource.Claim``.
         self._claimed = False
         self.extend(datagrams)
 
@@ -115,6 +114,14 @@ class Datagrams:
     def _check_not_claimed(self) -> None:
         if self._claimed:
             raise BufferError("another call is sending these datagrams")
+
+    # What the rest of the package uses, and nobody else: `_claimed`, which
+    # `Claim` sets for as long as a call sends the queue, and this for that
+    # call.
+
+    def _columns(self) -> tuple[list[Chunk], list[Address]]:
+        """Return the payloads and the addresses, to delete what was sent."""
+        return self._payloads, self._addresses
 
 
 def as_datagrams(

@@ -126,7 +126,7 @@ class DatagramBatchSender:
         """
         queue = as_datagrams(datagrams)
         with Claim(queue):
-            payloads, addresses = queue._payloads, queue._addresses
+            payloads, addresses = queue._columns()
             for address in addresses:
                 self._target._send.peer_of(address)
             waiter = Waiter(current_task(), len(payloads))
