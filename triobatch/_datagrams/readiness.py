@@ -87,14 +87,6 @@ class Readiness:
         if self._socket.family == AF_INET6:
             self._socket.setsockopt(SOL_IPV6, IPV6_RECVERR, 1)
 
-    def fileno(self) -> int:
-        """Return the descriptor of this moment.
-
-        Raises:
-          ClosedResourceError: there is none any more.
-        """
-        return open_fd(self._socket)
-
     async def readable(self, *, again: bool) -> None:
         """Wait until receiving may bring something.
 
@@ -106,7 +98,7 @@ class Readiness:
         """
         if again:
             self._check_not_shut_down(_HANG_UP)
-        await trio.lowlevel.wait_readable(self.fileno())
+        await trio.lowlevel.wait_readable(open_fd(self._socket))
         self._after_wake(again=again)
 
     async def writable(self, peer: bytes, *, again: bool) -> None:
@@ -114,9 +106,9 @@ class Readiness:
         if self.is_held_up_by(peer):
             await self.room_at(peer)
         elif peer and self._socket.family == AF_UNIX:
-            await wait_for_own_room(self.fileno())
+            await wait_for_own_room(open_fd(self._socket))
         else:
-            await trio.lowlevel.wait_writable(self.fileno())
+            await trio.lowlevel.wait_writable(open_fd(self._socket))
         self._after_wake(again=again)
 
     def is_held_up_by(self, peer: bytes) -> bool:
@@ -125,7 +117,7 @@ class Readiness:
         Ask when a send has just brought EAGAIN, which does not say what it
         is that has no room.
         """
-        self.fileno()
+        open_fd(self._socket)
         return (
             bool(peer)
             and self._socket.family == AF_UNIX
@@ -140,7 +132,7 @@ class Readiness:
     def _after_wake(self, *, again: bool) -> None:
         # Another task may have closed the socket and the wake still be a
         # plain one (python-trio/trio#3520).
-        self.fileno()
+        open_fd(self._socket)
         if self.keep_errors or again:
             self.drain()
         if again and self._internet:
@@ -152,7 +144,7 @@ class Readiness:
         if sys.platform != "linux":
             return
         poll = select.poll()
-        poll.register(self.fileno(), events)
+        poll.register(open_fd(self._socket), events)
         if any(found & events for _, found in poll.poll(0)):
             raise trio.ClosedResourceError("this socket was shut down")
 
@@ -163,10 +155,10 @@ class Readiness:
         if self._errors_only is None:
             self._errors_only = select.epoll()
             # EPOLLERR needs not be asked for (epoll_ctl(2)).
-            self._errors_only.register(self.fileno(), 0)
+            self._errors_only.register(open_fd(self._socket), 0)
         with self._waiting_elsewhere():
             await trio.lowlevel.wait_readable(self._errors_only.fileno())
-        self.fileno()
+        open_fd(self._socket)
         if again:
             self._take_pending_error()
 
@@ -178,7 +170,7 @@ class Readiness:
         before = len(self.errors)
         # As many as are kept, so that a flood does not hold the task.
         for _ in range(MAX_ERRORS):
-            entry = calls.receive_error(self.fileno(), PAYLOAD_SIZE)
+            entry = calls.receive_error(open_fd(self._socket), PAYLOAD_SIZE)
             if entry is None:
                 break
             error = decode_error(*entry)

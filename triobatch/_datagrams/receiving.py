@@ -24,7 +24,7 @@ from triobatch._core.arena import Arena
 from triobatch._datagrams.errnos import MAX_REPORTS, REPORTED, REPORTED_BY_UNIX
 from triobatch._datagrams.inbox import Inbox
 from triobatch._datagrams.statistics import ReceiveCounters
-from triobatch._resource import Guard
+from triobatch._resource import Guard, open_fd
 from triobatch._wire.addresses import AF_INET, AF_INET6
 from triobatch._wire.metadata import metadata_options
 
@@ -159,7 +159,7 @@ class ReceiveHalf:
 
     @trio.lowlevel.enable_ki_protection
     def _fill(self, limit: int, *, waited: bool) -> bool:
-        fd = self._readiness.fileno()
+        fd = open_fd(self._socket)
         if self.inbox:
             return True
         return self._filling.fill(fd, limit, waited=waited)
@@ -172,7 +172,7 @@ class ReceiveHalf:
         """Let the kernel say of each datagram what ``Message`` holds."""
         if self._metadata_on:
             return
-        self._readiness.fileno()
+        open_fd(self._socket)
         for level, option in metadata_options(int(self._socket.family)):
             # A Unix socket has the timestamp only, other systems less.
             with contextlib.suppress(OSError):

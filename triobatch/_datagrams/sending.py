@@ -12,7 +12,7 @@ from triobatch._datagrams.equal_dispatch import EqualDispatch
 from triobatch._datagrams.errnos import FIRST_PAUSE
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.gso import Segmentation
-from triobatch._resource import Guard, raise_if_closed
+from triobatch._resource import Guard, open_fd, raise_if_closed
 from triobatch._wire.addresses import AF_INET, AF_INET6, SockaddrCache
 from triobatch._wire.metadata import encode_metadata
 
@@ -36,8 +36,8 @@ class SendHalf:
     """One socket's way out.
 
     Args:
+      socket: The Trio socket.
       readiness: What is waited for.
-      family: The socket's.
       segments: What the kernel cuts a message into at most.
 
     Attributes:
@@ -45,14 +45,18 @@ class SendHalf:
     """
 
     def __init__(
-        self, readiness: Readiness, family: int, segments: int
+        self,
+        socket: trio.socket.SocketType,
+        readiness: Readiness,
+        segments: int,
     ) -> None:
+        self._family = int(socket.family)
         self.outlet = Outlet(
             Segmentation(segments, time.monotonic),
-            internet=family in {AF_INET, AF_INET6},
+            internet=self._family in {AF_INET, AF_INET6},
         )
+        self._socket = socket
         self._readiness = readiness
-        self._family = family
         self._guard = Guard("another task is sending on this socket")
         self._sockaddrs = SockaddrCache()
 
@@ -198,7 +202,7 @@ class SendHalf:
 
     @trio.lowlevel.enable_ki_protection
     def _step(self, dispatch: AnyDispatch) -> Outcome:
-        fd = self._readiness.fileno()
+        fd = open_fd(self._socket)
         try:
             return dispatch.step(fd)
         except OSError as exc:

@@ -80,7 +80,7 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
                 socket.setsockopt(SOL_UDP, UDP_GRO, 1)
         self._readiness = Readiness(socket, keep_errors=error_queue)
         DatagramSender.__init__(
-            self, SendHalf(self._readiness, family, segments)
+            self, SendHalf(socket, self._readiness, segments)
         )
         DatagramReceiver.__init__(self, ReceiveHalf(socket, self._readiness))
 
