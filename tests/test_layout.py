@@ -76,7 +76,7 @@ WITHOUT_TRIO = [
             "errors",
             "gso",
             "inbox",
-            "receiving",
+            "statistics",
         )
     ),
 ]

@@ -8,7 +8,7 @@ import pytest
 
 import triobatch
 from triobatch._core import chunks, datagrams_python
-from triobatch._wire import metadata
+from triobatch._wire import control
 
 NATIVE = Path(triobatch.__file__).parent / "_native"
 
@@ -22,7 +22,8 @@ def numbers_in(name):
     """Return the constants of a C source: #define A 1, enum { A = 1 };."""
     text = (NATIVE / name).read_text(encoding="utf-8")
     found = re.findall(r"(?m)^#define (TB_\w+) (\d+)$", text)
-    found += re.findall(r"(?m)^enum \{ (TB_\w+) = (\d+) \};$", text)
+    for constants in re.findall(r"(?m)^enum \{ (TB_.*) \};$", text):
+        found += re.findall(r"(TB_\w+) = (\d+)", constants)
     return {constant: int(value) for constant, value in found}
 
 
@@ -32,9 +33,9 @@ NUMBERS = numbers_in("core.h") | numbers_in("datagrams.c")
 @pytest.mark.parametrize(
     ("constant", "value"),
     [
-        ("TB_SOL_UDP", metadata.SOL_UDP),
-        ("TB_UDP_SEGMENT", metadata.UDP_SEGMENT),
-        ("TB_UDP_GRO", metadata.UDP_GRO),
+        ("TB_SOL_UDP", control.SOL_UDP),
+        ("TB_UDP_SEGMENT", control.UDP_SEGMENT),
+        ("TB_UDP_GRO", control.UDP_GRO),
         ("TB_MESSAGES", datagrams_python.MAX_MESSAGES),
     ],
 )

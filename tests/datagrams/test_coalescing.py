@@ -99,7 +99,7 @@ async def test_the_kernel_does_put_them_together(sockets):
         sender.sendto(bytes(1200), target)
     # Nothing is asked for but what fits one slot.
     await trio.lowlevel.wait_readable(receiver.socket)
-    slots = receiver._receiver.inbox.arena
+    slots = receiver._receive.inbox.arena
     received = []
     while len(received) < 40:
         received += await receiver.receive_batch()

@@ -18,7 +18,7 @@ from triobatch._core.choice import CORE
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._queues.datagrams import Datagrams
-from triobatch._wire.metadata import SOL_UDP, UDP_GRO
+from triobatch._wire.control import SOL_UDP, UDP_GRO
 
 FAMILIES = ["ipv4", "ipv6", "unix"]
 COUNTS = [0, 1, 2, 63, 64, 65, 127, 128, 129, 1023, 1024, 1025, 3000]

@@ -1,9 +1,8 @@
 """What other libraries have got wrong, each once.
 
 The names in the comments are the projects where it was found. More of it is
-where it belongs: resuming after an error in test_datagram_sender, lone
-packets in test_datagram_receiver, UDP_SEGMENT with nothing to cut in
-test_datagram_system_calls.
+where it belongs: resuming after an error in test_sending, lone packets in
+test_receiving, UDP_SEGMENT with nothing to cut in test_system_calls.
 """
 
 import gc
@@ -17,8 +16,8 @@ from helpers import address_of, received
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import DatagramErrorGroup, Datagrams, DatagramSocket
+from triobatch._wire.control import SOL_IP, SOL_UDP, UDP_SEGMENT
 from triobatch._wire.error_queue import IP_RECVERR
-from triobatch._wire.metadata import SOL_IP, SOL_UDP, UDP_SEGMENT
 
 COUNTS = [0, 1, 2, 63, 64, 65, 127, 128, 129, 1023, 1024, 1025, 3000]
 

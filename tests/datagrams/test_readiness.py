@@ -16,8 +16,8 @@ from triobatch._datagrams import readiness as _readiness
 from triobatch._datagrams.lowlevel import recvmmsg, sendmmsg
 from triobatch._datagrams.open import open_udp_socket
 from triobatch._datagrams.socket import DatagramSocket
+from triobatch._wire.control import SOL_IP
 from triobatch._wire.error_queue import IP_RECVERR
-from triobatch._wire.metadata import SOL_IP
 
 
 async def test_reports_that_nobody_asked_for_do_not_spin(make_socket):

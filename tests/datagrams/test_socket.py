@@ -12,12 +12,12 @@ from triobatch._datagrams.socket import DatagramSocket
 async def test_only_a_trio_datagram_socket_will_do():
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain,
-        pytest.raises(TypeError, match="not a Trio socket"),
+        pytest.raises(TypeError, match="must be a Trio socket"),
     ):
         DatagramSocket(plain)
     with (
         trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
-        pytest.raises(ValueError, match="not a SOCK_DGRAM"),
+        pytest.raises(ValueError, match="must be a SOCK_DGRAM"),
     ):
         DatagramSocket(stream)
 

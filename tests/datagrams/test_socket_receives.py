@@ -71,9 +71,9 @@ async def test_passed_file_descriptors_do_not_leak(datagram_pair):
 async def test_a_batch_of_none_is_a_value_error(make_socket, limit):
     sock = await make_socket()
     for method in (sock.receive_batch_nowait, sock.receive_messages_nowait):
-        with pytest.raises(ValueError, match="not positive"):
+        with pytest.raises(ValueError, match="must be at least 1, not"):
             method(limit)
-    with pytest.raises(ValueError, match="not positive"):
+    with pytest.raises(ValueError, match="must be at least 1, not"):
         await sock.receive_batch(limit)
 
 

@@ -53,11 +53,11 @@ async def test_a_mistake_is_told_before_anything_is_sent(
 
 
 async def test_segments_have_a_size(datagram_pair):
-    with pytest.raises(ValueError, match="segment_size 0"):
+    with pytest.raises(ValueError, match="at least 1, not 0"):
         await datagram_pair[0].send_segments(b"x", 0)
     with pytest.raises(TypeError):
         await datagram_pair[0].send_segments("text", 1)
-    with pytest.raises(TypeError, match="not a Datagrams"):
+    with pytest.raises(TypeError, match="must be a Datagrams"):
         datagram_pair[0].send_batch_nowait([(b"x", None)])
 
 

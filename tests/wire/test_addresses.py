@@ -139,7 +139,7 @@ def test_an_impossible_address_is_a_value_error(address):
     [b"\x02", struct.pack("=H", socket.AF_INET) + bytes(4), b"\xff\xff" * 8],
 )
 def test_a_strange_sockaddr_is_a_value_error(sockaddr):
-    with pytest.raises(ValueError, match="not a sockaddr"):
+    with pytest.raises(ValueError, match="sockaddr must be a whole one"):
         decode_address(sockaddr)
 
 

@@ -22,7 +22,7 @@ from triobatch._core.choice import CORE
 if TYPE_CHECKING:
     from triobatch._core import streams_c
     from triobatch._wire.addresses import Address
-    from triobatch._wire.metadata import ControlMessage
+    from triobatch._wire.control import ControlMessage
 
     # What ``copy`` returns; the Python core never copies ahead of a call.
     Scratch: TypeAlias = streams_c.Scratch

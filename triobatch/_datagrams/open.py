@@ -62,7 +62,7 @@ async def open_udp_socket(
     If it is cancelled, nothing stays open.
     """
     if family not in {None, socket.AF_INET, socket.AF_INET6}:
-        raise ValueError(f"family {family} is neither AF_INET nor AF_INET6")
+        raise ValueError(f"family must be AF_INET or AF_INET6, not {family}")
     _check(local_address, "local_address")
     _check(remote_address, "remote_address")
     await trio.lowlevel.checkpoint()

@@ -1,8 +1,9 @@
 /* The C core: system calls on descriptors, pointers and sizes.
  *
- * Every function makes the calls that its comment names and returns a count,
- * or -errno. None waits, allocates, keeps state or knows Python, so the core
- * can be compiled with -fanalyzer, run under a sanitizer and called from C.
+ * A function that returns something returns a count, or -errno. It makes the
+ * calls that its comment names and no others. None waits, allocates, keeps
+ * state or knows Python, so the core can be compiled with -fanalyzer, run
+ * under a sanitizer and called from C.
  *
  * This file is the only place where a prototype is written. cffi reads it too,
  * without the lines that start with '#' (build_hook.py): keep it to plain
@@ -62,6 +63,9 @@ ssize_t tb_receive_vector(int fd, struct iovec *iovecs, size_t count);
  */
 enum { TB_MESSAGES = 64 };
 
+/* linux/udp.h has the last two, but not in every C library's edition. */
+enum { TB_SOL_UDP = 17, TB_UDP_SEGMENT = 103, TB_UDP_GRO = 104 };
+
 /* Bytes of control messages that a caller may add to each message: room for
  * a packet information (40), and a traffic class (24) and a hop limit (24)
  * for each of IPv4 and IPv6, of which the kernel takes the one that applies.
@@ -78,25 +82,30 @@ enum { TB_CONTROL_SIZE = 160 };
  * bytes: none for a connected socket, one for all messages, or one for each;
  * there a size of 0 is the connected peer. `control` goes with every message.
  *
+ * Makes no call, and returns -EINVAL, where a message or a name would lie past
+ * the payload_size bytes of `payload` or the names_size bytes of `names`, or
+ * where there are several names and fewer than messages.
+ *
  * Returns how many messages the kernel took, or -errno if it refused the
  * first. What stopped it at a later one is lost; the next call, starting with
  * that message, may meet it again (sendmmsg(2), BUGS).
  */
-ssize_t tb_send_datagrams(int fd, const char *payload, const uint32_t sizes[],
+ssize_t tb_send_datagrams(int fd, const char *payload, size_t payload_size,
+                          const uint32_t sizes[],
                           const uint16_t segment_sizes[], size_t count,
-                          const char *names, const uint32_t name_sizes[],
-                          size_t name_count, const char *control,
-                          size_t control_size);
+                          const char *names, size_t names_size,
+                          const uint32_t name_sizes[], size_t name_count,
+                          const char *control, size_t control_size);
 
-/* Send the front of `size` bytes as datagrams of segment_size bytes, the last
- * of which may be shorter, with one sendmmsg(2) of up to TB_MESSAGES messages
- * of run_size bytes. run_size is segment_size, or a multiple of it that the
- * kernel cuts up. All go to `name`, or to the connected peer if name_size is
- * 0, with `control`.
+/* Send the front of payload_size bytes as datagrams of segment_size bytes, the
+ * last of which may be shorter, with one sendmmsg(2) of up to TB_MESSAGES
+ * messages of run_size bytes. run_size is segment_size, or a multiple of it
+ * that the kernel cuts up. All go to `name`, or to the connected peer if
+ * name_size is 0, with `control`.
  *
  * Returns the bytes taken, whole datagrams, or -errno as above.
  */
-ssize_t tb_send_segments(int fd, const char *payload, size_t size,
+ssize_t tb_send_segments(int fd, const char *payload, size_t payload_size,
                          uint16_t segment_size, size_t run_size,
                          const char *name, size_t name_size,
                          const char *control, size_t control_size);

@@ -83,7 +83,7 @@ class DatagramBatchSender:
         datagram was not sent, and will not be: once the kernel has it, it is
         too late to cancel.
         """
-        self._target._sending.peer_of(address)
+        self._target._send.peer_of(address)
         if isinstance(data, Buffers):
             with Claim(data):
                 payload = b"".join(data)
@@ -126,9 +126,9 @@ class DatagramBatchSender:
         """
         queue = as_datagrams(datagrams)
         with Claim(queue):
-            payloads, addresses = queue._payloads, queue._addresses
+            payloads, addresses = queue._columns()
             for address in addresses:
-                self._target._sending.peer_of(address)
+                self._target._send.peer_of(address)
             waiter = Waiter(current_task(), len(payloads))
             # Views of our own, so that no queue exports what is withdrawn.
             views = [
@@ -176,7 +176,7 @@ class DatagramBatchSender:
         Synchronous, and not a checkpoint.
         """
         outbox = self._outbox
-        self._target._sending.peer_of(address)
+        self._target._send.peer_of(address)
         self._sending.check_open()
         full = outbox.nbytes + _OVERHEAD * outbox.count > self._max_buffered
         if isinstance(data, Buffers):

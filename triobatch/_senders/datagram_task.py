@@ -39,12 +39,10 @@ class DatagramSendingTask(SendingTask):
     """
 
     def __init__(self, target: DatagramSocket) -> None:
-        self.outbox = DatagramOutbox(
-            trio.current_time, target._sending.peer_of
-        )
+        self.outbox = DatagramOutbox(trio.current_time, target._send.peer_of)
         super().__init__(self.outbox, lambda: target.statistics().send_calls)
         self.unsent: list[tuple[bytes, Address]] = []
-        self._target = target._sending
+        self._target = target._send
         self._dispatch: Dispatch | None = None
         self._batch_scope = trio.CancelScope()
         # Where the tasks are that wait for the destinations without room.

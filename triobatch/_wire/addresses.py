@@ -15,6 +15,8 @@ address on an IPv4 socket is refused by the kernel, as one datagram's error.
 Hosts are numeric, because a look-up waits.
 """
 
+from __future__ import annotations
+
 import os
 import socket
 import struct
@@ -31,14 +33,16 @@ _PORT = struct.Struct(">H")
 _IPV6 = struct.Struct(">HI16s")
 _SCOPE = struct.Struct("=I")
 
+MAX_PORT = 0xFFFF
 # What IPv6 has for the flow label (RFC 8200), and the standard library takes.
 MAX_FLOWINFO = 0xFFFFF
+MAX_SCOPE_ID = 0xFFFFFFFF
 
 # The numbers of an address, and how large each may be.
 _NUMBERS = (
-    ("the port of an address", 65535),
+    ("the port of an address", MAX_PORT),
     ("flowinfo", MAX_FLOWINFO),
-    ("scope_id", 2**32 - 1),
+    ("scope_id", MAX_SCOPE_ID),
 )
 
 SOCKADDR_IN_SIZE = 16
@@ -121,15 +125,15 @@ def _pton(family: int, address: tuple[Any, ...]) -> bytes:
 
 def _encode_unix(address: str | bytes) -> bytes:
     path = os.fsencode(address)
-    if not path:
-        raise ValueError("an empty path names no Unix socket")
-    if len(path) > SUN_PATH_SIZE:
+    if not 0 < len(path) <= SUN_PATH_SIZE:
         raise ValueError(
-            f"a path of {len(path)} bytes does not fit sun_path,"
-            f" which has {SUN_PATH_SIZE}: {address!r}"
+            f"a path must have 1..{SUN_PATH_SIZE} bytes (sun_path),"
+            f" not {len(path)}: {address!r}"
         )
     if path[0] and 0 in path:
-        raise ValueError(f"a zero byte inside a path: {address!r}")
+        raise ValueError(
+            f"a path must not have a zero byte inside, as {address!r} has"
+        )
     return _FAMILY.pack(AF_UNIX) + path
 
 
@@ -157,7 +161,7 @@ def decode_address(sockaddr: bytes) -> Address:
             return name, port, flowinfo & MAX_FLOWINFO, scope_id
         if family == AF_UNIX:
             return _decode_unix(sockaddr[_FAMILY.size :])
-    raise ValueError(f"not a sockaddr: {sockaddr!r}")
+    raise ValueError(f"sockaddr must be a whole one, not {sockaddr!r}")
 
 
 def _decode_unix(path: bytes) -> Address:
@@ -222,7 +226,7 @@ def endpoint(sockaddr: bytes) -> bytes:
 
 
 def takes_v6_datagrams(sockaddr: bytes) -> bool:
-    """Tell whether a datagram to ``sockaddr`` leaves as IPv6."""
+    """Whether a datagram to ``sockaddr`` leaves as IPv6."""
     # The size first: it spares the common IPv4 the rest.
     return (
         len(sockaddr) == SOCKADDR_IN6_SIZE

@@ -5,24 +5,26 @@ the kernel supply them. The numbers are Linux's (include/uapi/linux/in.h and
 in6.h); Python's socket module lacks most of them.
 """
 
+from __future__ import annotations
+
 import ipaddress
 import operator
 import socket
 import struct
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
-from triobatch._wire.addresses import AF_INET6, Address
+from triobatch._wire.addresses import AF_INET6
+from triobatch._wire.control import (
+    SOL_IP,
+    SOL_IPV6,
+    SOL_SOCKET,
+    unpack_control,
+)
 
-# (level, type, data), as sendmsg of the standard library takes them.
-ControlMessage: TypeAlias = tuple[int, int, bytes]
-
-SOL_SOCKET = 1
-SOL_IP = 0
-SOL_IPV6 = 41
-SOL_UDP = 17
+if TYPE_CHECKING:
+    from triobatch._wire.addresses import Address
+    from triobatch._wire.control import ControlMessage
 
 IP_TOS = 1
 IP_TTL = 2
@@ -36,11 +38,7 @@ IPV6_HOPLIMIT = 52
 IPV6_RECVTCLASS = 66
 IPV6_TCLASS = 67
 SO_TIMESTAMPNS = 35
-UDP_SEGMENT = 103
-UDP_GRO = 104
 
-_HEADER = struct.Struct("Nii")
-_ALIGNMENT = struct.calcsize("N")
 _INT = struct.Struct("=i")
 _PKTINFO = struct.Struct("=i4s4s")
 _PKTINFO6 = struct.Struct("=16si")
@@ -74,7 +72,7 @@ class Metadata:
         """The ECN codepoint: 0 none, 1 and 2 capable, 3 congestion."""
         return None if self.tos is None else self.tos & 3
 
-    def for_reply(self) -> "Metadata":
+    def for_reply(self) -> Metadata:
         """Return what makes an answer leave from the address asked.
 
         A link-local address goes with its interface, without which it is
@@ -170,7 +168,9 @@ def encode_metadata(
         if value is None:
             continue
         if not lowest <= operator.index(value) <= highest:
-            raise ValueError(f"{name} {value} is not in {lowest}..{highest}")
+            raise ValueError(
+                f"{name} must be in {lowest}..{highest}, not {value}"
+            )
     if metadata.tos is not None:
         tos = _INT.pack(metadata.tos)
         messages.append((SOL_IP, IP_TOS, tos))
@@ -198,29 +198,9 @@ def _packet_info(metadata: Metadata, family: int) -> ControlMessage:
         return SOL_IP, IP_PKTINFO, _PKTINFO.pack(index, source, bytes(4))
     except OSError:
         raise ValueError(
-            f"not a numeric local address of this family: {host!r}"
+            "local_address must be a numeric host of the socket's family, "
+            f"not {host!r}"
         ) from None
-
-
-@lru_cache(maxsize=64)
-def pack_control(messages: Sequence[ControlMessage]) -> bytes:
-    """Return a control buffer (cmsg(3)) that holds ``messages``."""
-    packed = bytearray()
-    for level, kind, data in messages:
-        packed += _HEADER.pack(_HEADER.size + len(data), level, kind) + data
-        packed += bytes(-len(packed) % _ALIGNMENT)
-    return bytes(packed)
-
-
-def unpack_control(control: bytes) -> Iterator[ControlMessage]:
-    """Yield the control messages in a buffer; a cut one ends it."""
-    start = 0
-    while start + _HEADER.size <= len(control):
-        size, level, kind = _HEADER.unpack_from(control, start)
-        if not _HEADER.size <= size <= len(control) - start:
-            return
-        yield level, kind, control[start + _HEADER.size : start + size]
-        start += size + -size % _ALIGNMENT
 
 
 def decode_metadata(control: bytes) -> tuple[Metadata, int | None]:
