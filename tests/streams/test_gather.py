@@ -253,16 +253,19 @@ def test_a_vector_is_built_once_and_advanced(pair, play, around):
 
 def test_what_is_added_meanwhile_goes_after_the_vector(pair, play):
     left, right = pair
-    play(left, [1, 1, 2 * LARGE - 2, LARGE])
-    first, second = pieces(2, LARGE), [b"z" * LARGE]
+    left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+    size = LARGE
+    script, _ = play(left, [1, 1, 2 * size - 2, size])
+    first, second = pieces(2, size), [b"z" * size]
     buffers = Buffers(first)
     gather = Gather(buffers)
     gather.push(left.fileno())
     gather.push(left.fileno())
     buffers.extend(second)
-    assert gather.push(left.fileno()) == (2 * LARGE - 2, True)
-    assert bytes(buffers) == b"z" * LARGE
-    assert gather.push(left.fileno()) == (LARGE, True)
+    assert gather.push(left.fileno()) == (2 * size - 2, True)
+    assert bytes(buffers) == b"z" * size
+    assert gather.push(left.fileno()) == (size, True)
+    assert script.left == []
     assert drain(right) == b"".join(first + second)
 
 
