@@ -13,8 +13,13 @@ from triobatch._datagrams.errnos import FIRST_PAUSE
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.gso import Segmentation
 from triobatch._resource import Guard, open_fd, raise_if_closed
-from triobatch._wire.addresses import AF_INET, AF_INET6, SockaddrCache
-from triobatch._wire.metadata import encode_metadata
+from triobatch._wire.addresses import (
+    AF_INET,
+    AF_INET6,
+    SockaddrCache,
+    encode_address,
+)
+from triobatch._wire.metadata import Metadata, encode_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +29,6 @@ if TYPE_CHECKING:
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
     from triobatch._wire.control import ControlMessage
-    from triobatch._wire.metadata import Metadata
 
 # A long batch lets other tasks run after so many system calls, or bytes,
 # without a wait: about 3 ms of plain datagrams, and less than 1 ms of runs.
@@ -66,7 +70,22 @@ class SendHalf:
         Raises:
           TypeError, ValueError: it is none for this socket.
         """
-        return self._sockaddrs[address]
+        try:
+            return self._sockaddrs[address]
+        except TypeError:
+            # A list cannot be looked up, and is told why it is no address.
+            return encode_address(address)
+
+    def _peers_of(self, addresses: list[Address]) -> list[bytes]:
+        try:
+            return list(map(self._sockaddrs.__getitem__, addresses))
+        except (TypeError, ValueError):
+            for index, address in enumerate(addresses):
+                try:
+                    encode_address(address)
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"datagram {index}: {error}") from None
+            raise
 
     async def room_at(self, peer: bytes) -> None:
         """Wait until ``peer`` may have room, or the socket is closed."""
@@ -93,7 +112,7 @@ class SendHalf:
             self.outlet,
             payloads,
             addresses,
-            list(map(self._sockaddrs.__getitem__, addresses)),
+            self._peers_of(addresses),
             self._control(metadata),
             on_sent=on_sent,
             observer=observer,
@@ -116,7 +135,7 @@ class SendHalf:
             data,
             segment_size,
             address,
-            self._sockaddrs[address],
+            self.peer_of(address),
             self._control(metadata),
             give_back,
         )
@@ -124,7 +143,13 @@ class SendHalf:
     def _control(
         self, metadata: Metadata | None
     ) -> tuple[ControlMessage, ...]:
-        return encode_metadata(metadata, self._family) if metadata else ()
+        if metadata is None:
+            return ()
+        if not isinstance(metadata, Metadata):
+            raise TypeError(
+                f"metadata must be a Metadata, not {type(metadata).__name__}"
+            )
+        return encode_metadata(metadata, self._family)
 
     async def send(self, dispatch: AnyDispatch) -> int:
         """Send the batch; return how many datagrams went."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from triobatch._core import calls
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.datagrams import Datagrams
-from triobatch._queues.views import as_payload, as_payloads
+from triobatch._queues.views import as_payload, as_payloads, list_of
 from triobatch._resource import Claim
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from triobatch._wire.metadata import Metadata
 
 _NOTHING = contextlib.nullcontext()
+
+# What UDP_SEGMENT holds (16 bits); no datagram is larger.
+MAX_SEGMENT_SIZE = 65535
 
 
 class DatagramSender:
@@ -260,7 +263,7 @@ class DatagramSender:
 
         At low load this is the rule: 14 us, and 33 as one of a list.
         """
-        payload = as_payload(data)
+        payload = as_payload(data, "data")
         if payload:
             return self._send.dispatch_equal(
                 payload, len(payload), address, metadata
@@ -273,7 +276,7 @@ class DatagramSender:
         address: Address,
         metadata: Metadata | None,
     ) -> AnyDispatch:
-        listed = list(payloads)
+        listed = list_of(payloads, "payloads", "bytes-like objects")
         copied = calls.copy_segments(listed)
         if copied is not None:
             data, size, give_back = copied
@@ -291,12 +294,13 @@ class DatagramSender:
         address: Address,
         metadata: Metadata | None,
     ) -> AnyDispatch:
-        if operator.index(segment_size) < 1:
+        size = operator.index(segment_size)
+        if not 1 <= size <= MAX_SEGMENT_SIZE:
             raise ValueError(
-                f"segment_size must be at least 1, not {segment_size}"
+                f"segment_size must be in 1..{MAX_SEGMENT_SIZE}, not {size}"
             )
         return self._send.dispatch_equal(
-            as_payload(data), segment_size, address, metadata
+            as_payload(data, "data"), size, address, metadata
         )
 
     def _queued(

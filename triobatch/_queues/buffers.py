@@ -20,6 +20,7 @@ never a pass over those that stay.
 from __future__ import annotations
 
 import operator
+import sys
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 from triobatch._core.chunks import front, locate, measure
@@ -189,6 +190,10 @@ class Buffers:
                 f"size must be between 0 and {self._nbytes}, not {size}"
             )
         self._check_not_claimed()
+        while size > sys.maxsize:
+            # Views may have more bytes between them than memory has.
+            self._consume(sys.maxsize)
+            size -= sys.maxsize
         self._consume(size)
 
     def read(self, size: int = -1) -> bytes:
@@ -259,7 +264,11 @@ class Buffers:
           BufferError: the buffers are being sent.
         """
         self._check_not_claimed()
-        self._consume(self._nbytes)
+        dropped = self._chunks
+        self._chunks = []
+        self._index = self._offset = self._nbytes = 0
+        self._views = False
+        release(dropped)
 
     async def write_to(self, target: Target) -> int:
         """Write everything to ``target``, and consume it as it is taken.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from triobatch._queues.views import as_payloads
+from triobatch._queues.views import as_payload, as_payloads, list_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,11 +75,15 @@ class Datagrams:
 
     def extend(self, datagrams: Iterable[Datagram]) -> None:
         """Add pairs at the end: all of them, or after an error none."""
-        listed = list(datagrams)
+        listed = list_of(datagrams, "datagrams", "(payload, address) pairs")
         if not listed:
             return
-        payloads, addresses = zip(*listed, strict=True)
-        accepted = as_payloads(payloads)
+        try:
+            payloads, addresses = zip(*listed, strict=True)
+            accepted = as_payloads(payloads)
+        except (TypeError, ValueError):
+            _check_pairs(listed)
+            raise
         self._payloads += accepted
         self._addresses += addresses
 
@@ -122,6 +126,23 @@ class Datagrams:
     def _columns(self) -> tuple[list[Chunk], list[Address]]:
         """Return the payloads and the addresses, to delete what was sent."""
         return self._payloads, self._addresses
+
+
+def _check_pairs(datagrams: list[Datagram]) -> None:
+    """Say which item is no pair."""
+    for index, pair in enumerate(datagrams):
+        name = f"datagram {index}"
+        if not isinstance(pair, tuple | list):
+            raise TypeError(
+                f"{name} must be a (payload, address) pair, "
+                f"not {type(pair).__name__}"
+            )
+        if len(pair) != 2:
+            raise ValueError(
+                f"{name} must be a (payload, address) pair, "
+                f"not {len(pair)} items"
+            )
+        as_payload(pair[0], f"the payload of {name}")
 
 
 def as_datagrams(

@@ -124,7 +124,8 @@ def _pton(family: int, address: tuple[Any, ...]) -> bytes:
 
 
 def _encode_unix(address: str | bytes) -> bytes:
-    path = os.fsencode(address)
+    # Of the bytes themselves, whatever len() a subclass has.
+    path = bytes(memoryview(os.fsencode(address)))
     if not 0 < len(path) <= SUN_PATH_SIZE:
         raise ValueError(
             f"a path must have 1..{SUN_PATH_SIZE} bytes (sun_path),"
