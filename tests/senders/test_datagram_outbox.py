@@ -8,8 +8,11 @@ import random
 import pytest
 
 from triobatch._datagrams.errors import DatagramError
-from triobatch._senders.datagram_outbox import DatagramOutbox
-from triobatch._senders.queued_datagram import QueuedDatagram, Waiter
+from triobatch._senders.datagram_outbox import (
+    DatagramOutbox,
+    QueuedDatagram,
+    Waiter,
+)
 
 
 class Clock:
@@ -121,12 +124,12 @@ def test_a_datagram_is_withdrawn_from_wherever_it_is(outbox):
 
 
 def test_a_flush_ends_when_all_before_it_have_an_outcome(outbox):
-    assert not outbox.wait_flushed("none")
+    assert not outbox.start_flush("none")
     queue(outbox, "1@a", "2@b")
-    assert outbox.wait_flushed("first")
-    assert outbox.wait_flushed("again")
+    assert outbox.start_flush("first")
+    assert outbox.start_flush("again")
     (third,) = queue(outbox, "3@a")
-    assert outbox.wait_flushed("second")
+    assert outbox.start_flush("second")
     queue(outbox, "4@a")
     outbox.take()
     outbox.sent([0, 3])
@@ -146,7 +149,7 @@ def test_what_is_abandoned_is_told_in_order(outbox):
     outbox.open_lane(b"a")
     outbox.hold(0, b"a")
     queue(outbox, "4@b", waiter=Waiter("task", 1))
-    outbox.wait_flushed("flush")
+    outbox.start_flush("flush")
     assert names(outbox.abandon()) == ["1@a", "2@b", "3@a", "4@b"]
     assert outbox.freed == ["flush", "task"]
     assert outbox.closed
@@ -189,7 +192,7 @@ def test_under_any_schedule_each_has_one_outcome_and_the_order_holds(
             left.remove(datagram)
             outbox.withdraw(datagram)
             withdrawn.append(datagram)
-        elif kind == "flush" and outbox.wait_flushed(step):
+        elif kind == "flush" and outbox.start_flush(step):
             flushes[step] = list(left)
         elif kind == "go" and lanes:
             lane = choose.choice(sorted(lanes))

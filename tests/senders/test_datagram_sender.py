@@ -310,7 +310,7 @@ async def test_send_nowait_says_when_there_is_no_room(stuck_pair):
         with pytest.raises(trio.WouldBlock):
             sender.send_nowait(message)
         assert message.nbytes == 4
-        count = sender._sending.outbox.count
+        count = sender._task.outbox.count
         # Those without bytes are not let in without end.
         assert count == 1000 // 64 + 1
         async with trio.open_nursery() as nursery:

@@ -238,7 +238,7 @@ async def test_many_peers_without_room_do_not_keep_others_from_running(
             sender.send_nowait(b"x", address)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take_turns)
-            while sender._sending.outbox.on_its_way or not turns:
+            while sender._task.outbox.on_its_way or not turns:
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
         assert turns >= 3

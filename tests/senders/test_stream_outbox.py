@@ -8,7 +8,7 @@ import random
 import pytest
 
 from triobatch import Buffers
-from triobatch._senders.stream_outbox import Outbox
+from triobatch._senders.stream_outbox import StreamOutbox
 
 
 class Clock:
@@ -25,7 +25,7 @@ def clock():
 
 @pytest.fixture
 def outbox(clock):
-    return Outbox(10, clock)
+    return StreamOutbox(10, clock)
 
 
 def filled(outbox, *messages):
@@ -64,39 +64,39 @@ def test_a_batch_holds_its_room_until_it_is_done(outbox):
     batch = filled(outbox, b"x" * 11).take()
     batch.buffers.consume(11)
     assert not outbox.put(b"y")
-    assert outbox.done(batch) == []
+    assert outbox.sent(batch) == []
     assert outbox.put(b"y")
 
 
 def test_those_who_wait_for_room_get_it_in_order(outbox):
     batch = filled(outbox, b"x" * 11).take()
     for token in "abc":
-        outbox.wait(token, token.encode() * 6)
+        outbox.put_later(token, token.encode() * 6)
     assert outbox.waiting == 3
     # The third would find 12 bytes there.
-    assert outbox.done(batch) == ["a", "b"]
+    assert outbox.sent(batch) == ["a", "b"]
     assert outbox.queued == [b"aaaaaa", b"bbbbbb"]
-    assert outbox.done(outbox.take()) == ["c"]
+    assert outbox.sent(outbox.take()) == ["c"]
 
 
 def test_nobody_overtakes_those_who_wait(outbox):
     batch = filled(outbox, b"x" * 11).take()
-    outbox.wait("a", b"a" * 11)
-    outbox.wait("b", b"b")
-    outbox.done(batch)
-    outbox.done(outbox.take())
+    outbox.put_later("a", b"a" * 11)
+    outbox.put_later("b", b"b")
+    outbox.sent(batch)
+    outbox.sent(outbox.take())
     assert outbox.queued == [b"b"]
-    outbox.wait("c", b"c")
+    outbox.put_later("c", b"c")
     assert not outbox.put(b"d")
 
 
 def test_a_message_that_is_withdrawn_is_never_queued(outbox):
     batch = filled(outbox, b"x" * 11).take()
     for token in "abc":
-        outbox.wait(token, token.encode())
+        outbox.put_later(token, token.encode())
     assert outbox.withdraw("b")
     assert not outbox.withdraw("b")
-    assert outbox.done(batch) == ["a", "c"]
+    assert outbox.sent(batch) == ["a", "c"]
     assert outbox.queued == [b"a", b"c"]
     assert not outbox.withdraw("a")
 
@@ -104,26 +104,34 @@ def test_a_message_that_is_withdrawn_is_never_queued(outbox):
 def test_a_flush_ends_with_what_was_buffered_at_the_call(outbox):
     on_its_way = filled(outbox, b"1").take()
     filled(outbox, b"2")
-    outbox.wait_flushed("a")
+    outbox.start_flush("a")
     filled(outbox, b"3")
-    outbox.wait_flushed("b")
-    assert outbox.done(on_its_way) == []
+    outbox.start_flush("b")
+    assert outbox.sent(on_its_way) == []
     second = outbox.take(1)
     assert second.count == 1
-    assert outbox.done(second) == ["a"]
-    assert outbox.done(outbox.take()) == ["b"]
+    assert outbox.sent(second) == ["a"]
+    assert outbox.sent(outbox.take()) == ["b"]
+
+
+def test_a_flush_of_nothing_need_not_wait(outbox):
+    assert not outbox.start_flush("a")
+    batch = filled(outbox, b"1").take()
+    assert outbox.start_flush("a")
+    assert outbox.sent(batch) == ["a"]
+    assert not outbox.withdraw_flush("a")
 
 
 def test_a_flush_that_is_withdrawn_is_not_reported(outbox):
-    filled(outbox, b"1").wait_flushed("a")
-    assert outbox.withdraw("a")
-    assert outbox.done(outbox.take()) == []
+    filled(outbox, b"1").start_flush("a")
+    assert outbox.withdraw_flush("a")
+    assert outbox.sent(outbox.take()) == []
 
 
 def test_a_closed_outbox_refuses_those_who_wait_for_room_once(outbox):
     filled(outbox, b"x" * 11)
-    outbox.wait("a", b"a")
-    outbox.wait_flushed("b")
+    outbox.put_later("a", b"a")
+    outbox.start_flush("b")
     assert outbox.close() == ["a"]
     assert outbox.closed
     assert outbox.close() == []
@@ -132,16 +140,16 @@ def test_a_closed_outbox_refuses_those_who_wait_for_room_once(outbox):
     assert outbox.withdraw("a")
     assert not outbox.withdraw("a")
     # What is queued is sent all the same, and the flush ends with it.
-    assert outbox.done(outbox.take()) == ["b"]
+    assert outbox.sent(outbox.take()) == ["b"]
 
 
 def test_an_abandoned_outbox_refuses_all(outbox):
     filled(outbox, b"x" * 11)
-    outbox.wait("a", b"a")
-    outbox.wait_flushed("b")
+    outbox.put_later("a", b"a")
+    outbox.start_flush("b")
     assert outbox.abandon() == ["a", "b"]
     assert outbox.withdraw("a")
-    assert outbox.withdraw("b")
+    assert outbox.withdraw_flush("b")
 
 
 def test_a_limited_batch_has_the_messages_that_fit_whole(outbox):
@@ -210,8 +218,8 @@ def test_the_peak_is_the_most_that_was_ever_buffered(outbox):
     on_its_way = filled(outbox, b"x" * 5).take()
     filled(outbox, b"y" * 4)
     assert outbox.peak == 9
-    outbox.done(on_its_way)
-    outbox.done(outbox.take())
+    outbox.sent(on_its_way)
+    outbox.sent(outbox.take())
     assert outbox.nbytes == 0
     assert outbox.peak == 9
 
@@ -223,10 +231,10 @@ def test_the_longest_wait_is_that_of_the_oldest_message(outbox, clock):
     filled(outbox, b"3")
     clock.now += 3
     filled(outbox, b"4")
-    outbox.done(on_its_way)
+    outbox.sent(on_its_way)
     assert outbox.longest_wait == 5
     clock.now += 1
-    outbox.done(outbox.take())
+    outbox.sent(outbox.take())
     assert outbox.longest_wait == 5
     assert outbox.messages == 4
     assert outbox.batches == 2
@@ -234,14 +242,14 @@ def test_the_longest_wait_is_that_of_the_oldest_message(outbox, clock):
 
 @pytest.mark.parametrize("size", [1, 2, 63])
 def test_there_are_not_many_more_small_messages_than_large_ones(clock, size):
-    outbox = Outbox(2**18, clock)
+    outbox = StreamOutbox(2**18, clock)
     count = 0
     while outbox.put(b"x" * size):
         count += 1
     assert count == 2**18 // 64
     on_its_way = outbox.take(1000)
     assert not outbox.put(b"x")
-    outbox.done(on_its_way)
+    outbox.sent(on_its_way)
     for _ in range(on_its_way.count):
         assert outbox.put(b"x")
     assert not outbox.put(b"x")
@@ -250,28 +258,28 @@ def test_there_are_not_many_more_small_messages_than_large_ones(clock, size):
 def test_however_low_the_limit_bytes_are_what_it_says(outbox):
     filled(outbox, *[b"x"] * 11)
     assert not outbox.put(b"y")
-    large = Outbox(1024, Clock())
+    large = StreamOutbox(1024, Clock())
     filled(large, *[b"x"] * 1023)
     filled(large, b"y")
     assert not large.put(b"z")
 
 
 def test_gathered_messages_weigh_more(clock):
-    outbox = Outbox(2**18, clock)
+    outbox = StreamOutbox(2**18, clock)
     count = 0
     while outbox.put(Buffers([b"x", b"y"])):
         count += 1
     # Each as 9 messages, and 4 for each chunk.
     assert count == -(-(2**18 // 64) // 17)
-    outbox.done(outbox.take())
+    outbox.sent(outbox.take())
     assert outbox.put(Buffers([b"x"] * 10_000))
     assert not outbox.put(b"y")
-    outbox.done(outbox.take())
+    outbox.sent(outbox.take())
     assert outbox.put(b"y")
 
 
 def test_an_empty_message_weighs_nothing(clock):
-    outbox = Outbox(2**18, clock)
+    outbox = StreamOutbox(2**18, clock)
     for _ in range(5000):
         assert outbox.put(Buffers())
     assert outbox.put(b"x")
@@ -290,7 +298,7 @@ def test_a_batch_cut_short_counts_what_was_sent_of_it(outbox, clock):
 def test_under_any_schedule_the_order_and_the_room_hold(seed, clock):
     choose = random.Random(seed)
     limit = choose.randrange(40)
-    outbox = Outbox(limit, clock)
+    outbox = StreamOutbox(limit, clock)
     expected, waiting, left, batch = [], {}, [], None
     for token in range(500):
         step = choose.random()
@@ -300,7 +308,7 @@ def test_under_any_schedule_the_order_and_the_room_hold(seed, clock):
                 assert not waiting
                 expected.append(message)
             else:
-                outbox.wait(token, message)
+                outbox.put_later(token, message)
                 waiting[token] = message
         elif step < 0.7 and waiting:
             withdrawn = choose.choice(list(waiting))
@@ -308,7 +316,7 @@ def test_under_any_schedule_the_order_and_the_room_hold(seed, clock):
             del waiting[withdrawn]
         elif batch is not None:
             left.append(batch.buffers.read())
-            for freed in outbox.done(batch):
+            for freed in outbox.sent(batch):
                 assert freed == next(iter(waiting))
                 expected.append(waiting.pop(freed))
             batch = None

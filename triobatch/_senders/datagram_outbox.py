@@ -16,7 +16,6 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from triobatch._datagrams.errors import DatagramError
-from triobatch._senders.queued_datagram import Queue, QueuedDatagram, Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -73,6 +72,11 @@ class DatagramOutbox:
         self._epoch = 0
         self._pending: OrderedDict[int, int] = OrderedDict({0: 0})
         self._flushing: OrderedDict[Hashable, int] = OrderedDict()
+
+    def close(self) -> tuple[Hashable, ...]:
+        """Let nothing more in; nobody waits for that."""
+        self.closed = True
+        return ()
 
     def put(self, datagrams: list[QueuedDatagram]) -> None:
         """Queue datagrams."""
@@ -176,7 +180,7 @@ class DatagramOutbox:
         """Let what waited for a destination go on, with the next batch."""
         self._ready.append(peer)
 
-    def wait_flushed(self, token: Hashable) -> bool:
+    def start_flush(self, token: Hashable) -> bool:
         """Return whether there is something to wait for, and note the token.
 
         It is freed when all that is there now has an outcome.
@@ -269,3 +273,81 @@ class DatagramOutbox:
             oldest = next(iter(pending))
         while flushing and next(iter(flushing.values())) < oldest:
             self.freed.append(flushing.popitem(last=False)[0])
+
+
+class Waiter:
+    """Somebody who waits for the outcome of one datagram, or of a few.
+
+    Attributes:
+      left: How many have no outcome yet.
+      sent: How many the kernel has taken.
+      errors: Why the kernel refused the others.
+    """
+
+    __slots__ = ("errors", "left", "sent", "token")
+
+    def __init__(self, token: Hashable, count: int) -> None:
+        self.token = token
+        self.left = count
+        self.sent = 0
+        self.errors: list[DatagramError] = []
+
+
+class QueuedDatagram:
+    """A datagram that has no outcome yet.
+
+    Args:
+      payload: Exported for as long as it is queued.
+      address: Where to.
+      waiter: Who wants to know what becomes of it, if anybody.
+      index: Its place in what the waiter sends.
+
+    Attributes:
+      sent: Whether the kernel has taken it.
+      place: The queue that it is in, or the lane.
+      position: In the batch that is on its way; -1 if it is not in that.
+      number: The datagrams of one outbox are numbered as they come.
+      epoch: The flushes that wait for it are those from this one on.
+    """
+
+    __slots__ = (
+        "address",
+        "epoch",
+        "index",
+        "number",
+        "payload",
+        "place",
+        "position",
+        "sent",
+        "waiter",
+    )
+
+    def __init__(
+        self,
+        payload: bytes | memoryview,
+        address: Address,
+        waiter: Waiter | None = None,
+        index: int = 0,
+    ) -> None:
+        self.payload = payload
+        self.address = address
+        self.waiter = waiter
+        self.index = index
+        self.sent = False
+        self.place: Queue | None = None
+        self.position = -1
+        self.number = self.epoch = 0
+
+
+class Queue(dict[QueuedDatagram, None]):
+    """Datagrams in order; a withdrawn one is deleted, which takes no time.
+
+    Attributes:
+      since: When the first one was queued.
+    """
+
+    __slots__ = ("since",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.since = 0.0

@@ -124,23 +124,23 @@ def open_batch_sender(
 async def _running(sender: _Sender) -> AsyncIterator[_Sender]:
     left_by: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(sender._sending.run)
+        nursery.start_soon(sender._task.run)
         try:
             yield sender
-            await sender._send_the_rest()
+            await sender._task.send_the_rest()
         except BaseException as error:  # noqa: BLE001 (raised again below)
             left_by = error
-            sender._sending.stop()
+            sender._task.stop()
             if isinstance(error, KeyboardInterrupt):
-                sender._sending.hurry()
+                sender._task.hurry()
         while True:
             try:
                 with trio.CancelScope(shield=True):
-                    await sender._sending.wait_ended()
+                    await sender._task.wait_ended()
                 break
             except KeyboardInterrupt as error:
                 left_by = error
-                sender._sending.hurry()
+                sender._task.hurry()
         if left_by is not None and nursery.cancel_scope.cancel_called:
             # The sending task crashed: the two errors go as a group.
             raise left_by
