@@ -23,7 +23,7 @@ refused ones is sent. So at any time the queue holds exactly what was not.
 
 import enum
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import compress
 from typing import Protocol
 
@@ -74,16 +74,17 @@ class Outcome(enum.Enum):
 class Observer(Protocol):
     """Learns the outcome of each datagram of a batch as soon as there is one.
 
-    It may then withdraw datagrams, and let destinations wait.
+    It may then withdraw datagrams, and let destinations wait. A tag is what
+    it knows a datagram by.
     """
 
-    def sent(self, positions: list[int]) -> None:
-        """The kernel has taken the datagrams at these positions."""
+    def sent(self, tags: list[int]) -> None:
+        """The kernel has taken these."""
 
-    def refuse(self, error: DatagramError) -> None:
-        """The kernel has refused one."""
+    def refuse(self, tag: int, number: int) -> None:
+        """The kernel has refused one, with an errno."""
 
-    def hold(self, position: int, peer: bytes) -> None:
+    def hold(self, tag: int, peer: bytes) -> None:
         """One has left the batch, because its destination has no room."""
 
 
@@ -97,7 +98,8 @@ class Dispatch:
       peers: The sockaddr of each datagram.
       control: What goes with every datagram.
       on_sent: Called as soon as the kernel has taken the whole batch.
-      position: That of the first datagram.
+      tags: What each datagram is known by: its index in an error, and the
+        observer's name for it. 0, 1, 2 and so on by default.
       observer: Who wants to know of each datagram at once.
     """
 
@@ -110,7 +112,7 @@ class Dispatch:
         control: tuple[ControlMessage, ...],
         *,
         on_sent: Callable[[], object] | None = None,
-        position: int = 0,
+        tags: Iterable[int] | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.observer = observer
@@ -127,9 +129,9 @@ class Dispatch:
         self._internet = outlet.internet
         self._control = control
         self._on_sent = on_sent
-        # Where each datagram was in the batch; datagrams that are added to
-        # the queue from now on are not ours.
-        self._positions = list(range(position, position + len(peers)))
+        # As long as the batch is: datagrams that are added to the queue from
+        # now on are not ours.
+        self._tags = list(range(len(peers)) if tags is None else tags)
         self._unsegmented: set[bytes] = set()
         # Runs that may have been refused for being runs: errno and segment.
         self._refused: dict[bytes, tuple[int, int]] = {}
@@ -146,7 +148,7 @@ class Dispatch:
         first = len(self.errors)
         if self._withdrawn or self._held:
             self._leave_out(first)
-        if first == len(self._positions):
+        if first == len(self._tags):
             return Outcome.DONE
         messages = self._plan(first)
         if messages.sizes[0] > MAX_MESSAGE:
@@ -177,7 +179,7 @@ class Dispatch:
             )
         sent = sum(messages.counts[:taken])
         if self.observer is not None:
-            self.observer.sent(self._positions[first : first + sent])
+            self.observer.sent(self._tags[first : first + sent])
         for column in self._columns():
             del column[first : first + sent]
         self.sent += sent
@@ -191,18 +193,18 @@ class Dispatch:
         self._congested = 0
         if taken == len(messages.sizes):
             self._planned = min(4 * self._planned, PLANNED)
-        if len(self._positions) > first:
+        if len(self._tags) > first:
             return Outcome.MORE
         if self._on_sent is not None and not self.errors:
             self._on_sent()
         return Outcome.DONE
 
-    def withdraw(self, position: int) -> None:
+    def withdraw(self, tag: int) -> None:
         """Leave out a datagram without outcome, between two steps.
 
         Its payload is not looked at again.
         """
-        self._withdrawn.add(position)
+        self._withdrawn.add(tag)
 
     def hold(self, peer: bytes) -> None:
         """Leave out all datagrams to one destination, between two steps."""
@@ -216,20 +218,18 @@ class Dispatch:
         """
         window = slice(first, first + WINDOW)
         while True:
-            positions, peers = self._positions[window], self._peers[window]
+            tags, peers = self._tags[window], self._peers[window]
             stays = [
-                position not in self._withdrawn and peer not in self._held
-                for position, peer in zip(positions, peers, strict=True)
+                tag not in self._withdrawn and peer not in self._held
+                for tag, peer in zip(tags, peers, strict=True)
             ]
             if all(stays):
                 return
-            for position, peer, here in zip(
-                positions, peers, stays, strict=True
-            ):
-                if position in self._withdrawn:
-                    self._withdrawn.discard(position)
+            for tag, peer, here in zip(tags, peers, stays, strict=True):
+                if tag in self._withdrawn:
+                    self._withdrawn.discard(tag)
                 elif not here and self.observer is not None:
-                    self.observer.hold(position, peer)
+                    self.observer.hold(tag, peer)
             for column in self._columns():
                 column[window] = compress(column[window], stays)
 
@@ -237,13 +237,13 @@ class Dispatch:
         yield self._payloads
         yield self._addresses
         yield self._peers
-        yield self._positions
+        yield self._tags
 
     def _plan(self, first: int) -> Messages:
         planned = self._planned
         if self._segmentation.segments == 1:
             planned = min(planned, calls.MAX_MESSAGES)
-        last = min(first + planned, len(self._positions))
+        last = min(first + planned, len(self._tags))
         peers = self._peers[first:last]
         if self._segmentation.segments > 1:
             order = by_destination(peers)
@@ -300,12 +300,12 @@ class Dispatch:
         self._planned = PLANNED_WITH_CARE
         first = len(self.errors)
         self.errors += [
-            DatagramError(number, self._positions[i], self._addresses[i])
+            DatagramError(number, self._tags[i], self._addresses[i])
             for i in range(first, first + count)
         ]
         if self.observer is not None:
-            for error in self.errors[first:]:
-                self.observer.refuse(error)
+            for tag in self._tags[first : first + count]:
+                self.observer.refuse(tag, number)
         # Where a datagram alone fails as well, segmentation is not to blame.
         self._refused.pop(peer, None)
         return Outcome.MORE
@@ -321,6 +321,6 @@ class Dispatch:
         A traceback keeps this object, and so would an error that it keeps.
         """
         errors, self.errors = self.errors, []
-        left = len(self._positions) - len(errors)
+        left = len(self._tags) - len(errors)
         self._payloads, self._on_sent = [], None
         return errors, left

@@ -140,6 +140,7 @@ class SegmentDispatch:
         left = memoryview(bytes(self._data) if self._done else self._data)
         step = self._segment_size
         starts = range(self._taken, len(left), step)
+        first = self._taken // step
         payloads: list[bytes | memoryview] = [
             left[start : start + step] for start in starts
         ]
@@ -149,7 +150,7 @@ class SegmentDispatch:
             [self._address] * len(payloads),
             [self.stalled] * len(payloads),
             self._control,
-            position=self._taken // step,
+            tags=range(first, first + len(payloads)),
         )
         if self._done is not None:
             self._done()

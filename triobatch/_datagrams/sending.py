@@ -1,7 +1,7 @@
 """The sending half of a datagram socket: what to wait for between steps."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import trio
@@ -67,6 +67,7 @@ class Sending:
         metadata: Metadata | None,
         on_sent: Callable[[], object] | None = None,
         observer: Observer | None = None,
+        tags: Iterable[int] | None = None,
     ) -> Dispatch:
         """Return a batch that is ready to go.
 
@@ -85,6 +86,7 @@ class Sending:
             self._control(metadata),
             on_sent=on_sent,
             observer=observer,
+            tags=tags,
         )
 
     def segments(

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from triobatch._datagrams.dispatch import Dispatch
-    from triobatch._datagrams.errors import DatagramError
     from triobatch._datagrams.socket import DatagramSocket
     from triobatch._queues.datagrams import Datagram, Datagrams
     from triobatch._senders.task import SenderStatistics
@@ -142,18 +141,13 @@ class DatagramBatchSender:
             payloads, addresses = queue._payloads, queue._addresses
             for address in addresses:
                 self._task.peer_of(address)
-            waiter = Waiter(current_task(), len(payloads))
+            waiter = Waiter(current_task())
             # Views of our own, so that no queue exports what is withdrawn.
             views = [
                 payload if type(payload) is bytes else memoryview(payload)
                 for payload in payloads
             ]
-            queued = [
-                QueuedDatagram(payload, address, waiter, index)
-                for index, (payload, address) in enumerate(
-                    zip(views, addresses, strict=True)
-                )
-            ]
+            queued = list(map(QueuedDatagram, views, addresses))
             try:
                 await self._send_all(queued, waiter)
             finally:
@@ -226,10 +220,8 @@ class DatagramBatchSender:
     async def _send(
         self, payload: bytes | memoryview, address: Address
     ) -> None:
-        waiter = Waiter(current_task(), 1)
-        await self._send_all(
-            [QueuedDatagram(payload, address, waiter)], waiter
-        )
+        waiter = Waiter(current_task())
+        await self._send_all([QueuedDatagram(payload, address)], waiter)
         if waiter.errors:
             # The error's traceback has this frame, which must not have it.
             raise waiter.errors.pop()
@@ -242,7 +234,7 @@ class DatagramBatchSender:
         if not queued:
             await cancel_shielded_checkpoint()
             return
-        self._task.put(queued)
+        self._task.put(queued, waiter)
 
         def abort(_: RaiseCancelT) -> Abort:
             withdrawn = self._task.withdraw(queued)
@@ -282,48 +274,48 @@ class DatagramSendingTask(SendingTask):
         # Where the tasks are that wait for the destinations without room.
         self._nursery: trio.Nursery | None = None
 
-    def put(self, datagrams: list[QueuedDatagram]) -> None:
-        """Queue datagrams."""
-        self.outbox.put(datagrams)
+    def put(
+        self, datagrams: list[QueuedDatagram], waiter: Waiter | None = None
+    ) -> None:
+        """Queue datagrams; the waiter learns what becomes of them."""
+        self.outbox.put(datagrams, waiter)
         self.wake()
 
     def withdraw(self, datagrams: Iterable[QueuedDatagram]) -> bool:
         """Take back those without an outcome; return whether there are any."""
         outbox = self.outbox
         left = [
-            datagram
-            for datagram in datagrams
-            if datagram.place is not None or datagram.position >= 0
+            datagram for datagram in datagrams if datagram.place is not None
         ]
-        for datagram in left:
-            position = outbox.withdraw(datagram)
-            if position is not None and self._dispatch is not None:
-                self._dispatch.withdraw(position)
-        if self._dispatch is not None and not outbox.on_its_way:
-            # What is waited for concerns nobody any more.
-            self._batch_scope.cancel()
+        tags = outbox.withdraw(left)
+        if self._dispatch is not None:
+            for tag in tags:
+                self._dispatch.withdraw(tag)
+            if not outbox.on_its_way:
+                # What is waited for concerns nobody any more.
+                self._batch_scope.cancel()
         if not outbox.count:
             # It may have waited for that to end.
             self.wake()
         self._tell()
         return bool(left)
 
-    def sent(self, positions: list[int]) -> None:
+    def sent(self, tags: list[int]) -> None:
         """Tell those who wait for these datagrams of the batch."""
-        self.outbox.sent(positions)
+        self.outbox.sent(tags)
         self._tell()
 
-    def refuse(self, error: DatagramError) -> None:
+    def refuse(self, tag: int, number: int) -> None:
         """Tell who waits for this datagram of the batch."""
-        self.outbox.refuse(error)
+        self.outbox.refuse(tag, number)
         self._tell()
 
-    def hold(self, position: int, peer: bytes) -> None:
+    def hold(self, tag: int, peer: bytes) -> None:
         """Let a datagram wait until its destination has room."""
         assert self._nursery is not None
         if self.outbox.open_lane(peer):
             self._nursery.start_soon(self._wait_for_room, peer)
-        self.outbox.hold(position, peer)
+        self.outbox.hold(tag, peer)
 
     async def _send_batches(self) -> None:
         ended_by: BaseException | None = None
@@ -355,6 +347,7 @@ class DatagramSendingTask(SendingTask):
             [datagram.address for datagram in batch],
             None,
             observer=self,
+            tags=[datagram.tag for datagram in batch],
         )
         try:
             with trio.CancelScope() as self._batch_scope:
@@ -362,7 +355,6 @@ class DatagramSendingTask(SendingTask):
         finally:
             self._dispatch.close()
             self._dispatch = None
-        self.outbox.done()
 
     # So that Ctrl-C goes to the main task.
     @enable_ki_protection
