@@ -225,6 +225,10 @@ class Dispatch:
             ]
             if all(stays):
                 return
+            if not stays[0]:
+                # The tries so far were not of the one that is first now.
+                self._congested = 0
+                self._reports.reset()
             for tag, peer, here in zip(tags, peers, stays, strict=True):
                 if tag in self._withdrawn:
                     self._withdrawn.discard(tag)

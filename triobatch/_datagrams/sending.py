@@ -6,7 +6,12 @@ from typing import TypeAlias
 
 import trio
 
-from triobatch._datagrams.dispatch import Dispatch, Observer, Outcome
+from triobatch._datagrams.dispatch import (
+    MAX_CONGESTED,
+    Dispatch,
+    Observer,
+    Outcome,
+)
 from triobatch._datagrams.equal_dispatch import SegmentDispatch
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.outlet import Outlet
@@ -146,7 +151,9 @@ class Sending:
                     # on others it never comes back.
                     await trio.sleep(FIRST_PAUSE * 2**pauses)
                     yielded = True
-                    pauses += 1
+                    # Where the first in line is withdrawn again and again,
+                    # there are more of them than one datagram has tries.
+                    pauses = min(pauses + 1, MAX_CONGESTED - 1)
                     continue
                 pauses = 0
                 steps += 1

@@ -10,6 +10,7 @@ the queues.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import compress
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ from triobatch._senders.datagram_outbox import (
 from triobatch._senders.task import SendingTask, reschedule_all
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable, Iterable, Iterator
 
     from trio.lowlevel import RaiseCancelT
     from typing_extensions import Buffer
@@ -273,6 +274,7 @@ class DatagramSendingTask(SendingTask):
         self._batch_scope = trio.CancelScope()
         # Where the tasks are that wait for the destinations without room.
         self._nursery: trio.Nursery | None = None
+        self._ended_by: Exception | None = None
 
     def put(
         self, datagrams: list[QueuedDatagram], waiter: Waiter | None = None
@@ -318,19 +320,28 @@ class DatagramSendingTask(SendingTask):
         self.outbox.hold(tag, peer)
 
     async def _send_batches(self) -> None:
-        ended_by: BaseException | None = None
         async with trio.open_nursery() as self._nursery:
-            try:
+            with self._ending_all():
                 await self._send_queued()
-            except (trio.ClosedResourceError, OSError) as error:
-                ended_by = error
             self._nursery.cancel_scope.cancel()
-        if ended_by is not None:
+        error, self._ended_by = self._ended_by, None
+        if error is not None:
             # Out here, so that the nursery does not wrap it in a group.
             try:
-                raise ended_by
+                raise error
             finally:
-                del ended_by
+                del error
+
+    @contextmanager
+    def _ending_all(self) -> Iterator[None]:
+        """Let the first error of any task in the nursery end them all."""
+        assert self._nursery is not None
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 (raised again above)
+            if self._ended_by is None:
+                self._ended_by = error
+            self._nursery.cancel_scope.cancel()
 
     async def _send_queued(self) -> None:
         outbox = self.outbox
@@ -359,9 +370,10 @@ class DatagramSendingTask(SendingTask):
     # So that Ctrl-C goes to the main task.
     @enable_ki_protection
     async def _wait_for_room(self, peer: bytes) -> None:
-        await self._target.room_at(peer)
-        self.outbox.close_lane(peer)
-        self.wake()
+        with self._ending_all():
+            await self._target.room_at(peer)
+            self.outbox.close_lane(peer)
+            self.wake()
 
     def has_left(self) -> bool:
         """Whether it ended with something unsent."""
