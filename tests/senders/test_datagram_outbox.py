@@ -8,6 +8,7 @@ import random
 import pytest
 
 from triobatch._senders.datagram_outbox import (
+    MAX_BATCH,
     DatagramOutbox,
     QueuedDatagram,
     Waiter,
@@ -141,6 +142,25 @@ def test_a_flush_ends_when_all_before_it_have_an_outcome(outbox):
     assert outbox.withdraw([third]) == [2]
     assert outbox.freed == ["first", "second"]
     assert not outbox.withdraw_flush("second")
+
+
+def test_of_a_long_queue_the_front_is_a_batch(outbox, clock):
+    queue(outbox, *["x@a"] * (MAX_BATCH + 2))
+    clock.now += 1
+    batch = outbox.take()
+    assert [d.tag for d in batch] == list(range(MAX_BATCH))
+    outbox.start_flush("flush")
+    outbox.sent(list(range(MAX_BATCH)))
+    assert outbox.has_next()
+    queue(outbox, "y@a")
+    clock.now += 1
+    rest = [MAX_BATCH, MAX_BATCH + 1, MAX_BATCH + 2]
+    assert [d.tag for d in outbox.take()] == rest
+    outbox.sent(rest[:1])
+    assert outbox.freed == []
+    outbox.sent(rest[1:2])
+    assert outbox.freed == ["flush"]
+    assert (outbox.batches, outbox.longest_wait) == (2, 2)
 
 
 def test_what_is_abandoned_is_told_in_order(outbox):

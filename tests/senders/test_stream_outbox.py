@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import random
+import sys
+import time
 
 import pytest
 
@@ -39,12 +41,12 @@ def test_messages_leave_in_the_order_they_came(outbox):
     assert bytes(batch.buffers) == b"onetwothree"
     assert batch.count == 3
     assert batch.nbytes == 11
-    assert outbox.queued == []
+    assert not outbox.has_next()
 
 
 def test_an_empty_message_is_none(outbox):
     filled(outbox, b"", Buffers(), b"")
-    assert outbox.queued == []
+    assert not outbox.has_next()
     assert outbox.nbytes == 0
 
 
@@ -75,8 +77,9 @@ def test_those_who_wait_for_room_get_it_in_order(outbox):
     assert outbox.waiting == 3
     # The third would find 12 bytes there.
     assert outbox.sent(batch) == ["a", "b"]
-    assert outbox.queued == [b"aaaaaa", b"bbbbbb"]
-    assert outbox.sent(outbox.take()) == ["c"]
+    second = outbox.take()
+    assert bytes(second.buffers) == b"aaaaaabbbbbb"
+    assert outbox.sent(second) == ["c"]
 
 
 def test_nobody_overtakes_those_who_wait(outbox):
@@ -85,9 +88,9 @@ def test_nobody_overtakes_those_who_wait(outbox):
     outbox.put_later("b", b"b")
     outbox.sent(batch)
     outbox.sent(outbox.take())
-    assert outbox.queued == [b"b"]
     outbox.put_later("c", b"c")
     assert not outbox.put(b"d")
+    assert bytes(outbox.take().buffers) == b"b"
 
 
 def test_a_message_that_is_withdrawn_is_never_queued(outbox):
@@ -97,7 +100,7 @@ def test_a_message_that_is_withdrawn_is_never_queued(outbox):
     assert outbox.withdraw("b")
     assert not outbox.withdraw("b")
     assert outbox.sent(batch) == ["a", "c"]
-    assert outbox.queued == [b"a", b"c"]
+    assert bytes(outbox.take().buffers) == b"ac"
     assert not outbox.withdraw("a")
 
 
@@ -164,6 +167,55 @@ def test_a_limited_batch_of_gathered_messages_too(outbox):
     assert bytes(first.buffers) == b"abc"
     assert bytes(second.buffers) == b"defgh"
     assert second.count == 2
+
+
+@pytest.mark.parametrize("gathered", [False, True])
+def test_limited_batches_have_everything_once_and_in_order(clock, gathered):
+    outbox = StreamOutbox(2**30, clock)
+    choose = random.Random(1)
+    expected, batches = b"", []
+    for number in range(2000):
+        message = b"%d;" % number
+        expected += message
+        filled(outbox, Buffers([message]) if gathered else message)
+        # Mostly the front of a queue that grows.
+        if choose.random() < 0.3:
+            batches.append(outbox.take(choose.randrange(20)))
+    rest = outbox.take()
+    assert rest.count > 500
+    assert not outbox.has_next()
+    batches.append(rest)
+    assert b"".join(batch.buffers.read() for batch in batches) == expected
+    for batch in batches:
+        outbox.sent(batch)
+    assert (outbox.nbytes, outbox.messages) == (0, 2000)
+
+
+def test_a_message_that_was_taken_is_not_kept(clock):
+    outbox = StreamOutbox(2**30, clock)
+    message = b"large" * 1000
+    before = sys.getrefcount(message)
+    filled(outbox, message, *[b"x"] * 1000)
+    batch = outbox.take(1)
+    assert batch.count == 1
+    del batch
+    assert sys.getrefcount(message) == before
+
+
+@pytest.mark.slow
+def test_the_front_costs_the_same_however_much_is_behind_it(clock):
+    def time_taking(count):
+        outbox = StreamOutbox(2**40, clock)
+        for _ in range(count):
+            outbox.put(b"x" * 64)
+        start = time.perf_counter()
+        while outbox.has_next():
+            outbox.take(2**16)
+        return (time.perf_counter() - start) / count
+
+    few = min(time_taking(20_000) for _ in range(5))
+    many = min(time_taking(1_000_000) for _ in range(2))
+    assert many < 5 * few
 
 
 def test_a_limited_batch_has_one_message_at_least(outbox):
@@ -320,12 +372,12 @@ def test_under_any_schedule_the_order_and_the_room_hold(seed, clock):
                 assert freed == next(iter(waiting))
                 expected.append(waiting.pop(freed))
             batch = None
-        elif outbox.queued:
+        elif outbox.has_next():
             batch = outbox.take(choose.choice([None, 5, 50]))
         longest = max(map(len, [b"", *expected]))
         assert outbox.nbytes <= limit + longest
     if batch is not None:
         left.append(batch.buffers.read())
-    while outbox.queued:
+    while outbox.has_next():
         left.append(outbox.take().buffers.read())
     assert b"".join(left) == b"".join(expected)

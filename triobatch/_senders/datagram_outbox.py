@@ -19,7 +19,7 @@ no outcome is the first one of some place.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from triobatch._datagrams.errors import DatagramError
 
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
     from triobatch._wire.addresses import Address
+
+
+# What is sent is deleted from the front of the batch's lists, and the rest
+# moved up: a batch of a million cost three times as much a datagram.
+MAX_BATCH: Final = 4096
 
 
 class DatagramOutbox:
@@ -123,9 +128,15 @@ class DatagramOutbox:
         return bool(self._queued or self._ready)
 
     def take(self) -> list[QueuedDatagram]:
-        """Make a batch of all that is not held up."""
-        queued, self._queued = self._queued, Queue()
-        self._batch = self._sort(queued) if self._lanes else queued
+        """Make a batch of all that is not held up, or of the front of it."""
+        front = self._queued
+        if len(front) <= MAX_BATCH:
+            self._queued = Queue()
+        else:
+            queued, front = front, Queue()
+            for _ in range(MAX_BATCH):
+                front.add(queued.popitem(last=False)[1], queued.since)
+        self._batch = self._sort(front) if self._lanes else front
         self._batch_counts = False
         return list(self._batch.values())
 

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from triobatch._senders.task import SenderStatistics
     from triobatch._wire.addresses import Address
 
-# What a datagram counts for beside its bytes, so that those without any are
-# not let in without end.
+# Bytes that a datagram counts for beside its own, so that empty ones are not
+# let in without end.
 _OVERHEAD = 64
 
 
@@ -143,7 +143,8 @@ class DatagramBatchSender:
             for address in addresses:
                 self._task.peer_of(address)
             waiter = Waiter(current_task())
-            # Views of our own, so that no queue exports what is withdrawn.
+            # Views of our own, to be released: the sending task may have what
+            # is withdrawn a while longer.
             views = [
                 payload if type(payload) is bytes else memoryview(payload)
                 for payload in payloads
@@ -224,7 +225,7 @@ class DatagramBatchSender:
         waiter = Waiter(current_task())
         await self._send_all([QueuedDatagram(payload, address)], waiter)
         if waiter.errors:
-            # The error's traceback has this frame, which must not have it.
+            # Its traceback holds this frame, which must not hold it.
             raise waiter.errors.pop()
 
     async def _send_all(
@@ -272,7 +273,7 @@ class DatagramSendingTask(SendingTask):
         self.unsent: list[tuple[bytes, Address]] = []
         self._dispatch: Dispatch | None = None
         self._batch_scope = trio.CancelScope()
-        # Where the tasks are that wait for the destinations without room.
+        # Of the tasks that wait for destinations without room.
         self._nursery: trio.Nursery | None = None
         self._ended_by: Exception | None = None
 
@@ -297,10 +298,14 @@ class DatagramSendingTask(SendingTask):
                 # What is waited for concerns nobody any more.
                 self._batch_scope.cancel()
         if not outbox.count:
-            # It may have waited for that to end.
+            # If nothing more is let in, this is what it waits for.
             self.wake()
         self._tell()
         return bool(left)
+
+    def has_left(self) -> bool:
+        """Whether it ended with something unsent."""
+        return bool(self.unsent)
 
     def sent(self, tags: list[int]) -> None:
         """Tell those who wait for these datagrams of the batch."""
@@ -320,17 +325,15 @@ class DatagramSendingTask(SendingTask):
         self.outbox.hold(tag, peer)
 
     async def _send_batches(self) -> None:
-        async with trio.open_nursery() as self._nursery:
-            with self._ending_all():
-                await self._send_queued()
-            self._nursery.cancel_scope.cancel()
-        error, self._ended_by = self._ended_by, None
-        if error is not None:
-            # Out here, so that the nursery does not wrap it in a group.
-            try:
-                raise error
-            finally:
-                del error
+        try:
+            async with trio.open_nursery() as self._nursery:
+                with self._ending_all():
+                    await self._send_queued()
+                self._nursery.cancel_scope.cancel()
+        finally:
+            if self._ended_by is not None:
+                # Out here, so that the nursery does not wrap it in a group.
+                raise self._ended_by
 
     @contextmanager
     def _ending_all(self) -> Iterator[None]:
@@ -338,7 +341,7 @@ class DatagramSendingTask(SendingTask):
         assert self._nursery is not None
         try:
             yield
-        except Exception as error:  # noqa: BLE001 (raised again above)
+        except Exception as error:  # noqa: BLE001 (raised again)
             if self._ended_by is None:
                 self._ended_by = error
             self._nursery.cancel_scope.cancel()
@@ -374,10 +377,6 @@ class DatagramSendingTask(SendingTask):
             await self._target.room_at(peer)
             self.outbox.close_lane(peer)
             self.wake()
-
-    def has_left(self) -> bool:
-        """Whether it ended with something unsent."""
-        return bool(self.unsent)
 
     def _abandon(self) -> Iterable[Hashable]:
         for datagram in self.outbox.abandon():

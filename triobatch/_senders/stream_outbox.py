@@ -6,19 +6,17 @@ those who wait by.
 What a message costs
 --------------------
 A sender under load gets a thousand messages between two system calls, so
-``put`` is all that is done for one of them: it appends to a list and adds to a
-sum. Everything else that one may want to know is worked out a batch at a time.
-Where messages end matters only when a batch stops part-way, so nobody keeps
-account of it until then. A queue only grows between two batches, so its peak
-is found when one was sent. The oldest message of a batch is its first, so one
-clock reading a batch gives the longest wait. And whether there is room is
-looked at again when there may be none, and not before.
+``put`` only appends a message to a list and adds its size to a sum. The rest
+is worked out once a batch: the longest wait is that of its first message, and
+the peak is what is buffered at its end, as a queue only grows meanwhile. Where
+messages end is worked out only when a batch stops part-way, and whether there
+is room only when there may be none.
 
 What a message weighs
 ---------------------
-A message of two bytes takes fifty, so bytes alone would bound nothing: 256 KiB
-of such messages take 7 MB. So their number is bounded too. It does not add up
-with the bytes, so that whoever counts bytes gets what the limit says.
+A message of two bytes takes fifty, so a limit of bytes alone would bound
+nothing: 256 KiB of such messages take 7 MB. So their number is bounded too, on
+its own, so that the limit of bytes is the one that was asked for.
 """
 
 from __future__ import annotations
@@ -39,14 +37,13 @@ _Waiters: TypeAlias = (
     "OrderedDict[Hashable, Message] | OrderedDict[Hashable, int]"
 )
 
-# Bytes of the limit for each message that may be buffered: what one takes
-# beside its own bytes, rounded up, in the lists that it passes through and in
-# its object. So its like is what all of them take.
+# Bytes of the limit for each message that may be buffered: what its object
+# and the lists that it passes through take beside its bytes, rounded up. So
+# all of these take no more than the limit again.
 _WEIGHT_SIZE: Final = 64
-# Not fewer, however low the limit is: these take 64 KiB.
-_MIN_WEIGHT: Final = 1024
-# A Buffers takes that much more than a message that is bytes, and each of its
-# chunks as much again: they may be views.
+_MIN_WEIGHT: Final = 1024  # 64 KiB of them, however low the limit is.
+# What a Buffers weighs more than a message that is bytes, and what each of
+# its chunks does, which may be a view.
 _BUFFERS_WEIGHT: Final = 8
 _CHUNK_WEIGHT: Final = 4
 
@@ -62,7 +59,6 @@ class StreamOutbox:
 
     Attributes:
       nbytes: Bytes in the queue, and in batches that are on their way.
-      queued: The messages that no batch has yet.
       closed: Whether nothing more is let in.
       batches: How many batches were sent.
       messages: How many messages they had.
@@ -76,29 +72,31 @@ class StreamOutbox:
 
     def __init__(self, max_buffered: int, clock: Callable[[], float]) -> None:
         self.nbytes = 0
-        self.queued: list[Message] = []
         self.batches = 0
         self.messages = 0
         self.longest_wait = 0.0
         self._max_buffered = max_buffered
         self._max_weight = max(_MIN_WEIGHT, max_buffered // _WEIGHT_SIZE)
-        # No more bytes than this, and a message is let in, whatever else.
+        # While no more bytes than this are buffered, a message is let in.
         self._look_again = -1
         self._clock = clock
         self.closed = False
+        # The messages that no batch has yet, from this index on.
+        self._queued: list[Message] = []
+        self._first = 0
         self._gathered = False
-        # Of the batches that are on their way, and that of the Buffers in the
-        # queue beyond one a message.
+        # Of the batches that are on their way; and of the queue, beyond one a
+        # message.
         self._weight_taken = self._extra_weight = 0
         self._peak = 0
         # When the oldest message in the queue was put there.
         self._since = 0.0
-        # Bytes of all the batches that were sent. A flush is over when it has
-        # come to what it was, with all that was buffered, at the call.
+        # Bytes of all the batches that were sent. A flush is over when there
+        # are as many as were sent or buffered at the call.
         self._sent_size = 0
         self._waiting: OrderedDict[Hashable, Message] = OrderedDict()
         self._flushing: OrderedDict[Hashable, int] = OrderedDict()
-        # Those that waited in vain, until they have taken notice.
+        # Those that waited in vain, until they withdraw.
         self._refused: dict[Hashable, None] = {}
 
     @property
@@ -113,7 +111,7 @@ class StreamOutbox:
 
     def put(self, message: Message) -> bool:
         """Queue a message, if there is room, and nobody waits for room."""
-        queued = self.queued
+        queued = self._queued
         if self.nbytes > self._look_again and not self._admits():
             return False
         if type(message) is bytes:
@@ -169,9 +167,13 @@ class StreamOutbox:
           The tokens of all that wait, in vain.
         """
         self._peak = self.peak
-        self.nbytes = 0
-        self.queued = []
+        self.nbytes = self._first = 0
+        self._queued = []
         return [*self.close(), *self._refuse(self._flushing)]
+
+    def has_next(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._queued)
 
     def take(self, max_size: int | None = None) -> Batch:
         """Take the messages at the front, or all.
@@ -180,16 +182,13 @@ class StreamOutbox:
           max_size: Bytes. The messages that fit in it whole are taken, and
             the first in any case.
         """
-        messages = self.queued
-        count = len(messages)
+        count = len(self._queued) - self._first
         if max_size is not None and self.nbytes > max_size:
             count = self._count_within(max_size)
-        batch = Batch(messages[:count], self._gathered, self._since)
-        # A new list: to empty this one would cost the same.
-        self.queued = messages[count:]
+        batch = Batch(self._take(count), self._gathered, self._since)
         self._weight_taken += batch.weight
         self._extra_weight -= batch.weight - batch.count
-        if not self.queued:
+        if not self._queued:
             self._gathered = False
         return batch
 
@@ -218,6 +217,22 @@ class StreamOutbox:
         if count:
             self._count(batch, count)
 
+    def _take(self, count: int) -> list[Message]:
+        queued, first = self._queued, self._first
+        if count == len(queued):
+            self._queued = []
+            return queued
+        last = first + count
+        messages = queued[first:last]
+        # Released now, and deleted when they are half of the list, so that a
+        # message costs the same however many are behind it.
+        queued[first:last] = [b""] * count
+        self._first = last
+        if 2 * last >= len(queued):
+            del queued[:last]
+            self._first = 0
+        return messages
+
     def _count(self, batch: Batch, count: int) -> None:
         self.batches += 1
         self.messages += count
@@ -231,7 +246,7 @@ class StreamOutbox:
     def _admits(self) -> bool:
         """Whether a message is let in."""
         room = self._max_weight - self._weight_taken - self._extra_weight
-        room -= len(self.queued)
+        room -= len(self._queued) - self._first
         if (
             self.nbytes > self._max_buffered
             or room <= 0
@@ -271,23 +286,23 @@ class StreamOutbox:
         return let_in
 
     def _count_within(self, size: int) -> int:
-        if not self._gathered:
-            queued = cast("list[bytes | memoryview]", self.queued)
-            return max(1, locate(queued, 0, 0, size)[0])
-        count = 0
-        for message in self.queued:
-            size -= _size_of(message)
-            if size < 0:
-                break
-            count += 1
-        return max(1, count)
+        queued, first = self._queued, self._first
+        if self._gathered:
+            last = first
+            while last < len(queued) and size >= _size_of(queued[last]):
+                size -= _size_of(queued[last])
+                last += 1
+        else:
+            chunks = cast("list[bytes | memoryview]", queued)
+            last = locate(chunks, first, 0, size)[0]
+        return max(1, last - first)
 
 
 class Batch:
     """Messages that leave together, and how far they have got.
 
     Args:
-      messages: At least one. They are the batch's from now on.
+      messages: At least one. The list is the batch's from now on.
       gathered: Whether one of them may be a ``Buffers``.
       since: When the first of them was queued, in seconds.
 
@@ -351,9 +366,7 @@ class Batch:
         """
         index, part = self.boundary()
         read = self.buffers.read
-        return read(part), [
-            read(size) for size in self._message_sizes()[index:]
-        ]
+        return read(part), list(map(read, self._message_sizes()[index:]))
 
     def _message_sizes(self) -> list[int]:
         if self._sizes is None:

@@ -270,7 +270,7 @@ class StreamSendingTask(SendingTask):
     async def _send_batches(self) -> None:
         outbox = self.outbox
         while not self._stopping:
-            if outbox.queued:
+            if outbox.has_next():
                 batch = self._batch = outbox.take(self._max_size)
                 await self._send(batch.buffers)
                 self._account(batch)
@@ -310,7 +310,7 @@ class StreamSendingTask(SendingTask):
                 outbox.cut_short(batch, index - bool(left))
             else:
                 self.uncertain = whole
-        while outbox.queued:
+        if outbox.has_next():
             self.unsent += outbox.take().unsent()[1]
         return outbox.abandon()
 
