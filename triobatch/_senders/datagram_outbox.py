@@ -166,7 +166,7 @@ class DatagramOutbox:
         self._end_flushes()
 
     def open_lane(self, peer: bytes) -> bool:
-        """Let everything for a destination wait; False if it does so."""
+        """Let all for a destination wait; return False if it does so."""
         if peer in self._lanes:
             return False
         self._lanes[peer] = Queue()
@@ -314,8 +314,8 @@ class QueuedDatagram:
 class Queue(OrderedDict[int, QueuedDatagram]):
     """Datagrams by their tags, the oldest first.
 
-    Ordered, not a dict: that walks over all that were taken from its front to
-    find what is the first now.
+    No plain dict, which to find its first key walks over all the places in
+    front of it that are empty by now.
 
     Attributes:
       since: When the first one was queued.

@@ -167,9 +167,9 @@ class DatagramBatchSender:
     def send_nowait(
         self, data: Buffer | Buffers, address: Address = None
     ) -> None:
-        """Queue one datagram, of which nobody learns what becomes.
+        """Queue one datagram, without learning what becomes of it.
 
-        The statistics count what was refused.
+        The statistics count those that were refused.
 
         Args:
           data: The payload, which is copied unless it is ``bytes``. A

@@ -61,7 +61,8 @@ async def serve_udp(
       OSError: an address could not be bound.
 
     Nothing holds back a peer that sends without end. A handler that waits for
-    something else should count how many wait already, and drop its batch.
+    something else should count how many wait already, and drop its batch when
+    they are too many.
     """
     async with AsyncExitStack() as stack:
         sockets = await _bound_sockets(port, host, stack)

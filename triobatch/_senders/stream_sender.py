@@ -19,10 +19,10 @@ How it stops between two messages
 ---------------------------------
 A ``BatchSocketStream`` consumes a ``Buffers`` exactly, so there the send is
 cancelled at once, and what is left of the message that was part-way out gets
-the grace time. Any other stream is asked for batches of one ``send_all`` each,
-or one message that takes several, and the grace time is for the batch on its
-way: cancelled within ``send_all``, nobody can say what was sent, and a TLS
-connection is broken. So then the batch is neither sent nor unsent.
+the grace time. Any other stream gets batches of one ``send_all`` each, or of
+one message that takes several, and the grace time is for the batch on its way.
+If that is cancelled within ``send_all``, nobody can say what was sent, and a
+TLS connection is broken: the batch is neither sent nor unsent.
 """
 
 from __future__ import annotations
@@ -96,10 +96,11 @@ class BatchSender:
     def unfinished(self) -> bytes:
         """What is left of a message that was begun, and not finished.
 
-        Through another stream than a ``BatchSocketStream`` only of a message
-        above 64 KiB, from its last piece of that size on of which nobody can
-        say how much was sent. ``b""``, with nothing ``uncertain``, when the
-        stream has stopped at a message boundary, and can go on to be used.
+        Through another stream than a ``BatchSocketStream`` only a message
+        above 64 KiB can be so, and this begins with the last piece of that
+        size, of which nobody can say how much was sent. ``b""``, with nothing
+        ``uncertain``, means that the stream has stopped at a message boundary,
+        and can be used further.
         """
         return self._task.unfinished
 
@@ -108,7 +109,7 @@ class BatchSender:
         """Queue a message; wait while too much is buffered.
 
         Args:
-          data: One message, of any size. An empty one is none.
+          data: One message, of any size. An empty one is not queued.
 
         Raises:
           TypeError: ``data`` does not have the buffer protocol.
@@ -244,7 +245,7 @@ class StreamSendingTask(SendingTask):
         )
         self._batch: Batch | None = None
         self._stopping = False
-        # What a message that is part-way out has the grace time in.
+        # In which a message that is part-way out is finished.
         self._grace_scope = trio.CancelScope(shield=True)
 
     def stop(self) -> None:

@@ -129,7 +129,7 @@ class SendingTask(ABC):
             await self._finish()
         except BaseException as error:
             self.cause = error
-            # Anything else is nobody's to expect: let it out.
+            # Anything else is a fault, and not the target's: let it out.
             if not isinstance(error, self.TARGET_ERRORS):
                 raise
         finally:
@@ -194,7 +194,7 @@ class SendingTask(ABC):
             self.raise_ended()
 
     def raise_ended(self) -> NoReturn:
-        """Raise what those are told who want something to be sent now.
+        """Raise the error of a call that comes after the end.
 
         Raises:
           trio.BrokenResourceError: the target broke.
