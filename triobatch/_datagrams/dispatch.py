@@ -35,7 +35,7 @@ from triobatch._datagrams.errors import DatagramError
 from triobatch._datagrams.statistics import SendCounters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
@@ -106,16 +106,17 @@ class AnyDispatch(Protocol):
 class Observer(Protocol):
     """Learns the outcome of each datagram of a batch as soon as there is one.
 
-    It may then withdraw datagrams, and let destinations wait.
+    It may then withdraw datagrams, and let destinations wait. A tag is what
+    it knows a datagram by.
     """
 
-    def sent(self, positions: list[int]) -> None:
-        """The kernel has taken the datagrams at these positions."""
+    def sent(self, tags: list[int]) -> None:
+        """The kernel has taken these."""
 
-    def refuse(self, error: DatagramError) -> None:
-        """The kernel has refused one."""
+    def refuse(self, tag: int, number: int) -> None:
+        """The kernel has refused one, with an errno."""
 
-    def hold(self, position: int, peer: bytes) -> None:
+    def hold(self, tag: int, peer: bytes) -> None:
         """One has left the batch, because its destination has no room."""
 
 
@@ -150,7 +151,8 @@ class Dispatch:
       peers: The sockaddr of each datagram.
       control: What goes with every datagram.
       on_sent: Called as soon as the kernel has taken the whole batch.
-      position: That of the first datagram.
+      tags: What each datagram is known by: its index in an error, and the
+        observer's name for it. 0, 1, 2 and so on by default.
       observer: Who wants to know of each datagram at once.
     """
 
@@ -165,9 +167,9 @@ class Dispatch:
         "_payloads",
         "_peers",
         "_planned",
-        "_positions",
         "_refused",
         "_reports",
+        "_tags",
         "_unsegmented",
         "_withdrawn",
         "errors",
@@ -185,7 +187,7 @@ class Dispatch:
         control: tuple[ControlMessage, ...],
         *,
         on_sent: Callable[[], object] | None = None,
-        position: int = 0,
+        tags: Iterable[int] | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.errors: list[DatagramError] = []
@@ -199,9 +201,9 @@ class Dispatch:
         self._control = control
         self._on_sent = on_sent
         self._observer = observer
-        # Where each datagram was in the batch; datagrams that are added to
-        # the queue from now on are not ours.
-        self._positions = list(range(position, position + len(peers)))
+        # As long as the batch is: datagrams that are added to the queue from
+        # now on are not ours.
+        self._tags = list(range(len(peers)) if tags is None else tags)
         self._unsegmented: set[bytes] = set()
         # Runs that may have been refused for being runs: errno and segment.
         self._refused: dict[bytes, tuple[int, int]] = {}
@@ -218,7 +220,7 @@ class Dispatch:
         first = len(self.errors)
         if self._withdrawn or self._held:
             self._leave_out(first)
-        if first == len(self._positions):
+        if first == len(self._tags):
             return Outcome.DONE
         messages = self._plan(first)
         if messages.sizes[0] > MAX_MESSAGE:
@@ -250,7 +252,7 @@ class Dispatch:
             )
         sent = sum(messages.counts[:taken])
         if self._observer is not None:
-            self._observer.sent(self._positions[first : first + sent])
+            self._observer.sent(self._tags[first : first + sent])
         for column in self._columns():
             del column[first : first + sent]
         self.sent += sent
@@ -264,18 +266,18 @@ class Dispatch:
         self._congested = 0
         if taken == len(messages.sizes):
             self._planned = min(4 * self._planned, PLANNED)
-        if len(self._positions) > first:
+        if len(self._tags) > first:
             return Outcome.MORE
         if self._on_sent is not None and not self.errors:
             self._on_sent()
         return Outcome.DONE
 
-    def withdraw(self, position: int) -> None:
+    def withdraw(self, tag: int) -> None:
         """Leave out a datagram without outcome, between two steps.
 
         Its payload is not looked at again.
         """
-        self._withdrawn.add(position)
+        self._withdrawn.add(tag)
 
     def hold(self, peer: bytes) -> bool:
         """See ``AnyDispatch``; an observer is there to take them in."""
@@ -292,20 +294,22 @@ class Dispatch:
         """
         window = slice(first, first + WINDOW)
         while True:
-            positions, peers = self._positions[window], self._peers[window]
+            tags, peers = self._tags[window], self._peers[window]
             stays = [
-                position not in self._withdrawn and peer not in self._held
-                for position, peer in zip(positions, peers, strict=True)
+                tag not in self._withdrawn and peer not in self._held
+                for tag, peer in zip(tags, peers, strict=True)
             ]
             if all(stays):
                 return
-            for position, peer, here in zip(
-                positions, peers, stays, strict=True
-            ):
-                if position in self._withdrawn:
-                    self._withdrawn.discard(position)
+            if not stays[0]:
+                # The tries so far were not of the one that is first now.
+                self._congested = 0
+                self._reports.reset()
+            for tag, peer, here in zip(tags, peers, stays, strict=True):
+                if tag in self._withdrawn:
+                    self._withdrawn.discard(tag)
                 elif not here and self._observer is not None:
-                    self._observer.hold(position, peer)
+                    self._observer.hold(tag, peer)
             for column in self._columns():
                 column[window] = compress(column[window], stays)
 
@@ -313,14 +317,14 @@ class Dispatch:
         yield self._payloads
         yield self._addresses
         yield self._peers
-        yield self._positions
+        yield self._tags
 
     def _plan(self, first: int) -> gso.Messages:
         planned = self._planned
         segments = self._outlet.segmentation.segments
         if segments == 1:
             planned = min(planned, calls.MAX_MESSAGES)
-        last = min(first + planned, len(self._positions))
+        last = min(first + planned, len(self._tags))
         peers = self._peers[first:last]
         if segments > 1:
             order = gso.by_destination(peers)
@@ -372,12 +376,12 @@ class Dispatch:
         self._planned = PLANNED_WITH_CARE
         first = len(self.errors)
         self.errors += [
-            DatagramError(number, self._positions[i], self._addresses[i])
+            DatagramError(number, self._tags[i], self._addresses[i])
             for i in range(first, first + count)
         ]
         if self._observer is not None:
-            for error in self.errors[first:]:
-                self._observer.refuse(error)
+            for tag in self._tags[first : first + count]:
+                self._observer.refuse(tag, number)
         # Where a datagram alone fails as well, segmentation is not to blame.
         self._refused.pop(peer, None)
         return Outcome.MORE
@@ -391,6 +395,6 @@ class Dispatch:
     def close(self) -> tuple[list[DatagramError], int]:
         """See ``AnyDispatch``."""
         errors, self.errors = self.errors, []
-        left = len(self._positions) - len(errors)
+        left = len(self._tags) - len(errors)
         self._payloads, self._on_sent = [], None
         return errors, left

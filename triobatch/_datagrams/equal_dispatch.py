@@ -151,6 +151,7 @@ class EqualDispatch:
         left = memoryview(bytes(self._data) if self._give_back else self._data)
         step = self._segment_size
         starts = range(self._taken, len(left), step)
+        first = self._taken // step
         payloads: list[Chunk] = [
             left[start : start + step] for start in starts
         ]
@@ -160,7 +161,7 @@ class EqualDispatch:
             [self._address] * len(payloads),
             [self.peer] * len(payloads),
             self._control,
-            position=self._taken // step,
+            tags=range(first, first + len(payloads)),
         )
         if self._give_back is not None:
             self._give_back()

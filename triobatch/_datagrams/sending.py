@@ -9,7 +9,7 @@ import trio
 
 from triobatch._datagrams.dispatch import Dispatch, Outcome, Outlet
 from triobatch._datagrams.equal_dispatch import EqualDispatch
-from triobatch._datagrams.errnos import FIRST_PAUSE
+from triobatch._datagrams.errnos import FIRST_PAUSE, MAX_CONGESTED
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.gso import Segmentation
 from triobatch._resource import Guard, open_fd, raise_if_closed
@@ -22,7 +22,7 @@ from triobatch._wire.addresses import (
 from triobatch._wire.metadata import Metadata, encode_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from triobatch._datagrams.dispatch import AnyDispatch, Observer
     from triobatch._datagrams.readiness import Readiness
@@ -98,6 +98,7 @@ class SendHalf:
         metadata: Metadata | None,
         on_sent: Callable[[], object] | None = None,
         observer: Observer | None = None,
+        tags: Iterable[int] | None = None,
     ) -> Dispatch:
         """Return a batch that is ready to go.
 
@@ -116,6 +117,7 @@ class SendHalf:
             self._control(metadata),
             on_sent=on_sent,
             observer=observer,
+            tags=tags,
         )
 
     def dispatch_equal(
@@ -179,7 +181,9 @@ class SendHalf:
                     # on others it never comes back.
                     await trio.sleep(FIRST_PAUSE * 2**pauses)
                     yielded = True
-                    pauses += 1
+                    # Where the first in line is withdrawn again and again,
+                    # there are more of them than one datagram has tries.
+                    pauses = min(pauses + 1, MAX_CONGESTED - 1)
                     continue
                 pauses = 0
                 steps += 1

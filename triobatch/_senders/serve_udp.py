@@ -63,7 +63,8 @@ async def serve_udp(
       TypeError, ValueError: ``port`` is no integer, or not in 0..65535.
 
     Nothing holds back a peer that sends without end. A handler that waits for
-    something else should count how many wait already, and drop its batch.
+    something else should count how many wait already, and drop its batch when
+    they are too many.
     """
     check_port(port)
     check_host(host)
