@@ -66,7 +66,7 @@ def send_datagrams(
         the messages are more bytes than ``payload`` or the peers are several,
         and fewer than the messages.
     """
-    # cffi takes bytes as they are, without an export.
+    # cffi takes bytes as they are. Of anything else an export tells the size.
     data = payload if type(payload) is bytes else _from_buffer(payload)
     names = b"".join(peers)
     packed = pack_control(control) if control else b""
@@ -115,10 +115,11 @@ def send_segments(
       OSError: the first message was refused.
     """
     packed = pack_control(control) if control else b""
+    exported = data if type(data) is bytes else _from_buffer(data)
     taken: int = _send_segments(
         fd,
-        data if type(data) is bytes else _from_buffer(data),
-        len(data),
+        exported,
+        len(exported),
         segment_size,
         run_size,
         peer,

@@ -1,4 +1,5 @@
 #include "core.h"
+#include "regions.h"
 
 #include <errno.h>
 #include <string.h>
@@ -59,6 +60,7 @@ send_messages(int fd, struct mmsghdr messages[], size_t count)
 {
     long sent;
 
+    tb_check_messages(messages, count);
     do {
         /* Not sendmmsg(): musl's is a loop over sendmsg(2). */
         sent = syscall(SYS_sendmmsg, fd, messages, (unsigned int)count,
@@ -237,6 +239,7 @@ tb_receive_datagrams(int fd, const struct tb_arena *arena, size_t count)
             header->msg_controllen = arena->control_size;
         }
     }
+    tb_check_messages(messages, count);
     do {
         received = receive(fd, messages, count);
     } while (received < 0 && interrupted(errno));

@@ -1,4 +1,5 @@
 #include "core.h"
+#include "regions.h"
 
 #include <errno.h>
 
@@ -18,6 +19,7 @@ tb_send(int fd, const void *data, size_t size)
 {
     ssize_t sent;
 
+    tb_check_region(data, size);
     do {
         sent = send(fd, data, size, TB_SEND_FLAGS);
     } while (sent < 0 && errno == EINTR);
@@ -48,6 +50,7 @@ tb_send_vector(int fd, struct tb_vector *vector)
 
     message.msg_iov = vector->iovecs + vector->next;
     message.msg_iovlen = at_most_iov_max(vector->count - vector->next);
+    tb_check_message(&message);
     do {
         sent = sendmsg(fd, &message, TB_SEND_FLAGS);
     } while (sent < 0 && errno == EINTR);
@@ -75,6 +78,7 @@ tb_receive_vector(int fd, struct iovec *iovecs, size_t count)
 
     message.msg_iov = iovecs;
     message.msg_iovlen = at_most_iov_max(count);
+    tb_check_message(&message);
     do {
         received = recvmsg(fd, &message, MSG_DONTWAIT);
     } while (received < 0 && errno == EINTR);
