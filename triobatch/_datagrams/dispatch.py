@@ -136,9 +136,8 @@ class Outlet:
 
     def is_fatal(self, error: OSError) -> bool:
         """Whether the socket has failed, and not one datagram."""
-        return error.errno in (
-            errnos.FATAL_ON_INTERNET if self.internet else errnos.FATAL
-        )
+        fatal = errnos.FATAL_ON_INTERNET if self.internet else errnos.FATAL
+        return error.errno in fatal
 
 
 class Dispatch:
@@ -336,8 +335,6 @@ class Dispatch:
         sizes = list(map(len, self._payloads[first:last]))
         fitting = gso.within(sizes, MAX_JOINED)
         messages = gso.plan(sizes[:fitting], peers[:fitting], self._limit)
-        if len(messages.sizes) <= calls.MAX_MESSAGES:
-            return messages
         return messages.front(calls.MAX_MESSAGES)
 
     def _limit(self, peer: bytes) -> gso.Limit:

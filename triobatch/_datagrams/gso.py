@@ -101,7 +101,9 @@ class Messages(NamedTuple):
     peers: list[bytes]
 
     def front(self, count: int) -> Messages:
-        """Return the first ``count`` of them."""
+        """Return the first ``count`` of them, or all that there are."""
+        if len(self.sizes) <= count:
+            return self
         return Messages(
             self.sizes[:count],
             self.segment_sizes[:count],

@@ -41,14 +41,12 @@ class DatagramReceiver:
 
         Nothing is lost if it is cancelled. See recvmmsg(2).
         """
-        half = self._receive
-        (datagram,) = await half.receive(1, half.inbox.take)
+        (datagram,) = await self._receive.receive(1, self._receive.inbox.take)
         return datagram
 
     def receive_nowait(self) -> tuple[bytes, Address]:
         """Receive one datagram now, or raise ``WouldBlock``."""
-        half = self._receive
-        (datagram,) = half.receive_nowait(1, half.inbox.take)
+        (datagram,) = self._receive.receive_nowait(1, self._receive.inbox.take)
         return datagram
 
     async def receive_batch(
@@ -77,16 +75,18 @@ class DatagramReceiver:
         Nothing is lost if it is cancelled. See recvmmsg(2), udp(7).
         """
         _check_limit(max_datagrams)
-        half = self._receive
-        return await half.receive(max_datagrams, half.inbox.take)
+        return await self._receive.receive(
+            max_datagrams, self._receive.inbox.take
+        )
 
     def receive_batch_nowait(
         self, max_datagrams: int = BATCH
     ) -> list[tuple[bytes, Address]]:
         """Receive what is there, or raise ``WouldBlock``."""
         _check_limit(max_datagrams)
-        half = self._receive
-        return half.receive_nowait(max_datagrams, half.inbox.take)
+        return self._receive.receive_nowait(
+            max_datagrams, self._receive.inbox.take
+        )
 
     async def receive_messages(
         self, max_datagrams: int = BATCH
@@ -99,18 +99,20 @@ class DatagramReceiver:
         some may be missing.
         """
         _check_limit(max_datagrams)
-        half = self._receive
-        half.turn_metadata_on()
-        return await half.receive(max_datagrams, half.inbox.take_messages)
+        self._receive.turn_metadata_on()
+        return await self._receive.receive(
+            max_datagrams, self._receive.inbox.take_messages
+        )
 
     def receive_messages_nowait(
         self, max_datagrams: int = BATCH
     ) -> list[Message]:
         """Receive what is there, or raise ``WouldBlock``."""
         _check_limit(max_datagrams)
-        half = self._receive
-        half.turn_metadata_on()
-        return half.receive_nowait(max_datagrams, half.inbox.take_messages)
+        self._receive.turn_metadata_on()
+        return self._receive.receive_nowait(
+            max_datagrams, self._receive.inbox.take_messages
+        )
 
     async def receive_errors(self) -> list[PeerError]:
         """Receive what the network reports of datagrams sent earlier.
