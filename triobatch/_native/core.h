@@ -17,6 +17,15 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+/* How often a call that a signal interrupted is made again. Then it is
+ * -EAGAIN: whoever asks waits, and other tasks run, where signals do not end.
+ */
+enum { TB_INTERRUPTIONS = 16 };
+
+/* A call that says it took, or brought, more than it was offered is
+ * -EOVERFLOW, which none of them answers by itself.
+ */
+
 /* stream.c: gathered send and scattered receive on stream sockets. */
 
 /* What is left of a gathered send: iovecs[next] to iovecs[count - 1]. */
