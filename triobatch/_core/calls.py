@@ -11,13 +11,12 @@ and the standard library does the same (PEP 475).
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import TYPE_CHECKING
 
-from triobatch._core import streams_python
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.choice import CORE
+from triobatch._core.streams_python import receive
 
 if TYPE_CHECKING:
     from triobatch._wire.addresses import Address
@@ -74,18 +73,6 @@ __all__ = [
     "send_pointed",
     "send_segments",
 ]
-
-
-def receive(fd: int, size: int) -> bytes:
-    """Receive at most ``size`` bytes with one system call.
-
-    Returns:
-      The bytes; ``b""`` at the end of the stream.
-    """
-    if os.name == "posix":
-        # read(2) on a socket is recv(2) without flags (recv(2)).
-        return os.read(fd, size)
-    return streams_python.receive(fd, size)
 
 
 def receive_error(

@@ -1,6 +1,5 @@
 """The datagram calls on the C core: shapes and lifetimes, nothing else."""
 
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,7 @@ from triobatch._core._c import ffi, lib
 from triobatch._core.arena import Arena, Cut
 from triobatch._core.choice import CHUNK_EXTENSION
 from triobatch._core.chunks import COPY_SIZE
+from triobatch._core.counts import os_error
 from triobatch._core.streams_c import Copy
 from triobatch._wire.addresses import Address
 from triobatch._wire.metadata import ControlMessage, pack_control
@@ -77,7 +77,7 @@ def send_datagrams(
         len(packed),
     )
     if sent < 0:
-        raise OSError(-sent, os.strerror(-sent))
+        raise os_error(-sent)
     return sent
 
 
@@ -119,7 +119,7 @@ def send_segments(
         len(packed),
     )
     if taken < 0:
-        raise OSError(-taken, os.strerror(-taken))
+        raise os_error(-taken)
     return taken
 
 
@@ -164,7 +164,7 @@ def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
         fd, arena.exports[0], min(count, arena.slots)
     )
     if received < 0:
-        raise OSError(-received, os.strerror(-received))
+        raise os_error(-received)
     return received
 
 

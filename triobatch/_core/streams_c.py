@@ -7,13 +7,13 @@ GIL; its functions bound here, which saves the look-up on ``lib``.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, ClassVar
 
 from triobatch._core import streams_python
 from triobatch._core._c import ffi, lib
 from triobatch._core.choice import CHUNK_EXTENSION
 from triobatch._core.chunks import COPY_BELOW, COPY_SIZE, IOV_MAX
+from triobatch._core.counts import os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ _broadcast = lib.tb_broadcast
 
 def _result(result: int) -> int:
     if result < 0:
-        raise OSError(-result, os.strerror(-result))
+        raise os_error(-result)
     return result
 
 
