@@ -191,6 +191,7 @@ def test_no_call_points_at_more_than_iov_max(monkeypatch, count, offered):
         return sum(map(len, chunks)) - offset, True
 
     monkeypatch.setattr(_syscalls, "send_pointed", take_all)
+    monkeypatch.setattr("triobatch._streams.gather.MAX_OFFERED", 2**30)
     buffers = Buffers([bytes(COPY_BELOW)] * count)
     gather = Gather(buffers)
     while buffers:
