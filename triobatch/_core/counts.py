@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 import os
 
+from triobatch._core.chunks import locate, measure
+
 # No call on a descriptor answers it by itself; the C core does, for this.
 MORE_THAN_OFFERED = errno.EOVERFLOW
 
@@ -30,4 +32,19 @@ def checked(count: int, offered: int) -> int:
     """
     if not 0 <= count <= offered:
         raise os_error(MORE_THAN_OFFERED)
+    return count
+
+
+def checked_vector(count: int, chunks: list[bytes | memoryview]) -> int:
+    """Return the count that a call has answered to a gathered offer.
+
+    What was offered is only added up when all of it was taken.
+
+    Raises:
+      OSError: it is more than was offered.
+    """
+    stop, _ = locate(chunks, 0, 0, count)
+    if stop == len(chunks):
+        offered = measure(chunks)  # type: ignore[arg-type]
+        checked(count, offered if offered >= 0 else sum(map(len, chunks)))
     return count

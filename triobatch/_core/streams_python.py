@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.chunks import COPY_SIZE, front, locate
-from triobatch._core.counts import checked
+from triobatch._core.counts import checked, checked_vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,7 +114,7 @@ class Vector:
                 sent = sock.send(
                     b"".join(front(chunks, 0, 0, COPY_SIZE)), _FLAGS
                 )
-        checked(sent, sum(map(len, chunks)))
+        checked_vector(sent, chunks)
         index, self._offset = locate(self._chunks, 0, self._offset, sent)
         self._chunks = self._chunks[index:]
         return sent, not self._chunks

@@ -112,7 +112,7 @@ class BatchSocketStream(StreamOptions, trio.abc.HalfCloseableStream):
         Returns:
           The bytes taken; 0 when there was nothing to send. They are fewer
           than ``buffers.nbytes`` when the socket's buffer filled up, and
-          after 4 MiB or a little more: a peer that reads as fast would keep
+          after 2 to 6 MiB: a peer that reads as fast would keep
           all other tasks from running.
 
         Raises:
