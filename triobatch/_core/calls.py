@@ -11,6 +11,7 @@ and the standard library does the same (PEP 475).
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,7 @@ else:
 __all__ = [
     "MAX_MESSAGES",
     "Vector",
+    "accept",
     "broadcast",
     "copy_list",
     "copy_segments",
@@ -73,6 +75,22 @@ __all__ = [
     "send_pointed",
     "send_segments",
 ]
+
+
+def accept(fd: int) -> socket.socket:
+    """Accept a connection with one ``accept(2)``.
+
+    No flag keeps that call from waiting, only the mode does, which belongs to
+    all who share the listener. So it is set each time.
+
+    Raises:
+      BlockingIOError: there is none.
+      OSError: the call failed.
+    """
+    if os.name == "posix":
+        os.set_blocking(fd, False)
+    with borrowed_socket(fd) as sock:
+        return sock.accept()[0]
 
 
 def receive_error(
