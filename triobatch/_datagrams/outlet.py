@@ -3,10 +3,19 @@
 import errno
 from dataclasses import dataclass, field
 
+from triobatch._core.counts import MORE_THAN_OFFERED
 from triobatch._datagrams.segmentation import Segmentation
 
 # The socket, and not one datagram, is of no more use.
-FATAL = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.ENOSYS})
+FATAL = frozenset(
+    {
+        errno.EBADF,
+        errno.ENOTSOCK,
+        errno.EFAULT,
+        errno.ENOSYS,
+        MORE_THAN_OFFERED,
+    }
+)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import trio
 
 from triobatch._datagrams.readiness import Readiness
 from triobatch._datagrams.receiving import BATCH, Receiver
-from triobatch._resource import Guard
+from triobatch._resource import Guard, pause_after
 from triobatch._wire.addresses import Address
 from triobatch._wire.error_queue import PeerError
 from triobatch._wire.metadata import Message, metadata_options
@@ -131,12 +131,13 @@ class DatagramReceiver:
         with self._errors_guard:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._readiness.drain()
-            waited = again = False
+            waits = 0
             while not self._readiness.errors:
-                await self._readiness.error(again=again)
-                waited = again = True
+                await self._readiness.error(again=waits > 0)
+                await pause_after(waits)
+                waits += 1
                 self._readiness.drain()
-            if not waited:
+            if not waits:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return self._take_errors()
 
@@ -165,14 +166,15 @@ class DatagramReceiver:
         _check_limit(limit)
         with self._receive_guard:
             await trio.lowlevel.checkpoint_if_cancelled()
-            waited = False
-            while not self._fill(limit, waited=waited):
+            waits = 0
+            while not self._fill(limit, waited=waits > 0):
                 # `again` if this is not the first wait.
-                await self._readiness.readable(again=waited)
-                waited = True
+                await self._readiness.readable(again=waits > 0)
+                await pause_after(waits)
+                waits += 1
             # Datagrams leave the inbox after the last point at which
             # anything can be raised.
-            if not waited:
+            if not waits:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return self._take(limit, take)
 
