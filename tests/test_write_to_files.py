@@ -399,3 +399,112 @@ async def test_a_mutable_chunk_is_free_again_once_it_is_written(
     async with await trio.open_file(tmp_path / "file", "wb") as file:
         await Buffers([chunk, b"more"]).write_to(file)
     assert not is_exported(chunk)
+
+
+# Several tasks, one file
+
+
+async def test_the_records_of_several_tasks_stay_whole(tmp_path, small_hops):
+    path = tmp_path / "file"
+
+    async def write(letter):
+        for _ in range(5):
+            assert await buffers_of(letter * 50).write_to(file) == 50
+
+    async with (
+        await trio.open_file(path, "ab") as file,
+        trio.open_nursery() as nursery,
+    ):
+        for letter in (b"a", b"b", b"c"):
+            nursery.start_soon(write, letter)
+    content = path.read_bytes()
+    records = {content[i : i + 50] for i in range(0, len(content), 50)}
+    assert records == {letter * 50 for letter in (b"a", b"b", b"c")}
+    assert len(content) == 750
+
+
+async def test_two_wrappers_of_one_file_are_one_file(tmp_path, small_hops):
+    with (tmp_path / "file").open("ab") as file:
+        async with trio.open_nursery() as nursery:
+            for letter in (b"a", b"b"):
+                nursery.start_soon(
+                    buffers_of(letter * 50).write_to, trio.wrap_file(file)
+                )
+    content = (tmp_path / "file").read_bytes()
+    assert content in (b"a" * 50 + b"b" * 50, b"b" * 50 + b"a" * 50)
+
+
+async def test_two_files_do_not_wait_for_one_another(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    async with (
+        await trio.open_file(fifo, "wb", 0) as slow,
+        await trio.open_file(tmp_path / "file", "wb", 0) as other,
+        trio.open_nursery() as nursery,
+    ):
+        # More than a FIFO holds.
+        nursery.start_soon(buffers_of(bytes(100_000), 1000).write_to, slow)
+        await wait_all_tasks_blocked()
+        await buffers_of(b"abc").write_to(other)
+        assert (tmp_path / "file").read_bytes() == b"abc"
+        received = 0
+        while received < 100_000:
+            await trio.lowlevel.wait_readable(reader)
+            received += len(os.read(reader, 100_000))
+    os.close(reader)
+
+
+async def test_a_task_that_is_cancelled_while_it_waits_has_written_nothing(
+    tmp_path,
+):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    first, second = buffers_of(b"a" * 100_000, 1000), Buffers([b"b"])
+    async with (
+        await trio.open_file(fifo, "wb", 0) as file,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(first.write_to, file)
+        await wait_all_tasks_blocked()
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as waiting:
+                waiting.start_soon(second.write_to, file)
+                await wait_all_tasks_blocked()
+                # Others can tell that it is on its way.
+                with pytest.raises(trio.BusyResourceError):
+                    await second.write_to(file)
+                scope.cancel()
+        assert bytes(second) == b"b"
+        received = b""
+        while len(received) < 100_000:
+            await trio.lowlevel.wait_readable(reader)
+            received += os.read(reader, 100_000)
+    assert received == b"a" * 100_000
+    os.close(reader)
+
+
+async def test_a_task_after_one_that_failed_writes(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    system_call = _write_to.writev
+    errors = [OSError(errno.EIO, "once")]
+
+    def writev(fd, chunks):
+        if errors:
+            raise errors.pop()
+        return system_call(fd, chunks)
+
+    monkeypatch.setattr(_write_to, "writev", writev)
+    async with await trio.open_file(path, "wb", 0) as file:
+        with pytest.raises(OSError, match="once"):
+            await Buffers([b"lost"]).write_to(file)
+        await Buffers([b"kept"]).write_to(file)
+    assert path.read_bytes() == b"kept"
+
+
+def test_a_file_may_be_written_in_one_run_after_another(tmp_path):
+    with (tmp_path / "file").open("wb") as file:
+        for _ in range(2):
+            trio.run(Buffers([b"abc"]).write_to, trio.wrap_file(file))
+    assert (tmp_path / "file").read_bytes() == b"abcabc"

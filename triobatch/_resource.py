@@ -2,8 +2,9 @@
 
 A direction of a socket has a ``Guard``, and lets in one task at a time. A
 queue that is being sent has a ``Claim`` on it, and nobody else may consume it.
-And the errno of a stream, a pipe or a closed socket becomes one of Trio's
-exceptions.
+The errno of a stream, a pipe or a closed socket becomes one of Trio's
+exceptions. And who waits for a descriptor that is ready, and takes nothing
+all the same, does not spin.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 # What a closed descriptor answers: EBADF, and ENOTSOCK on Windows or where
 # something else has taken its number.
 _CLOSED = frozenset((errno.EBADF, errno.ENOTSOCK))
+
+# Wakes in a row that may bring nothing before one waits longer: somebody else
+# was quicker, or the kernel's measure of readiness is another than of sending.
+_IDLE_WAKES = 4
+# The pause after the next, in seconds; each is twice the last, up to the
+# longest, with which a loop that does not end takes about 1 % of a CPU.
+_FIRST_PAUSE = 0.001
+_LONGEST_PAUSE = 0.016
 
 
 class Guard:
@@ -108,6 +117,18 @@ class Claim:
             raise trio.BusyResourceError(
                 f"another task is currently sending these {queue.KIND}"
             )
+
+
+async def pause_after(idle_wakes: int) -> None:
+    """Wait a while, if so many wakes in a row have brought nothing.
+
+    What a descriptor is ready for, it may refuse for ever: under a filter
+    driver, a tracer, a fault of the kernel. A loop that only waits for
+    readiness then takes a whole CPU.
+    """
+    if idle_wakes > _IDLE_WAKES:
+        doublings = min(idle_wakes - _IDLE_WAKES - 1, 4)
+        await trio.sleep(min(_FIRST_PAUSE * 2**doublings, _LONGEST_PAUSE))
 
 
 def closed_socket() -> trio.ClosedResourceError:

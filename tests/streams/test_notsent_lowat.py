@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import signal
+
 import pytest
 import trio
 from helpers import discard
 from trio import socket as tsocket
+from trio.lowlevel import currently_ki_protected
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import BatchSocketStream, Buffers
@@ -287,3 +290,39 @@ async def test_where_there_is_no_such_option_nothing_is_set(monkeypatch):
     with tsocket.socket() as sock:
         assert not _notsent_lowat.set_default(sock)
         assert not _notsent_lowat.is_meant(tsocket.IPPROTO_TCP, 25)
+
+
+@pytest.mark.parametrize("step", ["lifted", "put back"])
+def test_ctrl_c_never_comes_between_the_value_and_its_note(monkeypatch, step):
+    """Or the value would pass for the user's own from then on."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    change = _notsent_lowat.change
+    protected = []
+
+    def change_and_press(sock, before, after):
+        changed = change(sock, before, after)
+        if (after == DEFAULT) is (step == "put back"):
+            protected.append(currently_ki_protected())
+            signal.raise_signal(signal.SIGINT)
+        return changed
+
+    async def main():
+        async with BatchSocketStream(tsocket.socket()) as stream:
+            half = stream._send
+            if step == "put back":
+                assert half._lift_for(10**6)
+            monkeypatch.setattr(_notsent_lowat, "change", change_and_press)
+            with pytest.raises(KeyboardInterrupt):
+                if step == "put back":
+                    half._put_back_before(1)
+                else:
+                    half._lift_for(10**6)
+                await trio.lowlevel.checkpoint()
+            noted = half._lifted or DEFAULT
+            assert noted == value_of(stream)
+
+    try:
+        trio.run(main)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert protected == [True]

@@ -15,9 +15,9 @@ import os
 import socket
 from typing import TYPE_CHECKING, TypeAlias
 
-from triobatch._core import streams_python
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.choice import CORE
+from triobatch._core.streams_python import receive
 
 if TYPE_CHECKING:
     from triobatch._core import streams_c
@@ -65,6 +65,7 @@ else:
 __all__ = [
     "MAX_MESSAGES",
     "Vector",
+    "accept",
     "broadcast",
     "copy",
     "copy_segments",
@@ -80,16 +81,20 @@ __all__ = [
 ]
 
 
-def receive(fd: int, size: int) -> bytes:
-    """Receive at most ``size`` bytes with one system call.
+def accept(fd: int) -> socket.socket:
+    """Accept a connection with one ``accept(2)``.
 
-    Returns:
-      The bytes; ``b""`` at the end of the stream.
+    No flag keeps that call from waiting, only the mode does, which belongs to
+    all who share the listener. So it is set each time.
+
+    Raises:
+      BlockingIOError: there is none.
+      OSError: the call failed.
     """
     if os.name == "posix":
-        # read(2) on a socket is recv(2) without flags (recv(2)).
-        return os.read(fd, size)
-    return streams_python.receive(fd, size)
+        os.set_blocking(fd, False)
+    with borrowed_socket(fd) as sock:
+        return sock.accept()[0]
 
 
 def receive_error(

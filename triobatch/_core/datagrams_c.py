@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from triobatch._core import datagrams_python
 from triobatch._core._c import ffi, lib
 from triobatch._core.choice import CHUNK_EXTENSION
 from triobatch._core.chunks import COPY_SIZE
+from triobatch._core.counts import os_error
 from triobatch._core.streams_c import take_scratch
 from triobatch._wire.control import ControlMessage, pack_control
 
@@ -66,26 +66,29 @@ def send_datagrams(
         the messages are more bytes than ``payload`` or the peers are several,
         and fewer than the messages.
     """
-    # cffi takes bytes as they are. Of anything else an export tells the size.
-    data = payload if type(payload) is bytes else _from_buffer(payload)
     names = b"".join(peers)
     packed = pack_control(control) if control else b""
-    sent: int = _send_datagrams(
-        fd,
-        data,
-        len(data),
-        sizes,
-        segment_sizes,
-        len(sizes),
-        names,
-        len(names),
-        list(map(len, peers)),
-        len(peers) if names else 0,
-        packed,
-        len(packed),
-    )
+    # cffi takes bytes as they are. Of anything else an export tells the size.
+    data = payload if type(payload) is bytes else _from_buffer(payload)
+    try:
+        sent: int = _send_datagrams(
+            fd,
+            data,
+            len(data),
+            sizes,
+            segment_sizes,
+            len(sizes),
+            names,
+            len(names),
+            list(map(len, peers)),
+            len(peers) if names else 0,
+            packed,
+            len(packed),
+        )
+    finally:
+        _release(data)
     if sent < 0:
-        raise OSError(-sent, os.strerror(-sent))
+        raise os_error(-sent)
     return sent
 
 
@@ -116,20 +119,33 @@ def send_segments(
     """
     packed = pack_control(control) if control else b""
     exported = data if type(data) is bytes else _from_buffer(data)
-    taken: int = _send_segments(
-        fd,
-        exported,
-        len(exported),
-        segment_size,
-        run_size,
-        peer,
-        len(peer),
-        packed,
-        len(packed),
-    )
+    try:
+        taken: int = _send_segments(
+            fd,
+            exported,
+            len(exported),
+            segment_size,
+            run_size,
+            peer,
+            len(peer),
+            packed,
+            len(packed),
+        )
+    finally:
+        _release(exported)
     if taken < 0:
-        raise OSError(-taken, os.strerror(-taken))
+        raise os_error(-taken)
     return taken
+
+
+def _release(exported: object) -> None:
+    """End an export with its call.
+
+    The collector of cycles clears the view of one that a traceback keeps, and
+    CPython does not survive that.
+    """
+    if type(exported) is not bytes:
+        ffi.release(exported)
 
 
 def copy_segments(
@@ -176,7 +192,7 @@ def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
         fd, arena.exports[0], min(count, arena.slots)
     )
     if received < 0:
-        raise OSError(-received, os.strerror(-received))
+        raise os_error(-received)
     return received
 
 

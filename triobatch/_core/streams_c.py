@@ -9,13 +9,13 @@ functions are bound here, which saves the look-up on ``lib``.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from triobatch._core import streams_python
 from triobatch._core._c import ffi, lib
 from triobatch._core.choice import CHUNK_EXTENSION
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
+from triobatch._core.counts import os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ _broadcast = lib.tb_broadcast
 
 def _result(result: int) -> int:
     if result < 0:
-        raise OSError(-result, os.strerror(-result))
+        raise os_error(-result)
     return result
 
 
@@ -143,7 +143,7 @@ class Scratch:
         sent = _send(fd, self.memory, size)
         # Not _result(), whose call is a fiftieth of a small send.
         if sent < 0:
-            raise OSError(-sent, os.strerror(-sent))
+            raise os_error(-sent)
         return sent, sent == size
 
     def rest(self, sent: int) -> bytes:

@@ -23,8 +23,18 @@ import enum
 import errno
 from typing import Protocol
 
+from triobatch._core.counts import MORE_THAN_OFFERED
+
 # The socket, and not one datagram, is of no more use.
-FATAL = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.ENOSYS})
+FATAL = frozenset(
+    {
+        errno.EBADF,
+        errno.ENOTSOCK,
+        errno.EFAULT,
+        errno.ENOSYS,
+        MORE_THAN_OFFERED,
+    }
+)
 # An internet socket has been shut down for sending; of a Unix socket EPIPE
 # says that the peer was, for receiving.
 FATAL_ON_INTERNET = FATAL | {errno.EPIPE}

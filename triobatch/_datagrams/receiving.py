@@ -24,7 +24,7 @@ from triobatch._core.arena import Arena
 from triobatch._datagrams.errnos import MAX_REPORTS, REPORTED, REPORTED_BY_UNIX
 from triobatch._datagrams.inbox import Inbox
 from triobatch._datagrams.statistics import ReceiveCounters
-from triobatch._resource import Guard, open_fd
+from triobatch._resource import Guard, open_fd, pause_after
 from triobatch._wire.addresses import AF_INET, AF_INET6
 from triobatch._wire.metadata import metadata_options
 
@@ -137,14 +137,15 @@ class ReceiveHalf:
         """
         with self._guard:
             await trio.lowlevel.checkpoint_if_cancelled()
-            waited = False
-            while not self._fill(limit, waited=waited):
+            waits = 0
+            while not self._fill(limit, waited=waits > 0):
                 # `again` if this is not the first wait.
-                await self._readiness.readable(again=waited)
-                waited = True
+                await self._readiness.readable(again=waits > 0)
+                await pause_after(waits)
+                waits += 1
             # Datagrams leave the inbox after the last point at which
             # anything can be raised.
-            if not waited:
+            if not waits:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return self._take(limit, take)
 
@@ -185,12 +186,13 @@ class ReceiveHalf:
         with self._errors_guard:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._readiness.drain()
-            waited = False
+            waits = 0
             while not self._readiness.errors:
-                await self._readiness.error(again=waited)
-                waited = True
+                await self._readiness.error(again=waits > 0)
+                await pause_after(waits)
+                waits += 1
                 self._readiness.drain()
-            if not waited:
+            if not waits:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return self._take_errors()
 

@@ -12,7 +12,7 @@ from triobatch._datagrams.equal_dispatch import EqualDispatch
 from triobatch._datagrams.errnos import FIRST_PAUSE, MAX_CONGESTED
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.gso import Segmentation
-from triobatch._resource import Guard, open_fd, raise_if_closed
+from triobatch._resource import Guard, open_fd, pause_after, raise_if_closed
 from triobatch._wire.addresses import (
     AF_INET,
     AF_INET6,
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 # without a wait: about 3 ms of plain datagrams, and less than 1 ms of runs.
 STEPS_BETWEEN_CHECKPOINTS = 16
 BYTES_BETWEEN_CHECKPOINTS = 2**20
+# And one that cannot let them run ends, after twice that: on loopback no
+# socket is ever full.
+NOWAIT_STEPS = 2 * STEPS_BETWEEN_CHECKPOINTS
+NOWAIT_BYTES = 2 * BYTES_BETWEEN_CHECKPOINTS
 
 
 class SendHalf:
@@ -168,14 +172,17 @@ class SendHalf:
         with self._guard:
             await trio.lowlevel.checkpoint_if_cancelled()
             yielded = False
-            steps = pauses = seen = 0
+            steps = pauses = seen = idle = 0
             again = False
             while (outcome := self._step(dispatch)) is not Outcome.DONE:
                 if outcome is Outcome.FULL and not self._hold_up(dispatch):
                     await self._readiness.writable(dispatch.peer, again=again)
+                    await pause_after(idle)
+                    idle += 1
                     yielded = again = True
                     continue
                 again = False
+                idle = 0
                 if outcome is Outcome.CONGESTED:
                     # Not writability: on some systems that stays set, and
                     # on others it never comes back.
@@ -222,8 +229,13 @@ class SendHalf:
 
     def _send_nowait(self, dispatch: AnyDispatch) -> None:
         with self._guard:
-            while (outcome := self._step(dispatch)) is Outcome.MORE:
-                pass
+            for _ in range(NOWAIT_STEPS):
+                outcome = self._step(dispatch)
+                if (
+                    outcome is not Outcome.MORE
+                    or dispatch.sent_bytes >= NOWAIT_BYTES
+                ):
+                    break
         if outcome is not Outcome.DONE and not (
             dispatch.sent or dispatch.errors
         ):

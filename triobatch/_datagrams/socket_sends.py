@@ -138,7 +138,8 @@ class DatagramSender:
 
         Returns:
           How many datagrams were sent, at least one of a batch that is not
-          empty.
+          empty. Of a long one not all, even where nothing is full: about
+          2 MiB, or 2048 datagrams, so that other tasks get their turn.
 
         Raises:
           WouldBlock: the first cannot be sent now. Those behind it are not
@@ -185,7 +186,7 @@ class DatagramSender:
         """Send what goes now, from the first on; see ``send_many``.
 
         Returns:
-          How many datagrams were sent.
+          How many datagrams were sent; see ``send_batch_nowait``.
 
         Raises:
           WouldBlock: none can be sent now.
@@ -230,7 +231,7 @@ class DatagramSender:
         """Send what goes now, from the first on; see ``send_segments``.
 
         Returns:
-          How many datagrams were sent.
+          How many datagrams were sent; see ``send_batch_nowait``.
 
         Raises:
           WouldBlock: none can be sent now.

@@ -18,6 +18,15 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+/* How often a call that a signal interrupted is made again. Then it is
+ * -EAGAIN: whoever asks waits, and other tasks run, where signals do not end.
+ */
+enum { TB_INTERRUPTIONS = 16 };
+
+/* A call that says it took, or brought, more than it was offered is
+ * -EOVERFLOW, which none of them answers by itself.
+ */
+
 /* stream.c: gathered send and scattered receive on stream sockets. */
 
 /* At most this many iovecs a call: UIO_MAXIOV in the kernel. With more of them

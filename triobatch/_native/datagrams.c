@@ -29,6 +29,17 @@ interrupted(int error)
     return error == EINTR || error == TB_ERESTARTSYS;
 }
 
+/* What a call has answered: messages, at most as many as it was offered, or
+ * -errno.
+ */
+static ssize_t
+checked(long answer, size_t offered)
+{
+    if (answer < 0)
+        return interrupted(errno) ? -EAGAIN : -errno;
+    return (size_t)answer > offered ? -EOVERFLOW : answer;
+}
+
 static size_t
 put_segment_size(union tb_control *room, uint16_t segment_size,
                  const char *control, size_t control_size)
@@ -55,18 +66,19 @@ writable(const char *pointer)
     return (void *)(uintptr_t)pointer;
 }
 
-static long
+static ssize_t
 send_messages(int fd, struct mmsghdr messages[], size_t count)
 {
     long sent;
+    int tries = TB_INTERRUPTIONS;
 
     tb_check_messages(messages, count);
     do {
         /* Not sendmmsg(): musl's is a loop over sendmsg(2). */
         sent = syscall(SYS_sendmmsg, fd, messages, (unsigned int)count,
                        MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (sent < 0 && interrupted(errno));
-    return sent < 0 ? -errno : sent;
+    } while (sent < 0 && interrupted(errno) && tries-- > 0);
+    return checked(sent, count);
 }
 
 /* Whether the pieces lie within `room` bytes, one behind the other. */
@@ -145,7 +157,7 @@ tb_send_segments(int fd, const char *payload, size_t payload_size,
     size_t room_size;
     size_t count = 0;
     size_t offered = 0;
-    long sent;
+    ssize_t sent;
 
     if (control_size > TB_CONTROL_SIZE || segment_size == 0
         || run_size < segment_size)
@@ -219,7 +231,8 @@ tb_receive_datagrams(int fd, const struct tb_arena *arena, size_t count)
 {
     struct mmsghdr messages[TB_MESSAGES];
     struct iovec iovecs[TB_MESSAGES];
-    int received;
+    ssize_t received;
+    int tries = TB_INTERRUPTIONS;
 
     if (count == 0)
         return -EINVAL;
@@ -242,9 +255,10 @@ tb_receive_datagrams(int fd, const struct tb_arena *arena, size_t count)
     tb_check_messages(messages, count);
     do {
         received = receive(fd, messages, count);
-    } while (received < 0 && interrupted(errno));
+    } while (received < 0 && interrupted(errno) && tries-- > 0);
+    received = checked(received, count);
     if (received < 0)
-        return -errno;
+        return received;
     for (size_t i = 0; i < (size_t)received; i++) {
         struct msghdr *header = &messages[i].msg_hdr;
 

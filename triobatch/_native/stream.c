@@ -14,16 +14,38 @@ at_most_iov_max(size_t count)
     return count < TB_IOV_MAX ? count : TB_IOV_MAX;
 }
 
+/* What a call has answered: bytes, at most as many as it was offered, or
+ * -errno.
+ */
+static ssize_t
+checked(ssize_t answer, size_t offered)
+{
+    if (answer < 0)
+        return errno == EINTR ? -EAGAIN : -errno;
+    return (size_t)answer > offered ? -EOVERFLOW : answer;
+}
+
 ssize_t
 tb_send(int fd, const void *data, size_t size)
 {
     ssize_t sent;
+    int tries = TB_INTERRUPTIONS;
 
     tb_check_region(data, size);
     do {
         sent = send(fd, data, size, TB_SEND_FLAGS);
-    } while (sent < 0 && errno == EINTR);
-    return sent < 0 ? -errno : sent;
+    } while (sent < 0 && errno == EINTR && tries-- > 0);
+    return checked(sent, size);
+}
+
+static size_t
+room(const struct iovec iovecs[], size_t count)
+{
+    size_t size = 0;
+
+    for (size_t i = 0; i < count; i++)
+        size += iovecs[i].iov_len;
+    return size;
 }
 
 static void
@@ -47,16 +69,17 @@ tb_send_vector(int fd, struct tb_vector *vector)
 {
     struct msghdr message = {0};
     ssize_t sent;
+    int tries = TB_INTERRUPTIONS;
 
     message.msg_iov = vector->iovecs + vector->next;
     message.msg_iovlen = at_most_iov_max(vector->count - vector->next);
     tb_check_message(&message);
     do {
         sent = sendmsg(fd, &message, TB_SEND_FLAGS);
-    } while (sent < 0 && errno == EINTR);
-    if (sent < 0)
-        return -errno;
-    advance(vector, (size_t)sent);
+    } while (sent < 0 && errno == EINTR && tries-- > 0);
+    sent = checked(sent, room(message.msg_iov, message.msg_iovlen));
+    if (sent > 0)
+        advance(vector, (size_t)sent);
     return sent;
 }
 
@@ -75,12 +98,13 @@ tb_receive_vector(int fd, struct iovec *iovecs, size_t count)
 {
     struct msghdr message = {0};
     ssize_t received;
+    int tries = TB_INTERRUPTIONS;
 
     message.msg_iov = iovecs;
     message.msg_iovlen = at_most_iov_max(count);
     tb_check_message(&message);
     do {
         received = recvmsg(fd, &message, MSG_DONTWAIT);
-    } while (received < 0 && errno == EINTR);
-    return received < 0 ? -errno : received;
+    } while (received < 0 && errno == EINTR && tries-- > 0);
+    return checked(received, room(iovecs, message.msg_iovlen));
 }

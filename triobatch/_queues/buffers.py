@@ -24,6 +24,7 @@ import sys
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 from triobatch._core.chunks import front, locate, measure
+from triobatch._core.counts import MORE_THAN_OFFERED, os_error
 from triobatch._queues.views import (
     Chunk,
     is_buffer,
@@ -330,6 +331,8 @@ class Buffers:
     def _consume(self, size: int) -> int:
         """Drop the first ``size`` bytes; return what is left by then."""
         left = self._nbytes - size
+        if left < 0:
+            raise os_error(MORE_THAN_OFFERED)
         if not left and not self._views:
             # What one system call has taken whole, which is the rule.
             self._chunks = []

@@ -14,7 +14,6 @@ other things too gives each a ``BatchSender``, and broadcasts with
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -27,6 +26,7 @@ from trio.lowlevel import (
 )
 
 from triobatch._core import calls
+from triobatch._core.counts import os_error
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes
 from triobatch._streams.stream import BatchSocketStream
@@ -271,7 +271,7 @@ class _Answers:
         """Tell what ``send(2)`` said of the next descriptor."""
         answer = next(self._answers)
         if answer < 0:
-            raise OSError(-answer, os.strerror(-answer))
+            raise os_error(-answer)
         return answer, answer == self._size
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import errno
-import os
-import stat
 from typing import TYPE_CHECKING, NoReturn
 
 import trio
 from trio import socket as tsocket
+from trio.lowlevel import (
+    cancel_shielded_checkpoint,
+    checkpoint,
+    checkpoint_if_cancelled,
+    enable_ki_protection,
+)
 
+from triobatch._core import calls
+from triobatch._resource import open_fd, pause_after, raise_if_closed
 from triobatch._streams.stream import BatchSocketStream
+from triobatch._streams.unix_name import UnixName, checked_name, listen
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Awaitable, Callable
 
     from trio.socket import SocketType
@@ -20,6 +28,35 @@ if TYPE_CHECKING:
 # Trio's own, which trio.open_tcp_listeners applies too: as long as the
 # system allows (Linux cuts it to net.core.somaxconn).
 _UNIX_BACKLOG = 0xFFFF
+
+# How often to try again to connect where the backlog is full, and how long to
+# wait before the first time, in seconds. Each wait is twice the last, so all
+# ten take one second.
+_CONNECT_AGAIN = 10
+_FIRST_PAUSE = 0.001
+
+# What accept(2) says of one connection, and not of the listener: as Trio's
+# listener has it (trio/_highlevel_socket.py). Not all systems have all.
+_IGNORED = {
+    getattr(errno, name, errno.ECONNABORTED)
+    for name in (
+        "ECONNABORTED",
+        "ECONNRESET",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "ENETUNREACH",
+        "ENONET",
+        "ENOPROTOOPT",
+        "ENOSR",
+        "EOPNOTSUPP",
+        "EPERM",
+        "EPROTO",
+        "EPROTONOSUPPORT",
+        "ESOCKTNOSUPPORT",
+        "ETIMEDOUT",
+    )
+}
 
 
 class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
@@ -38,10 +75,13 @@ class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
     """
 
     def __init__(self, socket: SocketType) -> None:
-        # Trio's listener knows which errors of accept(2) to ignore.
+        # Trio's checks, and its way to accept from a socket that a program
+        # made up, and that has no descriptor.
         self._listener = trio.SocketListener(socket)
         self.socket = socket
 
+    # Or Ctrl-C could come between a connection and its stream.
+    @enable_ki_protection
     async def accept(self) -> BatchSocketStream:
         """Accept a connection.
 
@@ -51,7 +91,39 @@ class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
           OSError: ``accept(2)`` failed for want of resources, as with
             EMFILE. The errors of single connections are ignored.
         """
-        return _as_batch_stream(await self._listener.accept())
+        try:
+            self.socket.fileno()
+        except NotImplementedError:
+            return _as_batch_stream(await self._listener.accept())
+        await checkpoint_if_cancelled()
+        waits = 0
+        while (accepted := await self._try_accept()) is None:
+            await trio.lowlevel.wait_readable(open_fd(self.socket))
+            await pause_after(waits)
+            waits += 1
+        if not waits:
+            await cancel_shielded_checkpoint()
+        return BatchSocketStream(accepted)
+
+    async def _try_accept(self) -> SocketType | None:
+        """Return a connection, None if there is none."""
+        while True:
+            fd = open_fd(self.socket)
+            # Asked first, so that the mode matters only if another process
+            # both changes it and takes the connection, just then.
+            if not self.socket.is_readable():
+                return None
+            try:
+                accepted = calls.accept(fd)
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                raise_if_closed(error)
+                if error.errno not in _IGNORED:
+                    raise
+            else:
+                return tsocket.from_stdlib_socket(accepted)
+            await checkpoint()
 
     async def aclose(self) -> None:
         """Close the socket; a task that waits in ``accept`` gets an error."""
@@ -61,28 +133,17 @@ class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
 class _UnixListener(BatchSocketListener):
     """A listener that takes its name out of the file system when closed."""
 
-    def __init__(self, socket: SocketType, filename: str | bytes) -> None:
+    def __init__(self, socket: SocketType, name: UnixName) -> None:
         super().__init__(socket)
-        self._filename = filename
-        self._identity = _identity(filename)
+        self._name = name
 
     async def aclose(self) -> None:
         """Close the socket, and unlink its name if it is still ours."""
         try:
-            if (
-                self.socket.fileno() != -1
-                and _identity(self._filename) == self._identity
-            ):
-                os.unlink(self._filename)
-        except FileNotFoundError:
-            pass
+            if self.socket.fileno() != -1:
+                self._name.remove()
         finally:
             await super().aclose()
-
-
-def _identity(filename: str | bytes) -> tuple[int, int]:
-    status = os.stat(filename)
-    return status.st_dev, status.st_ino
 
 
 def _as_batch_stream(stream: trio.SocketStream) -> BatchSocketStream:
@@ -131,16 +192,43 @@ async def open_unix_socket(
     """Connect to a Unix socket.
 
     Args:
-      filename: Where it is in the file system.
+      filename: Where it is in the file system; or an abstract name, which
+        begins with a NUL (unix(7)).
 
     Returns:
       A connected stream.
 
     Raises:
-      OSError: there is no such socket, or nothing listens on it.
+      OSError: there is no such socket, or nothing listens on it; or its
+        backlog is full (EAGAIN), and still is after a second.
+      ValueError: ``filename`` is empty, or has a NUL in it.
       RuntimeError: this system has no Unix sockets.
     """
-    return _as_batch_stream(await trio.open_unix_socket(filename))
+    name = checked_name(filename)
+    for attempt in range(_CONNECT_AGAIN + 1):
+        if attempt:
+            await trio.sleep(_FIRST_PAUSE * 2 ** (attempt - 1))
+        stream = await trio.open_unix_socket(name)
+        if _is_connected(stream.socket):
+            return _as_batch_stream(stream)
+        stream.socket.close()
+    raise OSError(errno.EAGAIN, "the listener's backlog is full", name)
+
+
+def _is_connected(socket: SocketType) -> bool:
+    """Whether ``connect`` has connected.
+
+    A full backlog is EAGAIN on a Unix socket (connect(2)), which Trio takes
+    for a connection that is being made.
+    """
+    try:
+        socket.getpeername()
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            return False
+        socket.close()
+        raise
+    return True
 
 
 async def open_tcp_listeners(
@@ -165,6 +253,8 @@ async def open_tcp_listeners(
     return [BatchSocketListener(listener.socket) for listener in listeners]
 
 
+# Or Ctrl-C could come between the socket and its listener.
+@enable_ki_protection
 async def open_unix_listener(
     filename: str | bytes | os.PathLike[str] | os.PathLike[bytes],
     *,
@@ -174,10 +264,16 @@ async def open_unix_listener(
     """Listen on a Unix socket.
 
     A socket that a process left behind, on which nothing listens any more, is
-    replaced. Closing the listener removes its name again.
+    replaced. Whether one does is found out by connecting to it. Of servers
+    that start at once, one gets the name; a file beside it,
+    ``<filename>.triobatch-lock``, exists while one of them does.
+
+    Closing the listener removes its name again, also after ``chdir``: in the
+    process that made it. What a forked worker closes stays for the others.
 
     Args:
-      filename: Where it is to be in the file system.
+      filename: Where it is to be in the file system; or an abstract name,
+        which begins with a NUL and is in none (unix(7)).
       mode: Its permissions, as for ``os.chmod``; the umask's by default.
       backlog: How many connections may wait to be accepted; as many as the
         system allows by default.
@@ -186,45 +282,19 @@ async def open_unix_listener(
       A listener.
 
     Raises:
-      OSError: ``filename`` is in use (EADDRINUSE), or could not be bound.
+      OSError: ``filename`` is in use (EADDRINUSE), by a server or something
+        else, such as a symbolic link; or could not be bound.
+      ValueError: ``filename`` is empty, or has a NUL in it; or it is abstract
+        and ``mode`` is given.
     """
-    name = os.fspath(filename)
-    with tsocket.socket(tsocket.AF_UNIX, tsocket.SOCK_STREAM) as probe:
-        if _is_socket(name):
-            try:
-                await probe.connect(name)
-            except ConnectionRefusedError:
-                os.unlink(name)
-            except BlockingIOError as error:
-                # Somebody listens, and has no room for more (unix(7)).
-                raise _address_in_use(name) from error
-            else:
-                raise _address_in_use(name)
-    socket = tsocket.socket(tsocket.AF_UNIX, tsocket.SOCK_STREAM)
-    try:
-        await socket.bind(name)
-        try:
-            if mode is not None:
-                os.chmod(name, mode)
-            socket.listen(_UNIX_BACKLOG if backlog is None else backlog)
-            return _UnixListener(socket, name)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except BaseException:
-        socket.close()
-        raise
-
-
-def _address_in_use(filename: str | bytes) -> OSError:
-    return OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), filename)
-
-
-def _is_socket(filename: str | bytes) -> bool:
-    try:
-        return stat.S_ISSOCK(os.stat(filename).st_mode)
-    except FileNotFoundError:
-        return False
+    name = checked_name(filename)
+    listener, owned = await trio.to_thread.run_sync(
+        listen, name, mode, _UNIX_BACKLOG if backlog is None else backlog
+    )
+    socket = tsocket.from_stdlib_socket(listener)
+    if owned is None:
+        return BatchSocketListener(socket)
+    return _UnixListener(socket, owned)
 
 
 async def serve_tcp(
@@ -262,3 +332,8 @@ async def serve_tcp(
         handler_nursery=handler_nursery,
         task_status=task_status,
     )
+
+
+# SocketListener is final, so this is how code that asks isinstance(listener,
+# trio.SocketListener), as trio-websocket does, comes to accept ours.
+trio.SocketListener.register(BatchSocketListener)

@@ -12,7 +12,7 @@ from trio.lowlevel import (
 )
 
 from triobatch._core import calls
-from triobatch._resource import open_fd, raise_stream_error
+from triobatch._resource import open_fd, pause_after, raise_stream_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,18 +52,19 @@ class ReceiveHalf:
         self, system_call: Callable[[int, _Room], _Received], room: _Room
     ) -> _Received:
         await checkpoint_if_cancelled()
-        waited = False
+        waits = 0
         try:
             while (received := self._pull(system_call, room)) is None:
                 fd = open_fd(self._socket)
                 self.waits += 1
                 await trio.lowlevel.wait_readable(fd)
-                waited = True
+                await pause_after(waits)
+                waits += 1
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             # A loop that goes on after the error must not starve other tasks.
             await cancel_shielded_checkpoint()
             raise
-        if not waited:
+        if not waits:
             await cancel_shielded_checkpoint()
         return received
 

@@ -133,8 +133,10 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
           buffers: Consumed in place as the kernel takes its bytes.
 
         Returns:
-          The bytes taken, fewer than ``buffers.nbytes`` when the socket's
-          buffer filled up; 0 when there was nothing to send.
+          The bytes taken; 0 when there was nothing to send. They are fewer
+          than ``buffers.nbytes`` when the socket's buffer filled up, and
+          after 2 to 6 MiB: a peer that reads as fast would keep
+          all other tasks from running.
 
         Raises:
           TypeError: ``buffers`` is not a ``Buffers``.

@@ -1,0 +1,376 @@
+"""A descriptor's mode is not ours alone: no way in blocks the loop.
+
+Whoever shares a socket, as a child that has it for its stdin, may clear its
+O_NONBLOCK: shells, node and sshd do. Here every public way to a system call
+is taken on such a socket, and the ways are found by looking for them, so that
+a new one cannot be forgotten.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import socket
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+import trio
+from trio import socket as tsocket
+from trio.testing import wait_all_tasks_blocked
+
+import triobatch
+from triobatch import (
+    BatchSocketListener,
+    BatchSocketStream,
+    Buffers,
+    Datagrams,
+    DatagramSocket,
+    lowlevel,
+    open_batch_sender,
+)
+from triobatch._core import calls
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="a mode that is shared is POSIX's"
+)
+
+# More than any of the buffers here holds.
+LARGE = bytes(2_000_000)
+MANY = [bytes(100)] * 400
+PAIRS = [(payload, None) for payload in MANY]
+# How long a call may keep the loop before it is helped out, in seconds.
+PATIENCE = 5
+
+
+def via_sender(target, use):
+    async def run(have):
+        async with open_batch_sender(getattr(have, target)) as sender:
+            result = use(sender)
+            if inspect.isawaitable(result):
+                await result
+
+    return run
+
+
+def _queue_many(sender):
+    for payload in MANY:
+        sender.send_nowait(payload)
+
+
+async def _serve(have):
+    async def ignore(stream):
+        await trio.lowlevel.checkpoint()
+
+    await triobatch.serve_tcp(ignore, 0, host="127.0.0.1")
+
+
+async def _serve_udp(have):
+    await triobatch.serve_udp(None, 0, host="127.0.0.1")
+
+
+async def _open_and_close(opening):
+    async with await opening:
+        pass
+
+
+async def _open_tcp_listeners(have):
+    for listener in await triobatch.open_tcp_listeners(0, host="127.0.0.1"):
+        await listener.aclose()
+
+
+async def _open_tcp_stream(have):
+    [listener] = await triobatch.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        address = listener.socket.getsockname()
+        await _open_and_close(triobatch.open_tcp_stream(*address))
+
+
+async def _open_unix_socket(have):
+    async with await triobatch.open_unix_listener(have.path):
+        await _open_and_close(triobatch.open_unix_socket(have.path))
+
+
+# By what it is called; None where no system call moves anything.
+WAYS = {
+    "BatchSocketListener.accept": lambda have: have.listener.accept(),
+    "BatchSocketListener.aclose": lambda have: have.listener.aclose(),
+    "BatchSocketStream.aclose": lambda have: have.stream.aclose(),
+    "BatchSocketStream.getsockopt": None,
+    "BatchSocketStream.receive_into": lambda have: have.stream.receive_into(
+        [bytearray(9), bytearray(9)]
+    ),
+    "BatchSocketStream.receive_some": lambda have: have.stream.receive_some(),
+    "BatchSocketStream.send_all": lambda have: have.stream.send_all(LARGE),
+    "BatchSocketStream.send_buffers": lambda have: have.stream.send_buffers(
+        [LARGE, LARGE]
+    ),
+    "BatchSocketStream.send_buffers, copied": (
+        lambda have: have.stream.send_buffers([bytes(64)] * 20_000)
+    ),
+    "BatchSocketStream.send_buffers, a Buffers copied": (
+        lambda have: have.stream.send_buffers(
+            Buffers([bytes(64), bytearray(64)] * 10_000)
+        )
+    ),
+    "BatchSocketStream.send_buffers_nowait": (
+        lambda have: have.stream.send_buffers_nowait(Buffers([LARGE, LARGE]))
+    ),
+    "BatchSocketStream.send_eof": lambda have: have.stream.send_eof(),
+    "BatchSocketStream.setsockopt": None,
+    "BatchSocketStream.statistics": None,
+    "BatchSocketStream.wait_send_all_might_not_block": (
+        lambda have: have.stream.wait_send_all_might_not_block()
+    ),
+    "DatagramSocket.aclose": lambda have: have.datagrams.aclose(),
+    "DatagramSocket.receive": lambda have: have.datagrams.receive(),
+    "DatagramSocket.receive_batch": (
+        lambda have: have.datagrams.receive_batch()
+    ),
+    "DatagramSocket.receive_batch_nowait": (
+        lambda have: have.datagrams.receive_batch_nowait()
+    ),
+    "DatagramSocket.receive_errors": lambda have: have.udp.receive_errors(),
+    "DatagramSocket.receive_errors_nowait": (
+        lambda have: have.udp.receive_errors_nowait()
+    ),
+    "DatagramSocket.receive_messages": (
+        lambda have: have.datagrams.receive_messages()
+    ),
+    "DatagramSocket.receive_messages_nowait": (
+        lambda have: have.datagrams.receive_messages_nowait()
+    ),
+    "DatagramSocket.receive_nowait": (
+        lambda have: have.datagrams.receive_nowait()
+    ),
+    "DatagramSocket.send": lambda have: have.full.send(b"x"),
+    "DatagramSocket.send_batch": lambda have: have.datagrams.send_batch(PAIRS),
+    "DatagramSocket.send_batch_nowait": (
+        lambda have: have.datagrams.send_batch_nowait(Datagrams(PAIRS))
+    ),
+    "DatagramSocket.send_many": lambda have: have.datagrams.send_many(MANY),
+    "DatagramSocket.send_many_nowait": (
+        lambda have: have.datagrams.send_many_nowait(MANY)
+    ),
+    "DatagramSocket.send_nowait": lambda have: have.full.send_nowait(b"x"),
+    "DatagramSocket.send_segments": (
+        lambda have: have.datagrams.send_segments(LARGE, 10_000)
+    ),
+    "DatagramSocket.send_segments_nowait": (
+        lambda have: have.datagrams.send_segments_nowait(LARGE, 10_000)
+    ),
+    "DatagramSocket.statistics": None,
+    "BatchSender.flush": via_sender("stream", lambda sender: sender.flush()),
+    "BatchSender.send": via_sender(
+        "stream", lambda sender: sender.send(LARGE)
+    ),
+    "BatchSender.send_nowait": via_sender(
+        "stream", lambda sender: sender.send_nowait(bytes(200_000))
+    ),
+    "BatchSender.statistics": None,
+    "DatagramBatchSender.flush": via_sender(
+        "datagrams", lambda sender: sender.flush()
+    ),
+    "DatagramBatchSender.send": via_sender(
+        "full", lambda sender: sender.send(b"x")
+    ),
+    "DatagramBatchSender.send_batch": via_sender(
+        "datagrams", lambda sender: sender.send_batch(PAIRS)
+    ),
+    "DatagramBatchSender.send_nowait": via_sender("datagrams", _queue_many),
+    "DatagramBatchSender.statistics": None,
+    "Buffers.write_to": lambda have: Buffers([LARGE]).write_to(have.stream),
+    "Buffers.write_to, a datagram": (
+        lambda have: Buffers([b"x"]).write_to(have.full)
+    ),
+    "Buffers.write_to, a pipe": (
+        lambda have: Buffers([LARGE]).write_to(have.pipe)
+    ),
+    "broadcast": lambda have: triobatch.broadcast([have.stream], LARGE),
+    "broadcast_nowait": (
+        lambda have: triobatch.broadcast_nowait([have.stream], LARGE)
+    ),
+    "capabilities": None,
+    "open_batch_sender": None,
+    "open_tcp_listeners": _open_tcp_listeners,
+    "open_tcp_stream": _open_tcp_stream,
+    "open_udp_socket": lambda have: _open_and_close(
+        triobatch.open_udp_socket(local_address=("127.0.0.1", 0))
+    ),
+    "open_unix_listener": lambda have: _open_and_close(
+        triobatch.open_unix_listener(have.path)
+    ),
+    "open_unix_socket": _open_unix_socket,
+    "send_buffers": lambda have: triobatch.send_buffers(have.stream, [LARGE]),
+    "serve_tcp": _serve,
+    "serve_udp": _serve_udp,
+    "lowlevel.recvmmsg": lambda have: lowlevel.recvmmsg(
+        have.datagrams.socket.fileno(), bytearray(900), 100
+    ),
+    "lowlevel.sendmmsg": lambda have: lowlevel.sendmmsg(
+        have.full.socket.fileno(), PAIRS
+    ),
+    # What they are given is as often a file: the mode is their caller's.
+    "lowlevel.preadv": None,
+    "lowlevel.pwritev": None,
+    "lowlevel.readv": None,
+    "lowlevel.writev": None,
+}
+
+CLASSES = [
+    BatchSocketListener,
+    BatchSocketStream,
+    DatagramSocket,
+    triobatch.BatchSender,
+    triobatch.DatagramBatchSender,
+]
+
+
+def public_ways():
+    """Return the names of all that might make a system call on a socket."""
+    for kind in CLASSES:
+        for name in dir(kind):
+            if name[0] != "_" and callable(getattr(kind, name)):
+                yield f"{kind.__name__}.{name}"
+    for prefix, module in [("", triobatch), ("lowlevel.", lowlevel)]:
+        for name in module.__all__:
+            if inspect.isroutine(getattr(module, name)):
+                yield prefix + name
+    yield "Buffers.write_to"
+
+
+def test_every_public_way_is_tried():
+    assert {name.partition(",")[0] for name in WAYS} == set(public_ways())
+
+
+def test_every_class_with_a_socket_is_among_them():
+    assert set(CLASSES) == {
+        kind
+        for kind in map(vars(triobatch).get, triobatch.__all__)
+        if inspect.isclass(kind)
+        and any(
+            inspect.iscoroutinefunction(getattr(kind, name))
+            for name in dir(kind)
+        )
+        and kind is not Buffers
+    }
+
+
+@pytest.fixture
+async def have(tmp_path):
+    """Sockets whose O_NONBLOCK is cleared, and how to help a call out."""
+    near, far = socket.socketpair()
+    first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    full, reader = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", 0))
+    address = listening.getsockname()
+    source, sink = os.pipe()
+    wrap = tsocket.from_stdlib_socket
+    made = SimpleNamespace(
+        path=tmp_path / "socket",
+        stream=BatchSocketStream(wrap(near)),
+        datagrams=DatagramSocket(wrap(first)),
+        full=DatagramSocket(wrap(full)),
+        udp=DatagramSocket(wrap(udp), error_queue=sys.platform == "linux"),
+        listener=BatchSocketListener(wrap(listening)),
+        pipe=trio.lowlevel.FdStream(sink),
+        # Whoever waits in a system call then gets an end, or an error.
+        helped=threading.Event(),
+    )
+    with pytest.raises(trio.WouldBlock):
+        while True:
+            made.full.send_nowait(b"filling")
+
+    others = [sock.dup() for sock in (near, first, full)]
+
+    def help_out():
+        made.helped.set()
+        for sock in others:
+            sock.shutdown(socket.SHUT_RDWR)
+        os.close(source)
+        socket.create_connection(address).close()
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(
+            b"x", udp.getsockname()
+        )
+
+    made.help_out = help_out
+    for each in near, first, full, udp, listening:
+        each.setblocking(True)
+    os.set_blocking(sink, True)
+    yield made
+    if not made.helped.is_set():
+        os.close(source)
+    for sock in far, second, reader, *others:
+        sock.close()
+    for each in (
+        made.stream, made.datagrams, made.full, made.udp, made.listener,
+        made.pipe,
+    ):  # fmt: skip
+        await each.aclose()
+
+
+async def _call(way, have):
+    try:
+        result = way(have)
+        if inspect.isawaitable(result):
+            await result
+    except (trio.WouldBlock, BlockingIOError):
+        pass
+
+
+@pytest.mark.parametrize("name", [name for name in WAYS if WAYS[name]])
+async def test_no_way_blocks_the_loop(have, name):
+    if "errors" in name and sys.platform != "linux":
+        pytest.skip("only Linux has an error queue")
+    helper = threading.Timer(PATIENCE, have.help_out)
+    helper.start()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_call, WAYS[name], have)
+        await wait_all_tasks_blocked(0.01)
+        helper.cancel()
+        nursery.cancel_scope.cancel()
+    helper.join()
+    assert not have.helped.is_set()
+
+
+def test_accept_2_does_not_wait():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        helper = threading.Timer(
+            PATIENCE, socket.create_connection, [listening.getsockname()]
+        )
+        helper.start()
+        with pytest.raises(BlockingIOError):
+            calls.accept(listening.fileno())
+        helper.cancel()
+
+
+async def test_a_mode_that_changes_at_once_does_not_matter(have, monkeypatch):
+    monkeypatch.setattr(os, "set_blocking", lambda *_: None)
+    await test_no_way_blocks_the_loop(have, "BatchSocketListener.accept")
+
+
+async def test_a_listener_that_waits_is_not_stopped_by_a_stolen_connection(
+    have,
+):
+    """As in a server with several processes, of which one made it blocking."""
+    accept = have.listener.accept
+    other = socket.socket(fileno=os.dup(have.listener.socket.fileno()))
+    helper = threading.Timer(PATIENCE, have.help_out)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept)
+        await wait_all_tasks_blocked()
+        other.setblocking(True)
+        helper.start()
+        with socket.create_connection(other.getsockname()):
+            # Before the task that waits has its turn.
+            taken, _ = other.accept()
+            taken.close()
+            await wait_all_tasks_blocked(0.01)
+        helper.cancel()
+        nursery.cancel_scope.cancel()
+    helper.join()
+    other.close()
+    assert not have.helped.is_set()
