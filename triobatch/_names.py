@@ -8,7 +8,6 @@ before anything is done, with the value.
 from __future__ import annotations
 
 import errno
-import operator
 import socket
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -19,31 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from trio.socket import SocketType
-
-MAX_PORT = 65535
-
-
-def check_port(port: object, name: str = "port") -> int:
-    """Return ``port`` as an int.
-
-    Args:
-      port: 0 to 65535.
-      name: What the caller calls it, for the errors.
-
-    Raises:
-      TypeError: it is no integer; True and False are none.
-      ValueError: it is out of range.
-    """
-    if isinstance(port, bool) or not hasattr(port, "__index__"):
-        raise TypeError(
-            f"{name} must be an int, not {type(port).__name__}: {port!r}"
-        )
-    number = operator.index(port)
-    if not 0 <= number <= MAX_PORT:
-        raise ValueError(
-            f"{name} must be between 0 and {MAX_PORT}, not {number}"
-        )
-    return number
 
 
 def check_host(host: object, name: str = "host") -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from triobatch._wire.addresses import (
     AddressCache,
     SockaddrCache,
+    check_port,
     decode_address,
     encode_address,
     takes_v6_datagrams,
@@ -192,3 +193,29 @@ def test_the_kernel_understands_an_abstract_name(tmp_path):
         client.sendto(b"x", decode_address(encode_address(name)))
         _, peer = server.recvfrom(1)
         assert decode_address(encode_address(peer)) == peer
+
+
+class Index:
+    def __index__(self):
+        return 53
+
+
+@pytest.mark.parametrize(
+    ("port", "number"), [(0, 0), (1, 1), (65535, 65535), (Index(), 53)]
+)
+def test_a_port_is_an_integer_of_16_bits(port, number):
+    assert check_port(port) == number
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 2**32 + 53, 2**70])
+def test_a_port_out_of_range_is_a_value_error(port):
+    with pytest.raises(
+        ValueError, match=f"^port must be between 0 and 65535, not {port}$"
+    ):
+        check_port(port)
+
+
+@pytest.mark.parametrize("port", [None, "domain", "53", True, 1.5, 53.0, b"1"])
+def test_what_is_no_integer_is_a_type_error(port):
+    with pytest.raises(TypeError, match=r"^the port must be an int, not "):
+        check_port(port, "the port")

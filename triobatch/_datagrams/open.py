@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import trio
 
 from triobatch._datagrams.socket import DatagramSocket
-from triobatch._names import check_host, check_port, looking_up
+from triobatch._names import check_host, looking_up
+from triobatch._wire.addresses import check_port
 
 if TYPE_CHECKING:
     from triobatch._wire.addresses import Address

@@ -9,8 +9,9 @@ import trio
 from trio import socket as tsocket
 
 from triobatch._datagrams.socket import DatagramSocket
-from triobatch._names import bound_sockets, check_host, check_port
+from triobatch._names import bound_sockets, check_host
 from triobatch._senders.open import open_batch_sender
+from triobatch._wire.addresses import check_port
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -17,6 +17,7 @@ Hosts are numeric, because a look-up waits.
 
 from __future__ import annotations
 
+import operator
 import os
 import socket
 import struct
@@ -59,6 +60,36 @@ AF_UNIX = int(getattr(socket, "AF_UNIX", 1))
 V4_MAPPED = bytes(10) + b"\xff\xff"
 
 
+def check_port(port: object, name: str = "port") -> int:
+    """Return ``port`` as an int.
+
+    Args:
+      port: 0 to 65535.
+      name: What the caller calls it, for the errors.
+
+    Raises:
+      TypeError: it is no integer; True and False are none.
+      ValueError: it is out of range.
+    """
+    return _check_number(port, name, MAX_PORT)
+
+
+def _check_number(
+    number: object, name: str, most: int, address: object = None
+) -> int:
+    of = "" if address is None else f": {address!r}"
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        raise TypeError(
+            f"{name} must be an int, not {type(number).__name__} {number!r}{of}"
+        )
+    value = operator.index(number)
+    if not 0 <= value <= most:
+        raise ValueError(
+            f"{name} must be between 0 and {most}, not {value}{of}"
+        )
+    return value
+
+
 def encode_address(address: Address) -> bytes:
     """Return the sockaddr of ``address``, ``b""`` for ``None``.
 
@@ -82,17 +113,10 @@ def encode_address(address: Address) -> bytes:
             "the host of an address must be a str, "
             f"not {type(host).__name__}: {address!r}"
         )
-    for number, (name, most) in zip(numbers, _NUMBERS, strict=False):
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise TypeError(
-                f"{name} must be an int, "
-                f"not {type(number).__name__}: {address!r}"
-            )
-        if not 0 <= number <= most:
-            raise ValueError(
-                f"{name} must be between 0 and {most}, not {number}: "
-                f"{address!r}"
-            )
+    numbers = [
+        _check_number(number, name, most, address)
+        for number, (name, most) in zip(numbers, _NUMBERS, strict=False)
+    ]
     port, flowinfo, scope_id = (*numbers, 0, 0)[:3]
     if ":" in host:
         return (
