@@ -80,7 +80,8 @@ def _check_number(
     of = "" if address is None else f": {address!r}"
     if isinstance(number, bool) or not hasattr(number, "__index__"):
         raise TypeError(
-            f"{name} must be an int, not {type(number).__name__} {number!r}{of}"
+            f"{name} must be an int, "
+            f"not {type(number).__name__} {number!r}{of}"
         )
     value = operator.index(number)
     if not 0 <= value <= most:
