@@ -24,6 +24,10 @@ from triobatch._senders.statistics import SenderStatistics
 from triobatch._senders.stream_sender import BatchSender
 from triobatch._streams.broadcast import broadcast, broadcast_nowait
 from triobatch._streams.broadcast_result import BroadcastResult, Delivery
+from triobatch._streams.buffered import (
+    BufferedReceiveStream,
+    FrameTooLargeError,
+)
 from triobatch._streams.listener import (
     BatchSocketListener,
     open_tcp_listeners,
@@ -32,12 +36,14 @@ from triobatch._streams.listener import (
     open_unix_socket,
     serve_tcp,
 )
+from triobatch._streams.proxy import receive_proxy_header
 from triobatch._streams.send_buffers import send_buffers
 from triobatch._streams.statistics import StreamStatistics
 from triobatch._streams.stream import BatchSocketStream
 from triobatch._version import __version__
 from triobatch._wire.error_queue import PeerError
 from triobatch._wire.metadata import Message, Metadata
+from triobatch._wire.proxy import ProxyHeader, ProxyHeaderError
 
 __all__ = [
     "__version__",
@@ -46,11 +52,16 @@ __all__ = [
     # Streams
     "BatchSocketListener",
     "BatchSocketStream",
+    "BufferedReceiveStream",
+    "FrameTooLargeError",
+    "ProxyHeader",
+    "ProxyHeaderError",
     "StreamStatistics",
     "open_tcp_listeners",
     "open_tcp_stream",
     "open_unix_listener",
     "open_unix_socket",
+    "receive_proxy_header",
     "send_buffers",
     "serve_tcp",
     # Datagrams
