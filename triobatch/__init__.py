@@ -37,6 +37,7 @@ from triobatch._streams.listener import (
     serve_tcp,
 )
 from triobatch._streams.proxy import receive_proxy_header
+from triobatch._streams.relay import relay
 from triobatch._streams.send_buffers import send_buffers
 from triobatch._streams.statistics import StreamStatistics
 from triobatch._streams.stream import BatchSocketStream
@@ -62,6 +63,7 @@ __all__ = [
     "open_unix_listener",
     "open_unix_socket",
     "receive_proxy_header",
+    "relay",
     "send_buffers",
     "serve_tcp",
     # Datagrams

@@ -31,6 +31,7 @@ if CORE == "c":
         send_datagrams,
         send_segments,
     )
+    from triobatch._core.splice_c import send_file
     from triobatch._core.streams_c import (
         Vector,
         broadcast,
@@ -48,6 +49,7 @@ else:
         send_datagrams,
         send_segments,
     )
+    from triobatch._core.splice_python import send_file
     from triobatch._core.streams_python import (  # type: ignore[assignment]
         Vector,
         broadcast,
@@ -71,6 +73,7 @@ __all__ = [
     "send",
     "send_copied",
     "send_datagrams",
+    "send_file",
     "send_pointed",
     "send_segments",
 ]
