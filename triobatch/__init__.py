@@ -17,6 +17,7 @@ from triobatch._datagrams.socket import DatagramSocket
 from triobatch._datagrams.statistics import DatagramStatistics
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.datagrams import Datagrams
+from triobatch._queues.file_slice import FileSlice
 from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.open import open_batch_sender
 from triobatch._senders.serve_udp import serve_udp
@@ -39,6 +40,7 @@ from triobatch._streams.listener import (
 from triobatch._streams.proxy import receive_proxy_header
 from triobatch._streams.relay import relay
 from triobatch._streams.send_buffers import send_buffers
+from triobatch._streams.send_file import send_file
 from triobatch._streams.statistics import StreamStatistics
 from triobatch._streams.stream import BatchSocketStream
 from triobatch._version import __version__
@@ -50,6 +52,7 @@ __all__ = [
     "__version__",
     # Chunks
     "Buffers",
+    "FileSlice",
     # Streams
     "BatchSocketListener",
     "BatchSocketStream",
@@ -65,6 +68,7 @@ __all__ = [
     "receive_proxy_header",
     "relay",
     "send_buffers",
+    "send_file",
     "serve_tcp",
     # Datagrams
     "DatagramError",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from triobatch._core import streams_python
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.choice import CORE
+from triobatch._core.splice_python import read_file
 
 if TYPE_CHECKING:
     from triobatch._wire.addresses import Address
@@ -31,7 +32,7 @@ if CORE == "c":
         send_datagrams,
         send_segments,
     )
-    from triobatch._core.splice_c import send_file
+    from triobatch._core.splice_c import cached, send_file, send_more
     from triobatch._core.streams_c import (
         Vector,
         broadcast,
@@ -49,7 +50,7 @@ else:
         send_datagrams,
         send_segments,
     )
-    from triobatch._core.splice_python import send_file
+    from triobatch._core.splice_python import cached, send_file, send_more
     from triobatch._core.streams_python import (  # type: ignore[assignment]
         Vector,
         broadcast,
@@ -64,8 +65,10 @@ __all__ = [
     "MAX_MESSAGES",
     "Vector",
     "broadcast",
+    "cached",
     "copy_list",
     "copy_segments",
+    "read_file",
     "receive",
     "receive_datagrams",
     "receive_error",
@@ -74,6 +77,7 @@ __all__ = [
     "send_copied",
     "send_datagrams",
     "send_file",
+    "send_more",
     "send_pointed",
     "send_segments",
 ]

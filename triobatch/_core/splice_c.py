@@ -93,3 +93,21 @@ def send_file(fd: int, file: int, offset: int, size: int) -> int:
     if sent < 0:
         raise OSError(-sent, os.strerror(-sent))
     return sent
+
+
+def send_more(fd: int, data: bytes | memoryview) -> int:
+    """Send a piece, of which more will follow; return the bytes taken."""
+    with ffi.from_buffer(data) as exported:
+        sent: int = lib.tb_send_more(fd, exported, len(exported))
+    if sent < 0:
+        raise OSError(-sent, os.strerror(-sent))
+    return sent
+
+
+def cached(file: int, offset: int, size: int) -> int:
+    """Return how much of a part of a file is in memory, from its front on.
+
+    By samples; all of it where the file system cannot tell.
+    """
+    found: int = lib.tb_cached(file, offset, size)
+    return size if found < 0 else found

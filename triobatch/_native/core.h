@@ -90,6 +90,22 @@ int tb_relay(struct tb_relay *state, size_t size);
  */
 ssize_t tb_send_file(int fd, int file, int64_t offset, size_t size);
 
+/* Send `size` bytes with one send(2), of which more will follow (MSG_MORE,
+ * tcp(7)). Returns the bytes taken.
+ */
+ssize_t tb_send_more(int fd, const void *data, size_t size);
+
+/* How far apart tb_cached looks: what Linux reads ahead (128 KiB) has two. */
+enum { TB_CACHED_STEP = 65536 };
+
+/* Look whether `size` bytes of a file from `offset` on are in memory, with a
+ * preadv2(2) of one byte, RWF_NOWAIT, for each TB_CACHED_STEP bytes.
+ *
+ * Returns how many bytes can be read without waiting for a disk, or -errno
+ * (-EOPNOTSUPP if that file system cannot tell).
+ */
+ssize_t tb_cached(int file, int64_t offset, size_t size);
+
 /* datagrams.c: many datagrams in one system call.
  *
  * A message is what one entry of sendmmsg(2) or recvmmsg(2) holds: a

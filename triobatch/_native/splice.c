@@ -6,13 +6,14 @@
 #include <sys/sendfile.h>
 #include <time.h>
 
-/* splice(2) and sendfile(2) have no MSG_NOSIGNAL. So SIGPIPE is held off, and
- * the one that the call has made is taken. It is this thread's own
- * (send_sig() in sk_stream_error(), net/core/stream.c). One that was pending
- * before stays.
+/* splice(2) and sendfile(2) have no MSG_NOSIGNAL. So SIGPIPE is held off,
+ * unless it is ignored, as in Python, and the one that the call has made is
+ * taken. It is this thread's own (sk_stream_error() in net/core/stream.c).
+ * One that was pending before stays.
  */
 struct held_off {
     sigset_t before;
+    int is_held;
     int pending;
 };
 
@@ -26,18 +27,25 @@ only_sigpipe(sigset_t *set)
 static void
 hold_off_sigpipe(struct held_off *held)
 {
+    struct sigaction action;
     sigset_t sigpipe, pending;
 
+    held->is_held = 0;
+    if (sigaction(SIGPIPE, NULL, &action) == 0 &&
+        action.sa_handler == SIG_IGN)
+        return;
     only_sigpipe(&sigpipe);
     sigemptyset(&pending);
     sigpending(&pending);
     held->pending = sigismember(&pending, SIGPIPE) == 1;
-    pthread_sigmask(SIG_BLOCK, &sigpipe, &held->before);
+    held->is_held = !pthread_sigmask(SIG_BLOCK, &sigpipe, &held->before);
 }
 
 static void
 let_sigpipe_in(const struct held_off *held, int broken)
 {
+    if (!held->is_held)
+        return;
     if (broken && !held->pending) {
         const struct timespec at_once = {0, 0};
         sigset_t sigpipe;
@@ -116,4 +124,38 @@ tb_send_file(int fd, int file, int64_t offset, size_t size)
     sent = sent < 0 ? -errno : sent;
     let_sigpipe_in(&held, sent == -EPIPE);
     return sent;
+}
+
+ssize_t
+tb_send_more(int fd, const void *data, size_t size)
+{
+    ssize_t sent;
+
+    do {
+        sent = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : sent;
+}
+
+ssize_t
+tb_cached(int file, int64_t offset, size_t size)
+{
+    size_t cached = 0;
+
+    while (cached < size) {
+        char byte;
+        struct iovec iovec = {&byte, 1};
+        const off_t place = (off_t)(offset + (int64_t)cached);
+        ssize_t found;
+
+        do {
+            found = preadv2(file, &iovec, 1, place, RWF_NOWAIT);
+        } while (found < 0 && errno == EINTR);
+        if (found < 0 && errno == EAGAIN)
+            return (ssize_t)cached;
+        if (found < 0)
+            return -errno;
+        cached += TB_CACHED_STEP;
+    }
+    return (ssize_t)size;
 }

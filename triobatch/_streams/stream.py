@@ -16,6 +16,7 @@ from triobatch._queues.views import view_of_bytes, writable_views
 from triobatch._resource import Claim, Guard, raise_stream_error
 from triobatch._streams.options import StreamOptions
 from triobatch._streams.receiving import ReceiveHalf
+from triobatch._streams.send_file import send_file_on_socket
 from triobatch._streams.sending import SendHalf
 from triobatch._streams.statistics import StreamStatistics
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from trio.socket import SocketType
     from typing_extensions import Buffer
+
+    from triobatch._queues.file_slice import File, FileSlice
 
 # As in trio.SocketStream.
 DEFAULT_RECEIVE_SIZE = 65536
@@ -143,6 +146,23 @@ class BatchSocketStream(StreamOptions, trio.abc.HalfCloseableStream):
         if not sent and buffers._nbytes:
             raise trio.WouldBlock
         return sent
+
+    async def send_file(
+        self,
+        file: File | FileSlice,
+        offset: int = 0,
+        size: int | None = None,
+        *,
+        header: Buffers | Iterable[Buffer] = (),
+        trailer: Buffers | Iterable[Buffer] = (),
+    ) -> int:
+        """Send a part of a file, not copied; see ``triobatch.send_file``."""
+        if self.socket.did_shutdown_SHUT_WR:
+            raise _sent_eof()
+        with self._send_guard:
+            return await send_file_on_socket(
+                self._send, file, offset, size, header, trailer
+            )
 
     async def send_all(self, data: Buffer) -> None:
         """Send all of ``data``.
