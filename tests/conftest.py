@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import os
+import signal
 import socket
 import ssl
 import struct
@@ -16,6 +19,8 @@ from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import BatchSocketStream, DatagramSocket, _write_to
+from triobatch._core import calls
+from triobatch.testing import os_error, scripted_calls
 
 
 async def _connected(family, send_size):
@@ -143,6 +148,85 @@ async def clogged_pair(make_streams, clog):
 def small_hops(monkeypatch):
     """``write_to`` writes 7 bytes each time it goes to a worker thread."""
     monkeypatch.setattr(_write_to, "_HOP_SIZE", 7)
+
+
+@pytest.fixture
+def patches():
+    """What is undone at the end of the test, the last thing first."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def play(patches):
+    """A function that has the next calls on a socket follow a script.
+
+    Like ``scripted_calls``, until the end of the test; a string is the name of
+    an errno.
+    """
+
+    def steps(script):
+        return [
+            os_error(getattr(errno, step)) if isinstance(step, str) else step
+            for step in script
+        ]
+
+    def install(target, sending=(), receiving=()):
+        return patches.enter_context(
+            scripted_calls(
+                target, sending=steps(sending), receiving=steps(receiving)
+            )
+        )
+
+    return install
+
+
+@pytest.fixture
+def around(patches):
+    """A function that puts a call around a system call, on all sockets.
+
+    For what is no script: until the end of the test ``call(real, *args)`` is
+    made where ``real`` would be.
+    """
+
+    def install(name, call):
+        patch = patches.enter_context(pytest.MonkeyPatch.context())
+        real = getattr(calls, name)
+        patch.setattr(calls, name, functools.partial(call, real))
+
+    return install
+
+
+@pytest.fixture
+def python_handles_ctrl_c():
+    """As at the start of a program: Trio takes over from this handler."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.fixture
+def press_after(monkeypatch, python_handles_ctrl_c):
+    """A function that presses Ctrl-C after the next call of another.
+
+    It returns a list, which gets to say whether Ctrl-C was held off then.
+    """
+    protected = []
+
+    def install(owner, name):
+        real = getattr(owner, name)
+
+        def call(*args):
+            result = real(*args)
+            if not protected:
+                protected.append(trio.lowlevel.currently_ki_protected())
+                signal.raise_signal(signal.SIGINT)
+            return result
+
+        monkeypatch.setattr(owner, name, call)
+        return protected
+
+    return install
 
 
 def _bound_socket(family, directory):

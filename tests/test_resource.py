@@ -37,11 +37,39 @@ def test_the_first_task_is_not_disturbed_by_the_second():
                 pytest.fail("it was let in")
 
 
+def test_taking_a_queue_along_keeps_others_from_both():
+    guard = Guard("busy inside")
+    queue, other = Buffers([b"a"]), Buffers([b"b"])
+    guard.take(queue)
+    with pytest.raises(trio.BusyResourceError, match="busy inside"):
+        guard.take(other)
+    with pytest.raises(trio.BusyResourceError, match="sending these buffers"):
+        Guard("free").take(queue)
+    with Claim(other):
+        pass
+    guard.let_go(queue)
+    with guard, Claim(queue):
+        pass
+
+
+def test_a_queue_that_is_being_sent_leaves_the_guard_free():
+    guard, queue = Guard("busy"), Buffers([b"a"])
+    with (
+        Claim(queue),
+        pytest.raises(trio.BusyResourceError, match="these buffers"),
+    ):
+        guard.take(queue)
+    with guard:
+        pass
+
+
 def test_the_next_task_may_enter():
     guard = Guard("busy")
+    entered = 0
     for _ in range(2):
         with guard:
-            pass
+            entered += 1
+    assert entered == 2
 
 
 def test_a_failure_lets_the_next_one_in():

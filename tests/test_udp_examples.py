@@ -27,7 +27,7 @@ def silent():
         yield sock
 
 
-def address_of(sock):
+def host_and_port(sock):
     return "{}:{}".format(*sock.getsockname())
 
 
@@ -74,7 +74,7 @@ def test_client_and_server_talk_and_ctrl_c_stops_the_server():
 
 
 def test_a_closed_port_is_a_message_and_status_1(silent):
-    address = address_of(silent)
+    address = host_and_port(silent)
     silent.close()
     client = run("udp_echo_client.py", address)
     assert client.returncode == 1
@@ -86,7 +86,7 @@ def test_a_closed_port_is_a_message_and_status_1(silent):
 
 
 def test_a_silent_server_is_a_message_and_status_1(silent):
-    address = address_of(silent)
+    address = host_and_port(silent)
     client = run("udp_echo_client.py", address)
     assert client.returncode == 1
     assert client.stdout == f"sending to {address}\n"
@@ -99,7 +99,7 @@ def test_a_silent_server_is_a_message_and_status_1(silent):
 def test_what_does_not_come_back_is_lost():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
-        arguments = address_of(server), "--count", 10
+        arguments = host_and_port(server), "--count", 10
         with started("udp_echo_client.py", *arguments) as client:
             for i in range(10):
                 payload, peer = server.recvfrom(2000)
@@ -128,7 +128,7 @@ def test_a_long_run_shows_its_progress_and_can_be_interrupted():
 
 
 def test_an_address_in_use_is_a_message_and_status_1(silent):
-    address = address_of(silent)
+    address = host_and_port(silent)
     server = run("udp_echo_server.py", address)
     assert (server.returncode, server.stdout) == (1, "")
     assert server.stderr.startswith(f"cannot listen at {address}: ")

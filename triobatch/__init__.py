@@ -21,10 +21,14 @@ from triobatch._queues.file_slice import FileSlice
 from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.open import open_batch_sender
 from triobatch._senders.serve_udp import serve_udp
-from triobatch._senders.statistics import SenderStatistics
 from triobatch._senders.stream_sender import BatchSender
-from triobatch._streams.broadcast import broadcast, broadcast_nowait
-from triobatch._streams.broadcast_result import BroadcastResult, Delivery
+from triobatch._senders.task import SenderStatistics
+from triobatch._streams.broadcast import (
+    BroadcastResult,
+    Delivery,
+    broadcast,
+    broadcast_nowait,
+)
 from triobatch._streams.buffered import (
     BufferedReceiveStream,
     FrameTooLargeError,
@@ -41,8 +45,7 @@ from triobatch._streams.proxy import receive_proxy_header
 from triobatch._streams.relay import relay
 from triobatch._streams.send_buffers import send_buffers
 from triobatch._streams.send_file import send_file
-from triobatch._streams.statistics import StreamStatistics
-from triobatch._streams.stream import BatchSocketStream
+from triobatch._streams.stream import BatchSocketStream, StreamStatistics
 from triobatch._version import __version__
 from triobatch._wire.error_queue import PeerError
 from triobatch._wire.metadata import Message, Metadata

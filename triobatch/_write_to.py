@@ -14,7 +14,12 @@ from trio.lowlevel import enable_ki_protection
 from triobatch._core.chunks import IOV_MAX, locate
 from triobatch._core.files import writev
 from triobatch._datagrams.socket import DatagramSocket
-from triobatch._queues.buffers import Buffers
+from triobatch._queues.buffers import (
+    Buffers,
+    drop,
+    first_bytes,
+    first_chunks,
+)
 from triobatch._resource import Claim, raise_pipe_error
 from triobatch._streams.send_buffers import send_buffers
 
@@ -89,7 +94,7 @@ if sys.platform != "win32":
     def _write_to_fd(buffers: Buffers, pipe: trio.lowlevel.FdStream) -> int:
         """Write with one ``writev(2)``; return 0 if the pipe is full."""
         try:
-            written = writev(pipe.fileno(), buffers._window(IOV_MAX))
+            written = writev(pipe.fileno(), first_chunks(buffers, IOV_MAX))
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -97,7 +102,7 @@ if sys.platform != "win32":
             error = error.with_traceback(None)
             # The number is -1 once the stream is closed.
             raise_pipe_error(error)
-        buffers._consume(written)
+        drop(buffers, written)
         return written
 
 
@@ -171,13 +176,13 @@ async def _write_to_file(
             await trio.lowlevel.checkpoint()
         while buffers:
             writer = _FileWriter(file)
-            chunks = buffers._front(_HOP_SIZE)
+            chunks = first_bytes(buffers, _HOP_SIZE)
             try:
                 # Not abandoned on cancellation, so the count is final.
                 await trio.to_thread.run_sync(writer.write, chunks)
             finally:
                 chunks.clear()
-                buffers._consume(writer.written)
+                drop(buffers, writer.written)
                 written += writer.written
     return written
 

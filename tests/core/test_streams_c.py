@@ -9,8 +9,9 @@ import threading
 
 import extensions
 import pytest
+from helpers import drain, is_exported
 
-from triobatch._core.chunks import COPY_BELOW, COPY_SIZE, IOV_MAX
+from triobatch._core.chunks import COPY_SIZE, IOV_MAX
 
 core = extensions.load("triobatch._core.streams_c", extensions.C_CORE)
 
@@ -32,16 +33,6 @@ def no_extension(monkeypatch):
     """As on PyPy and free-threaded builds."""
     monkeypatch.setattr(core, "_copy", lambda *_: (0, -1))
     monkeypatch.setattr(core, "_point_to_bytes", lambda *_: False)
-
-
-def drain(sock):
-    received = bytearray()
-    try:
-        while data := sock.recv(2**20):
-            received += data
-    except BlockingIOError:
-        pass
-    return bytes(received)
 
 
 def test_a_blocking_descriptor_does_not_make_a_call_block(pair):
@@ -88,7 +79,7 @@ def test_a_vector_holds_no_exports(pair):
     vector = core.Vector([view], 0)
     vector.send(left.fileno())
     view.release()
-    chunk += b"grows"
+    assert not is_exported(chunk)
 
 
 def test_without_the_chunk_extension_the_same_is_sent(pair, no_extension):
@@ -101,7 +92,7 @@ def test_without_the_chunk_extension_the_same_is_sent(pair, no_extension):
 
 
 def test_without_the_chunk_extension_little_is_not_copied(no_extension):
-    assert core.copy_list([b"abc", b"def"]) is None
+    assert core.copy([b"abc", b"def"], COPY_SIZE) is None
 
 
 @needs_extension
@@ -110,22 +101,21 @@ def test_without_the_chunk_extension_little_is_not_copied(no_extension):
     [
         [b"abc"],
         [b"abc", b"defg"] * 100,
-        [b"little", b"large" * COPY_BELOW],
+        [b"little", b"large" * 9000],
         [b"empty ones between", b"", b""],
         [b"x" * 1024] * (COPY_SIZE // 1024),
-        [b"x" * COPY_BELOW],
-        [b"x" * COPY_BELOW, b"little"],
-        [b"x" * COPY_BELOW] * 8,
+        [b"x" * COPY_SIZE],
     ],
 )
-def test_a_list_of_little_bytes_is_copied_and_sent(pair, chunks):
+def test_a_list_of_bytes_is_copied_and_sent(pair, chunks):
     left, right = pair
     expected = b"".join(chunks)
-    copy = core.copy_list(chunks)
-    assert copy.size == len(expected)
-    sent = copy.send(left.fileno())
+    scratch = core.copy(chunks, COPY_SIZE)
+    assert scratch.size == len(expected)
+    sent, whole = scratch.push(left.fileno())
+    assert whole == (sent == scratch.size)
     # Less where the system's socket buffers are small.
-    assert sent > min(copy.size - 1, 100_000)
+    assert sent > min(scratch.size - 1, 100_000)
     assert drain(right) == expected[:sent]
 
 
@@ -142,13 +132,17 @@ def test_a_list_of_little_bytes_is_copied_and_sent(pair, chunks):
         [None],
         [b"x" * 1024] * (COPY_SIZE // 1024 + 1),
         [b"x", b"y" * COPY_SIZE],
-        [b"x" * COPY_BELOW] * 9,
-        [b"x" * COPY_BELOW, memoryview(b"y")],
-        [b"x" * COPY_BELOW, "text"],
     ],
 )
 def test_any_other_list_is_left_to_others(chunks):
-    assert core.copy_list(chunks) is None
+    assert core.copy(chunks, COPY_SIZE) is None
+
+
+@needs_extension
+@pytest.mark.parametrize("room", [9, 10, 11])
+def test_a_list_is_copied_if_it_fits_into_the_room(room):
+    scratch = core.copy([b"01234", b"56789"], room)
+    assert (scratch is None) == (room < 10)
 
 
 @needs_extension
@@ -156,32 +150,33 @@ def test_a_copied_list_that_does_not_fit_is_sent_in_part(pair):
     left, right = pair
     left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     for chunks in [b"%04d" % i for i in range(9999)], [b"x" * 4096] * 10:
-        copy = core.copy_list(chunks)
-        sent = copy.send(left.fileno())
-        assert 0 < sent < copy.size
+        scratch = core.copy(chunks, COPY_SIZE)
+        sent, whole = scratch.push(left.fileno())
+        assert 0 < sent < scratch.size
+        assert not whole
         with pytest.raises(BlockingIOError):
-            copy.send(left.fileno())
+            scratch.push(left.fileno())
         assert drain(right) == b"".join(chunks)[:sent]
-        assert copy.rest(sent) == b"".join(chunks)[sent:]
+        assert scratch.rest(sent) == b"".join(chunks)[sent:]
 
 
 @needs_extension
-def test_a_copy_in_use_is_not_disturbed_by_another(pair):
+def test_scratch_memory_in_use_is_not_disturbed_by_another(pair):
     # As a signal handler, or a finalizer, may do in the midst of a send.
     left, right = pair
-    copy = core.copy_list([b"first", b"send"])
+    scratch = core.copy([b"first", b"send"], COPY_SIZE)
     core.send_copied(left.fileno(), [b"an", b"other"], 0, 0)
     core.send_pointed(left.fileno(), [b"one", b"more"], 0)
-    copy.send(left.fileno())
+    scratch.push(left.fileno())
     assert drain(right) == b"another" + b"onemore" + b"firstsend"
 
 
 @needs_extension
-def test_a_copy_given_back_is_used_again():
-    copy = core.copy_list([b"abc"])
-    copy.give_back()
-    again = core.copy_list([b"def"])
-    assert again is copy
+def test_scratch_memory_given_back_is_used_again():
+    scratch = core.copy([b"abc"], COPY_SIZE)
+    scratch.give_back()
+    again = core.copy([b"def"], COPY_SIZE)
+    assert again is scratch
     assert again.rest(0) == b"def"
     again.give_back()
 
@@ -219,7 +214,7 @@ def send_in_each_way(fd, letter):
     little, large = [letter * 50] * 400, [letter * 3000] * 8
     yield lambda: core.send_copied(fd, little, 0, 0)[0]
     yield lambda: core.send_pointed(fd, large, 0)[0]
-    yield lambda: core.copy_list(little).send(fd)
+    yield lambda: core.copy(little, COPY_SIZE).push(fd)[0]
 
 
 @needs_extension
@@ -239,9 +234,9 @@ def test_threads_do_not_disturb_each_other(restless):
     in_threads(converse, [b"a", b"b", b"c"])
 
 
-def test_the_pool_of_copies_stays_small(monkeypatch):
-    monkeypatch.setattr(core.Copy, "_pool", [])
-    taken = [core.Copy.take() for _ in range(9)]
-    for copy in taken:
-        copy.give_back()
-    assert len(core.Copy._pool) == core.Copy.POOL_SIZE == 4
+def test_the_pool_of_scratch_memory_stays_small(monkeypatch):
+    monkeypatch.setattr(core, "_pool", [])
+    taken = [core.take_scratch() for _ in range(9)]
+    for scratch in taken:
+        scratch.give_back()
+    assert len(core._pool) == core.POOL_SIZE == 4

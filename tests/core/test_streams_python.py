@@ -85,7 +85,7 @@ def test_a_default_timeout_leaves_the_descriptor_as_it_was(
 
 
 def test_nothing_is_copied_apart_from_being_sent():
-    assert core.copy_list([b"abc"]) is None
+    assert core.copy([b"abc"], 3) is None
 
 
 def test_a_vector_lets_go_of_what_was_sent(pair):

@@ -56,7 +56,7 @@ async def sockets(coalescing_hosts):
             yield sender, receiver, receiving.getsockname()
 
 
-async def receive_all(receiver, count):
+async def receive_by_sevens(receiver, count):
     messages = []
     with trio.fail_after(5):
         while len(messages) < count:
@@ -87,7 +87,7 @@ async def test_what_was_sent_one_by_one_comes_apart_again(sockets, sizes):
     ]
     for payload in payloads:
         sender.sendto(payload, target)
-    assert await receive_all(receiver, len(payloads)) == payloads
+    assert await receive_by_sevens(receiver, len(payloads)) == payloads
     statistics = receiver.statistics()
     assert statistics.datagrams_received == len(payloads)
     assert (statistics.truncated, statistics.kernel_drops) == (0, 0)
@@ -99,7 +99,7 @@ async def test_the_kernel_does_put_them_together(sockets):
         sender.sendto(bytes(1200), target)
     # Nothing is asked for but what fits one slot.
     await trio.lowlevel.wait_readable(receiver.socket)
-    slots = receiver._receiver.inbox.arena
+    slots = receiver._receive.inbox.arena
     received = []
     while len(received) < 40:
         received += await receiver.receive_batch()

@@ -9,13 +9,7 @@ from triobatch import Datagrams
 from triobatch._core import calls as syscalls
 from triobatch._datagrams.inbox import Inbox
 
-
-@pytest.fixture(autouse=True)
-def python_handles_ctrl_c():
-    """As at the start of a program: Trio takes over from this handler."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
+pytestmark = pytest.mark.usefixtures("python_handles_ctrl_c")
 
 
 class Pressing(Datagrams):
@@ -76,23 +70,9 @@ def test_an_interrupted_batch_can_be_sent_again(
     trio.run(main)
 
 
-def pressing_after(call):
-    """Return what calls ``call``, and the first time presses Ctrl-C then."""
-    pressed = []
-
-    def press(*args):
-        result = call(*args)
-        if not pressed:
-            pressed.append(True)
-            signal.raise_signal(signal.SIGINT)
-        return result
-
-    return press
-
-
 @pytest.mark.parametrize("method", ["send_batch", "send_batch_nowait"])
 def test_what_the_kernel_took_is_consumed_before_ctrl_c_is_felt(
-    datagram_sockets, monkeypatch, method
+    datagram_sockets, press_after, method
 ):
     async def interrupted(sender, queue):
         result = getattr(sender, method)(queue)
@@ -105,11 +85,7 @@ def test_what_the_kernel_took_is_consumed_before_ctrl_c_is_felt(
         async with sender, receiver:
             payloads = [b"%d" % i for i in range(100)]
             queue = Datagrams((payload, None) for payload in payloads)
-            monkeypatch.setattr(
-                syscalls,
-                "send_datagrams",
-                pressing_after(syscalls.send_datagrams),
-            )
+            press_after(syscalls, "send_datagrams")
             with pytest.raises(KeyboardInterrupt):
                 await interrupted(sender, queue)
             arrived = []
@@ -125,10 +101,10 @@ def test_what_the_kernel_took_is_consumed_before_ctrl_c_is_felt(
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [(syscalls, "receive_datagrams"), (Inbox, "take")]
+    ("owner", "name"), [(syscalls, "receive_datagrams"), (Inbox, "take")]
 )
 def test_what_the_kernel_gave_is_handed_out_before_ctrl_c_is_felt(
-    datagram_sockets, monkeypatch, module, name
+    datagram_sockets, press_after, owner, name
 ):
     arrived = []
 
@@ -140,9 +116,7 @@ def test_what_the_kernel_gave_is_handed_out_before_ctrl_c_is_felt(
         sender, receiver = datagram_sockets()
         async with sender, receiver:
             await sender.send_many([b"a", b"b"])
-            monkeypatch.setattr(
-                module, name, pressing_after(getattr(module, name))
-            )
+            press_after(owner, name)
             with pytest.raises(KeyboardInterrupt):
                 await interrupted(receiver)
             if not arrived:

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import trio
+from helpers import address_of, receive_all, receive_datagrams
 from receive_buffer import needs_room
 from trio.testing import assert_checkpoints
 
@@ -17,7 +18,7 @@ from triobatch._core.choice import CORE
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._queues.datagrams import Datagrams
-from triobatch._wire.metadata import SOL_UDP, UDP_GRO
+from triobatch._wire.control import SOL_UDP, UDP_GRO
 
 FAMILIES = ["ipv4", "ipv6", "unix"]
 COUNTS = [0, 1, 2, 63, 64, 65, 127, 128, 129, 1023, 1024, 1025, 3000]
@@ -25,10 +26,6 @@ SIZES = [
     *(0, 1, 64, 1200, 1472, 9000),
     pytest.param(65507, marks=needs_room),
 ]
-
-
-def address_of(sock):
-    return sock.socket.getsockname()
 
 
 def payloads_of(count, size, start=0):
@@ -40,15 +37,6 @@ def payloads_of(count, size, start=0):
     ]
 
 
-async def receive_all(sock, count, **options):
-    received = []
-    while len(received) < count:
-        batch = await sock.receive_batch(**options)
-        assert batch
-        received += batch
-    return received
-
-
 async def deliver(sender, receivers, datagrams):
     """Send in slices that the receivers' buffers hold; return by receiver."""
     arrived = {address_of(sock): [] for sock in receivers}
@@ -58,7 +46,7 @@ async def deliver(sender, receivers, datagrams):
         async with trio.open_nursery() as nursery:
 
             async def receive(sock, count):
-                batch = await receive_all(sock, count)
+                batch = await receive_datagrams(sock, count)
                 arrived[address_of(sock)] += batch
 
             for sock in receivers:
@@ -80,7 +68,7 @@ async def test_a_batch_of_any_count_arrives(make_socket, family, count):
 
         @nursery.start_soon
         async def receive():
-            received.extend(await receive_all(receiver, count))
+            received.extend(await receive_datagrams(receiver, count))
 
         # 64 bytes occupy 768 in the buffer: 3000 of them fit.
         queue = Datagrams((payload, target) for payload in payloads)
@@ -105,7 +93,7 @@ async def test_payloads_of_any_size_arrive(make_socket, family, size, method):
         @nursery.start_soon
         async def receive():
             expected = count if size or method != "segments" else 0
-            received.extend(await receive_all(receiver, expected))
+            received.extend(await receive_datagrams(receiver, expected))
 
         with assert_checkpoints():
             if method == "batch":
@@ -153,7 +141,7 @@ async def test_an_echo_is_one_line(make_socket, family):
     echoed = 0
     while echoed < 10:
         echoed += await server.send_batch(await server.receive_batch())
-    received = await receive_all(client, 10)
+    received = await receive_datagrams(client, 10)
     assert received == [(p, address_of(server)) for p in payloads]
 
 
@@ -177,7 +165,7 @@ async def test_a_short_last_segment_arrives_short(make_socket):
     receiver, sender = await make_socket(), await make_socket()
     data = bytes(range(256)) * 20
     assert await sender.send_segments(data, 1000, address_of(receiver)) == 6
-    received = await receive_all(receiver, 6)
+    received = await receive_datagrams(receiver, 6)
     assert [len(payload) for payload, _ in received] == [1000] * 5 + [120]
     assert b"".join(payload for payload, _ in received) == data
 
@@ -221,7 +209,7 @@ async def test_a_bytearray_and_a_view_of_words_are_payloads(datagram_pair):
     left, right = datagram_pair
     words = memoryview(b"abcdefgh").cast("I")
     await left.send_many([bytearray(b"mutable"), words])
-    assert await receive_all(right, 2) == [
+    assert await receive_datagrams(right, 2) == [
         (b"mutable", None),
         (b"abcdefgh", None),
     ]
@@ -268,5 +256,4 @@ async def test_order_is_kept_whatever_the_destination_is_called(make_socket):
             (b"%d" % i, (f"::ffff:{host}", port) if i % 2 else named)
             for i in range(9)
         )
-    arrived = [payload for payload, _ in await receive_all(receiver, 18)]
-    assert arrived == [b"%d" % i for i in range(9)] * 2
+    assert await receive_all(receiver, 18) == [b"%d" % i for i in range(9)] * 2

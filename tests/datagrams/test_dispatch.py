@@ -6,15 +6,11 @@ import os
 
 import pytest
 import trio
-from script import Script, received
+from helpers import address_of, received
 
 from triobatch._datagrams import sending as _datagram_send
 from triobatch._datagrams.errors import DatagramError, DatagramErrorGroup
 from triobatch._queues.datagrams import Datagrams
-
-
-def address_of(sock):
-    return sock.socket.getsockname()
 
 
 @pytest.fixture
@@ -46,61 +42,49 @@ async def test_a_run_is_counted_and_a_plain_message_is_not(hosts):
 
 @pytest.mark.parametrize("passing", ["EHOSTUNREACH", "ENETUNREACH"])
 async def test_two_reports_with_a_success_between_are_two(
-    hosts, monkeypatch, passing
+    hosts, play, passing
 ):
     sender, receiver = hosts
-    script = Script(monkeypatch, [passing, 1] * 5)
+    script, _ = play(sender, [passing, 1] * 5)
     payloads = [bytes(i) for i in range(10)]
     assert await sender.send_batch((p, address_of(receiver)) for p in payloads)
-    assert script.lines == []
+    assert script.left == []
     assert sender.statistics().reports == 5
     assert await received(receiver) == payloads
 
 
 async def test_congestion_that_passes_may_come_again(
-    hosts, monkeypatch, autojump_clock
+    hosts, play, autojump_clock
 ):
     sender, receiver = hosts
-    script = Script(monkeypatch, ["ENOBUFS"] * 5 + [1] + ["ENOMEM"] * 5)
+    script, _ = play(sender, ["ENOBUFS"] * 5 + [1] + ["ENOMEM"] * 5)
     payloads = [bytes(i) for i in range(10)]
     assert await sender.send_batch((p, address_of(receiver)) for p in payloads)
-    assert script.lines == []
+    assert script.left == []
     assert await received(receiver) == payloads
 
 
 async def test_a_run_that_finds_no_buffers_is_not_taken_apart(
-    hosts, monkeypatch, autojump_clock
+    hosts, play, autojump_clock
 ):
     sender, receiver = hosts
-    script = Script(monkeypatch, ["ENOBUFS"] * 6)
+    script, _ = play(sender, ["ENOBUFS"] * 6)
     queue = Datagrams([(b"xy", address_of(receiver))] * 5)
     # Its datagrams would all find none, each with a call of its own.
     with pytest.raises(DatagramErrorGroup, match="5 of 5 datagrams refused"):
         await sender.send_batch(queue)
-    assert script.lines == []
-    assert len(script.calls) == 6
+    assert script.left == []
+    assert script.offered == [[10]] * 6
     assert sender.statistics().gso_refusals == {}
     assert len(queue) == 5
 
 
-async def test_segmentation_is_not_blamed_where_one_fails_and_the_rest_goes(
-    hosts, monkeypatch
-):
-    sender, receiver = hosts
-    Script(monkeypatch, ["EINVAL", "EINVAL"])
-    with pytest.raises(DatagramErrorGroup, match="1 of 5 datagrams refused"):
-        await sender.send_many([b"xy"] * 5, address_of(receiver))
-    assert sender.statistics().gso_refusals == {}
-    assert await sender.send_many([b"xy"] * 5, address_of(receiver)) == 5
-    assert sender.statistics().gso_runs == 1
-
-
 @pytest.mark.parametrize("full", ["EAGAIN", "ENOBUFS"])
 async def test_a_refusal_is_told_also_if_nothing_else_can_go_now(
-    hosts, monkeypatch, full
+    hosts, play, full
 ):
     sender, receiver = hosts
-    Script(monkeypatch, ["EPERM", full])
+    play(sender, ["EPERM", full])
     queue = Datagrams((bytes(i), address_of(receiver)) for i in range(3))
     with pytest.raises(DatagramErrorGroup) as info:
         sender.send_batch_nowait(queue)
@@ -109,11 +93,9 @@ async def test_a_refusal_is_told_also_if_nothing_else_can_go_now(
     assert [payload for payload, _ in queue] == [b"", b"\0", b"\0\0"]
 
 
-async def test_a_descriptor_that_is_no_more_is_a_closed_socket(
-    hosts, monkeypatch
-):
+async def test_a_descriptor_that_is_no_more_is_a_closed_socket(hosts, play):
     sender, receiver = hosts
-    Script(monkeypatch, ["EBADF", "ENOTSOCK"])
+    play(sender, ["EBADF", "ENOTSOCK"])
     for _ in range(2):
         with pytest.raises(trio.ClosedResourceError):
             await sender.send(b"x", address_of(receiver))
@@ -161,10 +143,10 @@ async def test_a_long_batch_of_small_datagrams_lets_others_run(hosts):
 
 @pytest.mark.parametrize("destinations", [1, 250])
 async def test_what_is_refused_is_not_planned_again_with_all_behind_it(
-    hosts, monkeypatch, destinations
+    hosts, play, destinations
 ):
     sender, receiver = hosts
-    script = Script(monkeypatch, [])
+    script, _ = play(sender, [])
     hosts_without_port = [f"127.0.0.{i + 1}" for i in range(destinations)]
     queue = Datagrams(
         (bytes(1 + i % 50), (hosts_without_port[i % destinations], 0))
@@ -175,7 +157,7 @@ async def test_what_is_refused_is_not_planned_again_with_all_behind_it(
         await sender.send_batch(queue)
     refused = sorted(error.index for error in info.value.exceptions)
     assert refused == list(range(1000))
-    offered = sum(len(segment_sizes) for _, segment_sizes in script.calls)
+    offered = sum(map(len, script.offered))
     assert offered < 10 * 1000
     # As many as before, once the kernel takes them again.
     assert sender.statistics().gso_runs >= 1

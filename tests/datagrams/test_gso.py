@@ -1,5 +1,6 @@
-"""The planner, table by table and fuzzed."""
+"""The planner, by tables and fuzzed, and where segmentation rests."""
 
+import errno
 from itertools import groupby
 
 import pytest
@@ -7,9 +8,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from triobatch._datagrams.gso import (
+    COOL_DOWN,
+    MAX_RESTING,
     MAX_SIZE_V4,
     MAX_SIZE_V6,
     Limit,
+    Segmentation,
     by_destination,
     plan,
     within,
@@ -201,3 +205,45 @@ def test_every_plan_obeys_the_kernel(sizes, seed, segments, segment_size):
         assert 0 < held[-1] <= segment
     assert start == len(sizes)
     assert sent_to == given_to
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_the_limit_is_that_of_the_family():
+    segmentation = Segmentation(64, Clock())
+    assert segmentation.limit(A) == Limit(64, MAX_SIZE_V4, MAX_SIZE_V4)
+    assert segmentation.limit(C) == Limit(64, MAX_SIZE_V6, MAX_SIZE_V6)
+
+
+def test_it_rests_for_the_destination_that_refused_it_and_for_a_time():
+    clock = Clock()
+    segmentation = Segmentation(64, clock)
+    segmentation.refuse(A, errno.EIO, 1200)
+    assert segmentation.limit(A).segments == 1
+    assert segmentation.limit(C).segments == 64
+    clock.now = COOL_DOWN
+    assert segmentation.limit(A).segments == 64
+    assert segmentation.refusals == {errno.EIO: 1}
+
+
+def test_smaller_segments_go_on_where_one_was_too_large():
+    segmentation = Segmentation(64, Clock())
+    segmentation.refuse(A, errno.EMSGSIZE, 1400)
+    assert segmentation.limit(A) == Limit(64, MAX_SIZE_V4, 1399)
+    segmentation.refuse(A, errno.EMSGSIZE, 1200)
+    assert segmentation.limit(A).segment_size == 1199
+
+
+def test_what_rests_is_bounded():
+    segmentation = Segmentation(64, Clock())
+    for port in range(MAX_RESTING + 10):
+        peer = encode_address(("10.0.0.1", port))
+        segmentation.refuse(peer, errno.EIO, 1200)
+    first = encode_address(("10.0.0.1", 0))
+    assert segmentation.limit(first).segments == 64
+    assert segmentation.limit(peer).segments == 1

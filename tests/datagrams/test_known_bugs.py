@@ -1,9 +1,8 @@
 """What other libraries have got wrong, each once.
 
 The names in the comments are the projects where it was found. More of it is
-where it belongs: resuming after an error in test_datagram_sender, lone
-packets in test_datagram_receiver, UDP_SEGMENT with nothing to cut in
-test_datagram_system_calls.
+where it belongs: resuming after an error in test_sending, lone packets in
+test_receiving, UDP_SEGMENT with nothing to cut in test_system_calls.
 """
 
 import gc
@@ -13,26 +12,14 @@ import threading
 
 import pytest
 import trio
+from helpers import address_of, received
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import DatagramErrorGroup, Datagrams, DatagramSocket
+from triobatch._wire.control import SOL_IP, SOL_UDP, UDP_SEGMENT
 from triobatch._wire.error_queue import IP_RECVERR
-from triobatch._wire.metadata import SOL_IP, SOL_UDP, UDP_SEGMENT
 
 COUNTS = [0, 1, 2, 63, 64, 65, 127, 128, 129, 1023, 1024, 1025, 3000]
-
-
-def address_of(sock):
-    return sock.socket.getsockname()
-
-
-async def drain(sock):
-    received = []
-    try:
-        while True:
-            received += sock.receive_batch_nowait()
-    except trio.WouldBlock:
-        return [payload for payload, _ in received]
 
 
 # libuv, Bun and Erlang: a batch larger than the chunk it is cut into.
@@ -115,7 +102,7 @@ async def test_equal_payloads_of_any_sum_arrive(make_socket, size):
     for start in range(0, count, 65):
         some = payloads[start : start + 65]
         await sender.send_many(some, address_of(receiver))
-        assert await drain(receiver) == some
+        assert await received(receiver) == some
     assert sender.statistics().gso_refusals == {}
     # envoy, quinn, erlang_quic: trains that are cut off by a slot.
     assert receiver.statistics().truncated == 0
@@ -157,10 +144,10 @@ async def test_reports_are_not_asked_for_unless_wanted(make_socket):
 async def test_no_segment_size_is_left_on_a_socket(make_socket):
     receiver, sender = await make_socket(), await make_socket()
     await sender.send_many([bytes(100)] * 10, address_of(receiver))
-    await drain(receiver)
+    await received(receiver)
     assert sender.socket.getsockopt(SOL_UDP, UDP_SEGMENT) == 0
     await sender.send(bytes(1000), address_of(receiver))
-    assert await drain(receiver) == [bytes(1000)]
+    assert await received(receiver) == [bytes(1000)]
 
 
 # mailru/easyjson and gocql: a writer that consumes the caller's own list.
@@ -241,10 +228,10 @@ def test_two_event_loops_do_not_meet():
                     await left.send_batch(
                         zip(sent, itertools.repeat(target), strict=False)
                     )
-                    if await drain(right) != sent:
+                    if await received(right) != sent:
                         failures.append((stamp, i))
                 await left.send_many(payloads, target)
-                if await drain(right) != payloads:
+                if await received(right) != payloads:
                     failures.append((stamp, i, "many"))
 
     threads = [

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 import trio
+from helpers import address_of, receive_all
 from network import namespaces, needs_command, needs_namespaces, two_hosts
 from trio.testing import assert_checkpoints
 
@@ -14,17 +15,6 @@ from triobatch._datagrams.errors import DatagramError, DatagramErrorGroup
 from triobatch._datagrams.open import open_udp_socket
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._queues.datagrams import Datagrams
-
-
-def address_of(sock):
-    return sock.socket.getsockname()
-
-
-async def receive_all(sock, count):
-    received = []
-    while len(received) < count:
-        received += await sock.receive_batch()
-    return [payload for payload, _ in received]
 
 
 def udp_socket(host):

@@ -2,85 +2,22 @@
 
 import contextlib
 import errno
-import os
 import socket
 import sys
 import time
 
 import pytest
 import trio
+from helpers import address_of, no_spin
 from network import needs_namespaces, two_hosts
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from triobatch._core import calls as syscalls
 from triobatch._datagrams import readiness as _readiness
-from triobatch._datagrams import unix_peer as _unix_peer
-from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.lowlevel import recvmmsg, sendmmsg
 from triobatch._datagrams.open import open_udp_socket
 from triobatch._datagrams.socket import DatagramSocket
-from triobatch._queues.datagrams import Datagrams
+from triobatch._wire.control import SOL_IP
 from triobatch._wire.error_queue import IP_RECVERR
-from triobatch._wire.metadata import SOL_IP
-
-
-def address_of(sock):
-    return sock.socket.getsockname()
-
-
-@contextlib.asynccontextmanager
-async def no_spin(seconds=0.3):
-    """Fail if the process uses a CPU while the body's tasks are blocked."""
-    async with trio.open_nursery() as nursery:
-        yield nursery
-        await wait_all_tasks_blocked(0.01)
-        before = time.process_time()
-        await trio.sleep(seconds)
-        used = time.process_time() - before
-        nursery.cancel_scope.cancel()
-    assert used < seconds / 5
-
-
-async def test_a_full_unix_destination_is_waited_for(make_socket):
-    sender, receiver = await make_socket("unix"), await make_socket("unix")
-    target = address_of(receiver)
-    payloads = [b"%d" % i for i in range(200)]
-    queue = Datagrams((payload, target) for payload in payloads)
-    async with no_spin() as nursery:
-        nursery.start_soon(sender.send_batch, queue)
-    arrived = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(sender.send_batch, queue)
-        while len(arrived) < len(payloads):
-            arrived += await receiver.receive_batch()
-    assert [payload for payload, _ in arrived] == payloads
-    # Woken by the kernel, not by a clock: a few calls a full queue.
-    assert sender.statistics().send_calls < 100
-
-
-async def test_the_full_one_of_two_unix_destinations_is_waited_for(
-    make_socket,
-):
-    sender = await make_socket("unix")
-    full, empty = await make_socket("unix"), await make_socket("unix")
-    queue = Datagrams((b"%d" % i, address_of(full)) for i in range(12))
-    queue.append((b"last", address_of(empty)))
-    async with no_spin() as nursery:
-        nursery.start_soon(sender.send_batch, queue)
-    assert len(queue) == 2
-
-
-async def test_closing_wakes_a_sender_that_waits_for_a_unix_peer(make_socket):
-    sender, receiver = await make_socket("unix"), await make_socket("unix")
-    async with trio.open_nursery() as nursery:
-
-        @nursery.start_soon
-        async def send():
-            with pytest.raises(trio.ClosedResourceError):
-                await sender.send_many([b"x"] * 100, address_of(receiver))
-
-        await wait_all_tasks_blocked()
-        await sender.aclose()
 
 
 async def test_reports_that_nobody_asked_for_do_not_spin(make_socket):
@@ -157,12 +94,18 @@ async def test_a_report_that_another_task_has_found_is_handed_over(
     name = address_of(gone)
     await gone.aclose()
     client = await make_socket(error_queue=True)
+    errors = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(client.receive_errors)
+
+        @nursery.start_soon
+        async def receive():
+            errors.extend(await client.receive_errors())
+
         await wait_all_tasks_blocked()
         client.send_nowait(b"x", name)
         # As a receiver does that wakes first: nothing is left to see then.
         client._readiness.drain()
+    assert [error.payload for error in errors] == [b"x"]
 
 
 async def test_reports_that_nobody_fetches_take_no_more_memory(make_socket):
@@ -262,85 +205,6 @@ async def test_closing_wakes_a_receiver(make_socket, method):
         await sock.send(b"x", ("127.0.0.1", 9))
 
 
-async def test_a_kernel_drop_is_counted(make_socket):
-    receiver, sender = await make_socket(), await make_socket()
-    receiver.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4608)
-    for _ in range(20):
-        await sender.send(bytes(1000), address_of(receiver))
-    got = len(await receiver.receive_batch())
-    assert receiver.statistics().kernel_drops == 20 - got > 0
-
-
-class Unconnectable(socket.socket):
-    def connect(self, address):
-        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-
-
-class Exhausted(socket.socket):
-    def __init__(self, family=-1, kind=-1, proto=-1, fileno=None):
-        if fileno is None:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        super().__init__(family, kind, proto, fileno)
-
-
-@pytest.mark.parametrize("probe", [Unconnectable, Exhausted])
-async def test_without_a_probe_socket_a_unix_peer_is_waited_for_by_time(
-    make_socket, monkeypatch, probe
-):
-    sender, receiver = await make_socket("unix"), await make_socket("unix")
-    monkeypatch.setattr(_unix_peer, "BACK_OFF", 0.001)
-
-    queue = Datagrams((b"%d" % i, address_of(receiver)) for i in range(50))
-    async with trio.open_nursery() as nursery:
-        monkeypatch.setattr(_unix_peer.socket, "socket", probe)
-        nursery.start_soon(sender.send_batch, queue)
-        await wait_all_tasks_blocked()
-        received = 0
-        while received < 50:
-            received += len(await receiver.receive_batch())
-
-
-@pytest.fixture
-async def waiting_for_a_full_peer(make_socket, nursery):
-    """A peer whose queue is full, and what a sender has left for it."""
-    sender, full = await make_socket("unix"), await make_socket("unix")
-    queue = Datagrams((b"%d" % i, address_of(full)) for i in range(12))
-    outcome = []
-
-    async def send():
-        try:
-            outcome.append(await sender.send_batch(queue))
-        except DatagramErrorGroup as exc:
-            outcome.extend(error.errno for error in exc.exceptions)
-
-    nursery.start_soon(send)
-    await wait_all_tasks_blocked()
-    assert len(queue) == 1
-    return full, outcome
-
-
-async def test_a_full_unix_peer_may_make_way_for_another(
-    make_socket, waiting_for_a_full_peer, autojump_clock
-):
-    full, outcome = waiting_for_a_full_peer
-    other = await make_socket("unix")
-    # As a new process does while the old one is stuck.
-    os.rename(address_of(other), address_of(full))
-    payload, _ = await other.receive()
-    assert payload == b"11"
-    await wait_all_tasks_blocked()
-    assert outcome == [12]
-
-
-async def test_a_full_unix_peer_may_turn_away(
-    make_socket, waiting_for_a_full_peer, autojump_clock
-):
-    full, outcome = waiting_for_a_full_peer
-    await full.socket.connect(address_of(await make_socket("unix")))
-    await trio.sleep(2)
-    assert outcome == [errno.EPERM]
-
-
 @pytest.fixture
 def default_timeout():
     socket.setdefaulttimeout(5)
@@ -359,26 +223,20 @@ async def test_a_default_timeout_does_not_block_the_loop(
     assert time.monotonic() - before < 1
 
 
-class Protection:
-    """Notes whether Ctrl-C is held off, and passes a call on."""
-
-    def __init__(self, monkeypatch, name):
-        self.seen = []
-        self._call = getattr(syscalls, name)
-        monkeypatch.setattr(syscalls, name, self)
-
-    def __call__(self, *args):
-        self.seen.append(trio.lowlevel.currently_ki_protected())
-        return self._call(*args)
-
-
 async def test_ctrl_c_is_held_off_while_a_descriptor_is_borrowed(
-    make_socket, monkeypatch
+    make_socket, around
 ):
-    # Both would close it, if they were left half way.
-    errors = Protection(monkeypatch, "receive_error")
-    received = Protection(monkeypatch, "receive_datagrams")
-    sent = Protection(monkeypatch, "send_datagrams")
+    # They would close it, if they were left half way.
+    seen = []
+
+    def note(real, *args):
+        protected = trio.lowlevel.currently_ki_protected()
+        seen.append((real.__name__, protected))
+        return real(*args)
+
+    names = ("receive_error", "send_datagrams", "receive_datagrams")
+    for name in names:
+        around(name, note)
     sock = await make_socket(error_queue=True)
     fd, me = sock.socket.fileno(), address_of(sock)
 
@@ -391,7 +249,7 @@ async def test_ctrl_c_is_held_off_while_a_descriptor_is_borrowed(
         assert not trio.lowlevel.currently_ki_protected()
 
     call()
-    assert errors.seen == received.seen == sent.seen == [True]
+    assert seen == [(name, True) for name in names]
 
 
 needs_poll = pytest.mark.skipif(

@@ -1,35 +1,23 @@
 """How much is asked for, and what is asked."""
 
-import array
 import contextlib
-import os
-import socket
 
 import pytest
 import trio
+from helpers import address_of
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
-
-from triobatch._core import calls as syscalls
-from triobatch._core.arena import SLOT_SIZE
-from triobatch._datagrams.errors import TruncatedDatagramError
-from triobatch._wire.metadata import SO_TIMESTAMPNS
-
-
-def address_of(sock):
-    return sock.socket.getsockname()
 
 
 @pytest.fixture
-def slots(monkeypatch):
+def slots(around):
     """Return the list of the slots offered, a call an item."""
     offered = []
-    receive = syscalls.receive_datagrams
 
-    def count(fd, arena, slots):
+    def count(real, fd, arena, slots):
         offered.append(slots)
-        return receive(fd, arena, slots)
+        return real(fd, arena, slots)
 
-    monkeypatch.setattr(syscalls, "receive_datagrams", count)
+    around("receive_datagrams", count)
     return offered
 
 
@@ -123,74 +111,3 @@ async def test_a_receiver_cancelled_while_it_is_woken_loses_nothing(
     if not received:
         received = receiver.receive_batch_nowait()
     assert [payload for payload, _ in received] == [b"x"]
-
-
-async def test_a_truncated_datagram_is_told_apart(datagram_pair):
-    left, right = datagram_pair
-    left.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-    large = os.urandom(SLOT_SIZE + 1)
-    await left.send_batch([(b"a", None), (large, None), (b"c", None)])
-    with assert_checkpoints():
-        assert await right.receive_batch() == [(b"a", None)]
-    with assert_checkpoints(), pytest.raises(TruncatedDatagramError) as info:
-        await right.receive_batch()
-    assert info.value.payload == large[:SLOT_SIZE]
-    assert info.value.size == SLOT_SIZE + 1
-    with assert_checkpoints():
-        assert await right.receive_batch() == [(b"c", None)]
-    assert right.statistics().truncated == 1
-
-
-async def test_a_datagram_of_exactly_a_slot_is_whole(datagram_pair):
-    left, right = datagram_pair
-    await left.send(bytes(SLOT_SIZE))
-    assert await right.receive() == (bytes(SLOT_SIZE), None)
-
-
-async def test_passed_file_descriptors_do_not_leak(datagram_pair):
-    left, right = datagram_pair
-    before = len(os.listdir("/proc/self/fd"))
-    descriptors = array.array("i", [0])
-    await left.socket.sendmsg(
-        [b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)]
-    )
-    assert await right.receive_messages()
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-@pytest.mark.parametrize("limit", [0, -1])
-async def test_a_batch_of_none_is_a_value_error(make_socket, limit):
-    sock = await make_socket()
-    for method in (sock.receive_batch_nowait, sock.receive_messages_nowait):
-        with pytest.raises(ValueError, match="not positive"):
-            method(limit)
-    with pytest.raises(ValueError, match="not positive"):
-        await sock.receive_batch(limit)
-
-
-@pytest.mark.parametrize(
-    ("limit", "error"), [(0, ValueError), (1.5, TypeError)]
-)
-async def test_an_impossible_limit_changes_nothing(make_socket, limit, error):
-    sock = await make_socket()
-    for method in (sock.receive_batch, sock.receive_messages):
-        with pytest.raises(error):
-            await method(limit)
-    for method in (sock.receive_batch_nowait, sock.receive_messages_nowait):
-        with pytest.raises(error):
-            method(limit)
-    timestamps = sock.socket.getsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS)
-    assert not timestamps
-
-
-async def test_a_second_receiver_is_busy(make_socket):
-    sock = await make_socket()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(sock.receive)
-        await wait_all_tasks_blocked()
-        for call in (sock.receive, sock.receive_batch, sock.receive_messages):
-            with pytest.raises(trio.BusyResourceError):
-                await call()
-        with pytest.raises(trio.BusyResourceError):
-            sock.receive_nowait()
-        nursery.cancel_scope.cancel()

@@ -5,17 +5,12 @@ import socket
 
 import pytest
 import trio
+from helpers import address_of, received
 from receive_buffer import needs_room
-from script import Script, received
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from triobatch._core.probes import gso_segments
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._queues.datagrams import Datagrams
-
-
-def address_of(sock):
-    return sock.socket.getsockname()
 
 
 @pytest.fixture
@@ -54,36 +49,19 @@ EQUAL = [(b"%d" % i).ljust(100) for i in range(1000)]
     ids=str,
 )
 async def test_what_passes_neither_loses_nor_repeats_a_datagram(
-    hosts, monkeypatch, payloads, lines
+    hosts, play, payloads, lines
 ):
     sender, receiver = hosts
-    script = Script(monkeypatch, lines)
+    script, _ = play(sender, lines)
     queue = Datagrams((p, address_of(receiver)) for p in payloads)
     with assert_checkpoints():
         assert await sender.send_batch(queue) == len(payloads)
-    assert script.lines == []
+    assert script.left == []
     assert not queue
     assert await received(receiver) == payloads
 
 
-@needs_room
-@pytest.mark.parametrize("lines", [["EIO"], [2, "EINVAL"], [1, "EMSGSIZE"]])
-@pytest.mark.parametrize("method", ["send_many", "send_segments"])
-async def test_send_many_survives_what_send_batch_does(
-    hosts, monkeypatch, lines, method
-):
-    sender, receiver = hosts
-    target = address_of(receiver)
-    Script(monkeypatch, lines)
-    if method == "send_many":
-        assert await sender.send_many(EQUAL, target) == 1000
-    else:
-        data = b"".join(EQUAL)
-        assert await sender.send_segments(data, 100, target) == 1000
-    assert await received(receiver) == EQUAL
-
-
-async def test_a_report_met_by_a_lone_datagram_is_counted(hosts, monkeypatch):
+async def test_a_report_met_by_a_lone_datagram_is_counted(hosts, play):
     sender, receiver = hosts
     for send in (
         lambda: sender.send(b"x", address_of(receiver)),
@@ -92,58 +70,20 @@ async def test_a_report_met_by_a_lone_datagram_is_counted(hosts, monkeypatch):
         lambda: sender.send_segments(b"x", 1, address_of(receiver)),
     ):
         before = sender.statistics()
-        script = Script(monkeypatch, ["ECONNREFUSED"])
+        script, _ = play(sender, ["ECONNREFUSED"])
         await send()
-        assert [line for line, _ in script.calls] == ["ECONNREFUSED", None]
+        assert script.offered == [[1], [1]]
         assert await received(receiver) == [b"x"]
         after = sender.statistics()
         assert after.reports == before.reports + 1
         assert after.send_calls == before.send_calls + 2
-        monkeypatch.undo()
-
-
-@needs_room
-async def test_a_segment_is_refused_at_its_place_in_the_whole(
-    hosts, monkeypatch
-):
-    sender, receiver = hosts
-    script = Script(monkeypatch, [1, "EPERM", "EPERM"])
-    with pytest.raises(DatagramErrorGroup) as info:
-        await sender.send_many(EQUAL, address_of(receiver))
-    first_left = gso_segments()
-    assert [error.index for error in info.value.exceptions] == [first_left]
-    assert script.lines == []
-    assert info.value.sent == 999
-    arrived = await received(receiver)
-    assert arrived == EQUAL[:first_left] + EQUAL[first_left + 1 :]
-
-
-@pytest.mark.parametrize("refusal", ["EIO", "EINVAL", "EMSGSIZE"])
-async def test_a_refused_run_goes_again_unsegmented(
-    hosts, monkeypatch, refusal
-):
-    sender, receiver = hosts
-    # What may be a report of the network is believed the second time.
-    tries = 2 if refusal == "EMSGSIZE" else 1
-    script = Script(monkeypatch, [refusal] * tries)
-    await sender.send_many(EQUAL[:10], address_of(receiver))
-    assert script.calls[0][1] == [100]
-    assert script.calls[-1][1] == [0] * 10
-    assert sender.statistics().gso_refusals == {refusal: 1}
-    # It rests for this destination...
-    await sender.send_many(EQUAL[:10], address_of(receiver))
-    assert script.calls[-1][1] == [0]
-    # ...and for no other.
-    await sender.send_many(EQUAL[:10], address_of(sender))
-    assert script.calls[-1][1] == [100]
-    assert await received(receiver) == EQUAL[:10] * 2
 
 
 async def test_an_error_in_the_middle_is_charged_where_it_happened(
-    hosts, monkeypatch
+    hosts, play
 ):
     sender, receiver = hosts
-    Script(monkeypatch, [3, "EPERM", 2, "EPERM"])
+    play(sender, [3, "EPERM", 2, "EPERM"])
     queue = Datagrams((bytes(i), address_of(receiver)) for i in range(10))
     with pytest.raises(DatagramErrorGroup) as info:
         await sender.send_batch(queue)
@@ -152,23 +92,21 @@ async def test_an_error_in_the_middle_is_charged_where_it_happened(
     assert len(await received(receiver)) == 8
 
 
-async def test_an_address_error_is_believed_the_second_time(
-    hosts, monkeypatch
-):
+async def test_an_address_error_is_believed_the_second_time(hosts, play):
     sender, receiver = hosts
-    Script(monkeypatch, ["EHOSTUNREACH"])
+    play(sender, ["EHOSTUNREACH"])
     await sender.send(b"a", address_of(receiver))
-    Script(monkeypatch, ["EHOSTUNREACH", "EHOSTUNREACH"])
+    play(sender, ["EHOSTUNREACH", "EHOSTUNREACH"])
     with pytest.raises(OSError, match="No route to host"):
         await sender.send(b"b", address_of(receiver))
     assert await received(receiver) == [b"a"]
 
 
 async def test_lasting_congestion_is_charged_and_the_rest_gets_one_try(
-    hosts, monkeypatch, autojump_clock
+    hosts, play, autojump_clock
 ):
     sender, receiver = hosts
-    script = Script(monkeypatch, ["ENOBUFS"] * 8)
+    script, _ = play(sender, ["ENOBUFS"] * 8)
     start = trio.current_time()
     with pytest.raises(DatagramErrorGroup) as info:
         await sender.send_batch(
@@ -177,15 +115,13 @@ async def test_lasting_congestion_is_charged_and_the_rest_gets_one_try(
     assert [error.index for error in info.value.exceptions] == [0, 1, 2]
     assert {error.errno for error in info.value.exceptions} == {errno.ENOBUFS}
     assert trio.current_time() - start == pytest.approx(0.031)
-    assert script.lines == []
+    assert script.left == []
     assert len(await received(receiver)) == 7
 
 
-async def test_congestion_is_no_reason_to_wait_without_waiting(
-    hosts, monkeypatch
-):
+async def test_congestion_is_no_reason_to_wait_without_waiting(hosts, play):
     sender, receiver = hosts
-    Script(monkeypatch, ["ENOBUFS"])
+    play(sender, ["ENOBUFS"])
     queue = Datagrams([(b"x", address_of(receiver))])
     with pytest.raises(trio.WouldBlock):
         sender.send_batch_nowait(queue)
@@ -194,12 +130,10 @@ async def test_congestion_is_no_reason_to_wait_without_waiting(
 
 
 @pytest.mark.parametrize("line", ["EAGAIN", "ENOBUFS"])
-async def test_a_cancelled_wait_leaves_what_was_not_sent(
-    hosts, monkeypatch, line
-):
+async def test_a_cancelled_wait_leaves_what_was_not_sent(hosts, play, line):
     sender, receiver = hosts
     for taken in range(1, 10):
-        Script(monkeypatch, [taken] + [line] * 100)
+        script, _ = play(sender, [taken] + [line] * 100)
         queue = Datagrams((bytes(i), address_of(receiver)) for i in range(10))
         with trio.CancelScope() as scope:
             if line == "ENOBUFS":
@@ -210,7 +144,7 @@ async def test_a_cancelled_wait_leaves_what_was_not_sent(
                 with pytest.raises(trio.Cancelled):
                     await sender.send_batch(queue)
                 assert len(queue) == 10
-        monkeypatch.undo()
+        script.left.clear()
         left = [payload for payload, _ in queue]
         assert await received(receiver) + left == [bytes(i) for i in range(10)]
 
@@ -232,28 +166,22 @@ async def test_every_point_of_a_batch_can_be_cancelled(datagram_pair):
     assert arrived == payloads
 
 
-async def test_a_socket_error_keeps_the_rest(hosts, monkeypatch):
+async def test_a_socket_error_keeps_the_rest(hosts, play):
     sender, receiver = hosts
-    Script(monkeypatch, [2, "ENOSYS"])
+    play(sender, [2, "ENOSYS"])
     queue = Datagrams((bytes(i), address_of(receiver)) for i in range(5))
     with pytest.raises(OSError, match="not implemented"):
         await sender.send_batch(queue)
     assert [payload for payload, _ in queue] == [bytes(2), bytes(3), bytes(4)]
 
 
-async def test_64_equal_payloads_cost_one_call(hosts):
-    sender, receiver = hosts
-    await sender.send_many([bytes(1200)] * 64, address_of(receiver))
-    assert sender.statistics().send_calls == 1
-
-
 async def test_datagrams_added_meanwhile_are_left_for_the_next_call(
-    hosts, monkeypatch
+    hosts, play
 ):
     sender, receiver = hosts
     target = address_of(receiver)
     queue = Datagrams([(b"a", target), (b"bb", target)])
-    Script(monkeypatch, ["ENOBUFS"])
+    play(sender, ["ENOBUFS"])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(sender.send_batch, queue)
         await trio.testing.wait_all_tasks_blocked()

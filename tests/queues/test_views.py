@@ -8,6 +8,8 @@ import pytest
 
 from triobatch import Buffers
 from triobatch._queues.views import (
+    as_payload,
+    as_payloads,
     is_buffer,
     take_in,
     view_of_bytes,
@@ -70,6 +72,14 @@ def test_a_buffer_is_seen_as_its_bytes(buffer):
 
 
 @accepted
+def test_as_a_payload_its_length_is_its_size(buffer):
+    expected = memoryview(buffer).tobytes()
+    payload = as_payload(buffer)
+    assert len(payload) == len(expected)
+    assert bytes(payload) == expected
+
+
+@accepted
 def test_a_queue_takes_it_whole_and_in_pieces(buffer):
     expected = memoryview(buffer).tobytes()
     buffers = Buffers([b"<", buffer, b">"])
@@ -97,6 +107,8 @@ def test_nothing_is_seen_as_nothing(buffer):
     assert (view.nbytes, view.ndim, view.format) == (0, 1, "B")
     assert view.readonly == memoryview(buffer).readonly
     assert take_in([buffer, buffer]) == ([], 0)
+    # An empty datagram is one like the others.
+    assert as_payload(buffer) == b""
 
 
 @pytest.mark.parametrize(
@@ -110,6 +122,8 @@ def test_nothing_is_seen_as_nothing(buffer):
 def test_what_does_not_lie_in_a_row_is_refused(buffer):
     with pytest.raises(BufferError, match=r"shape .*, strides .*"):
         view_of_bytes(buffer)
+    with pytest.raises(BufferError, match="payload is not contiguous"):
+        as_payload(buffer)
 
 
 @pytest.mark.parametrize("other", ["text", 3, None, 1.5, [b"x"], object()])
@@ -121,6 +135,8 @@ def test_what_is_not_a_buffer_is_refused(other):
         TypeError, match=f"chunk 2 must be .*, not {type(other).__name__}"
     ):
         take_in([b"a", bytearray(b"b"), other])
+    with pytest.raises(TypeError, match="payload must be a bytes-like"):
+        as_payload(other)
 
 
 def test_bytes_are_taken_in_as_they_are():
@@ -130,6 +146,29 @@ def test_bytes_are_taken_in_as_they_are():
     assert kept[0] is data
     assert kept[2] is data
     assert type(kept[1]) is memoryview
+
+
+def test_payloads_that_are_bytes_are_taken_as_they_are():
+    payloads = [b"a", b""]
+    assert as_payloads(payloads) == payloads
+    assert as_payloads(iter(payloads)) == payloads
+    assert as_payloads([]) == []
+
+
+def test_an_empty_payload_is_not_exported():
+    data = bytearray()
+    payloads = as_payloads([data, array("I")])
+    data.append(0)
+    assert payloads == [b"", b""]
+
+
+def test_a_payload_is_exported_until_it_is_let_go():
+    data = bytearray(b"abc")
+    (payload,) = as_payloads([data])
+    with pytest.raises(BufferError):
+        data.append(0)
+    payload.release()
+    data.append(0)
 
 
 # NumPy

@@ -7,9 +7,12 @@ import random
 
 import pytest
 
-from triobatch._datagrams.errors import DatagramError
-from triobatch._senders.datagram_outbox import DatagramOutbox
-from triobatch._senders.queued_datagram import QueuedDatagram, Waiter
+from triobatch._senders.datagram_outbox import (
+    MAX_BATCH,
+    DatagramOutbox,
+    QueuedDatagram,
+    Waiter,
+)
 
 
 class Clock:
@@ -32,10 +35,9 @@ def outbox(clock):
 def queue(outbox, *names, waiter=None):
     """Queue a datagram for each "payload@address"."""
     datagrams = [
-        QueuedDatagram(name.encode(), name.partition("@")[2], waiter, index)
-        for index, name in enumerate(names)
+        QueuedDatagram(name.encode(), name.partition("@")[2]) for name in names
     ]
-    outbox.put(datagrams)
+    outbox.put(datagrams, waiter)
     return datagrams
 
 
@@ -52,15 +54,18 @@ def test_datagrams_leave_in_the_order_they_came(outbox):
 
 
 def test_who_waits_is_freed_with_the_last_outcome(outbox):
-    waiter = Waiter("task", 3)
+    waiter = Waiter("task")
     sent = queue(outbox, "1@a", "2@a", "3@a", waiter=waiter)
     outbox.take()
     outbox.sent([0])
-    outbox.refuse(DatagramError(errno.EMSGSIZE, 1, "a"))
+    outbox.refuse(1, errno.EMSGSIZE)
     assert outbox.freed == []
     outbox.sent([2])
     assert outbox.freed == ["task"]
-    assert (waiter.sent, waiter.errors[0].index) == (2, 1)
+    (error,) = waiter.errors
+    assert (waiter.sent, waiter.left) == (2, 0)
+    assert error.errno == errno.EMSGSIZE
+    assert (error.index, error.address) == (1, "a")
     assert [datagram.sent for datagram in sent] == [True, False, True]
     assert (outbox.messages, outbox.refused, outbox.batches) == (2, 1, 1)
     assert (outbox.count, outbox.waiting, outbox.nbytes) == (0, 0, 0)
@@ -68,10 +73,10 @@ def test_who_waits_is_freed_with_the_last_outcome(outbox):
 
 def test_an_error_has_the_place_that_its_sender_knows(outbox):
     queue(outbox, "0@a")
-    waiter = Waiter("task", 2)
+    waiter = Waiter("task")
     queue(outbox, "1@a", "2@a", waiter=waiter)
     outbox.take()
-    outbox.refuse(DatagramError(errno.EMSGSIZE, 2, "a"))
+    outbox.refuse(2, errno.EMSGSIZE)
     assert [error.index for error in waiter.errors] == [1]
 
 
@@ -86,7 +91,7 @@ def test_what_a_destination_without_room_holds_up_is_its_own(outbox):
     assert outbox.on_its_way == 0
     queue(outbox, "4@a", "5@b")
     assert names(outbox.take()) == ["5@b"]
-    outbox.sent([0])
+    outbox.sent([4])
     assert not outbox.has_next()
     outbox.close_lane(b"a")
     queue(outbox, "6@a")
@@ -111,9 +116,8 @@ def test_a_datagram_is_withdrawn_from_wherever_it_is(outbox):
     outbox.open_lane(b"a")
     outbox.hold(0, b"a")
     (queued,) = queue(outbox, "3@b")
-    assert outbox.withdraw(lane) is None
-    assert outbox.withdraw(queued) is None
-    assert outbox.withdraw(batch) == 1
+    assert outbox.withdraw([lane, queued]) == []
+    assert outbox.withdraw([batch]) == [1]
     assert (outbox.count, outbox.on_its_way, outbox.nbytes) == (0, 0, 0)
     outbox.close_lane(b"a")
     assert outbox.take() == []
@@ -121,12 +125,12 @@ def test_a_datagram_is_withdrawn_from_wherever_it_is(outbox):
 
 
 def test_a_flush_ends_when_all_before_it_have_an_outcome(outbox):
-    assert not outbox.wait_flushed("none")
+    assert not outbox.start_flush("none")
     queue(outbox, "1@a", "2@b")
-    assert outbox.wait_flushed("first")
-    assert outbox.wait_flushed("again")
+    assert outbox.start_flush("first")
+    assert outbox.start_flush("again")
     (third,) = queue(outbox, "3@a")
-    assert outbox.wait_flushed("second")
+    assert outbox.start_flush("second")
     queue(outbox, "4@a")
     outbox.take()
     outbox.sent([0, 3])
@@ -135,9 +139,28 @@ def test_a_flush_ends_when_all_before_it_have_an_outcome(outbox):
     assert not outbox.withdraw_flush("again")
     outbox.sent([1])
     assert outbox.freed == ["first"]
-    assert outbox.withdraw(third) == 2
+    assert outbox.withdraw([third]) == [2]
     assert outbox.freed == ["first", "second"]
     assert not outbox.withdraw_flush("second")
+
+
+def test_of_a_long_queue_the_front_is_a_batch(outbox, clock):
+    queue(outbox, *["x@a"] * (MAX_BATCH + 2))
+    clock.now += 1
+    batch = outbox.take()
+    assert [d.tag for d in batch] == list(range(MAX_BATCH))
+    outbox.start_flush("flush")
+    outbox.sent(list(range(MAX_BATCH)))
+    assert outbox.has_next()
+    queue(outbox, "y@a")
+    clock.now += 1
+    rest = [MAX_BATCH, MAX_BATCH + 1, MAX_BATCH + 2]
+    assert [d.tag for d in outbox.take()] == rest
+    outbox.sent(rest[:1])
+    assert outbox.freed == []
+    outbox.sent(rest[1:2])
+    assert outbox.freed == ["flush"]
+    assert (outbox.batches, outbox.longest_wait) == (2, 2)
 
 
 def test_what_is_abandoned_is_told_in_order(outbox):
@@ -145,8 +168,8 @@ def test_what_is_abandoned_is_told_in_order(outbox):
     outbox.take()
     outbox.open_lane(b"a")
     outbox.hold(0, b"a")
-    queue(outbox, "4@b", waiter=Waiter("task", 1))
-    outbox.wait_flushed("flush")
+    queue(outbox, "4@b", waiter=Waiter("task"))
+    outbox.start_flush("flush")
     assert names(outbox.abandon()) == ["1@a", "2@b", "3@a", "4@b"]
     assert outbox.freed == ["flush", "task"]
     assert outbox.closed
@@ -167,7 +190,7 @@ def test_the_longest_wait_is_that_of_the_oldest_held_up(outbox, clock):
     outbox.close_lane(b"a")
     outbox.take()
     clock.now += 1
-    outbox.sent([0, 1])
+    outbox.sent([0, 2])
     assert outbox.longest_wait == 3
 
 
@@ -187,9 +210,9 @@ def test_under_any_schedule_each_has_one_outcome_and_the_order_holds(
         elif kind == "withdraw" and left:
             datagram = choose.choice(left)
             left.remove(datagram)
-            outbox.withdraw(datagram)
+            outbox.withdraw([datagram])
             withdrawn.append(datagram)
-        elif kind == "flush" and outbox.wait_flushed(step):
+        elif kind == "flush" and outbox.start_flush(step):
             flushes[step] = list(left)
         elif kind == "go" and lanes:
             lane = choose.choice(sorted(lanes))
@@ -197,17 +220,16 @@ def test_under_any_schedule_each_has_one_outcome_and_the_order_holds(
             outbox.close_lane(lane)
         elif kind == "send" and outbox.has_next():
             batch = outbox.take()
-            for position, datagram in enumerate(batch):
+            for datagram in batch:
                 peer = datagram.address.encode()
                 if peer in lanes or choose.random() < 0.1:
                     if outbox.open_lane(peer):
                         lanes.add(peer)
-                    outbox.hold(position, peer)
+                    outbox.hold(datagram.tag, peer)
                 else:
-                    outbox.sent([position])
+                    outbox.sent([datagram.tag])
                     sent.append(datagram)
                     left.remove(datagram)
-            outbox.done()
         for token in outbox.freed:
             assert not set(flushes.pop(token)) & set(left)
         outbox.freed.clear()
@@ -218,7 +240,7 @@ def test_under_any_schedule_each_has_one_outcome_and_the_order_holds(
     assert set(sent).isdisjoint(withdrawn)
     assert outbox.messages == len(sent)
     for address in "abc":
-        numbers = [d.number for d in sent if d.address == address]
+        numbers = [d.tag for d in sent if d.address == address]
         assert numbers == sorted(numbers)
-        unsent = [d.number for d in left_over if d.address == address]
+        unsent = [d.tag for d in left_over if d.address == address]
         assert not numbers or not unsent or max(numbers) < min(unsent)

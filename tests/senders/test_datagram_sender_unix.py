@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 
 import pytest
@@ -9,6 +10,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import open_batch_sender
+from triobatch._datagrams import readiness
+from triobatch.testing import os_error
 
 
 @pytest.fixture
@@ -217,6 +220,41 @@ async def test_closing_the_socket_ends_the_wait_for_a_peer(unix):
     assert sender.unsent == [(b"1", stuck_address)]
 
 
+async def test_a_wait_that_fails_ends_the_sender_as_a_send_would(
+    unix, monkeypatch
+):
+    target, make_peer = unix
+    _stuck, stuck_address = await make_peer()
+    fill(target, stuck_address)
+
+    # As from epoll_ctl(2) where all watches are taken.
+    async def fail(peer):
+        raise os_error(errno.ENOSPC)
+
+    monkeypatch.setattr(readiness, "wait_for_room", fail)
+    with pytest.raises(trio.BrokenResourceError, match="No space left"):
+        async with open_batch_sender(target) as sender:
+            sender.send_nowait(b"1", stuck_address)
+            await sender.send(b"2", stuck_address)
+    assert sender.unsent == [(b"1", stuck_address)]
+
+
+async def test_a_fault_in_a_wait_crashes_in_one_group(unix, monkeypatch):
+    target, make_peer = unix
+    _stuck, stuck_address = await make_peer()
+    fill(target, stuck_address)
+
+    async def fail(peer):
+        raise RuntimeError
+
+    monkeypatch.setattr(readiness, "wait_for_room", fail)
+    with pytest.RaisesGroup(RuntimeError):
+        async with open_batch_sender(target) as sender:
+            sender.send_nowait(b"1", stuck_address)
+            await trio.sleep_forever()
+    assert sender.unsent == [(b"1", stuck_address)]
+
+
 async def test_many_peers_without_room_do_not_keep_others_from_running(
     unix, make_socket
 ):
@@ -238,7 +276,7 @@ async def test_many_peers_without_room_do_not_keep_others_from_running(
             sender.send_nowait(b"x", address)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take_turns)
-            while sender._sending.outbox.on_its_way or not turns:
+            while sender._task.outbox.on_its_way or not turns:
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
         assert turns >= 3

@@ -1,4 +1,4 @@
-"""The block around a batch sender: what leaving it means, and a break."""
+"""The block around a batch sender: leaving it, a break, a crash."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ import math
 
 import pytest
 import trio
-from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+from helpers import discard, receive_to_end
+from trio.testing import wait_all_tasks_blocked
 
 from triobatch import Buffers, open_batch_sender
 
 
 class BodyError(Exception):
     """What a body raises."""
-
-
-async def receive_all(stream):
-    received = bytearray()
-    async for data in stream:
-        received += data
-    return bytes(received).lstrip(b"x")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +41,7 @@ async def test_leaving_sends_everything(clogged_pair):
 
     async def receive():
         nonlocal received
-        received = await receive_all(right)
+        received = (await receive_to_end(right)).lstrip(b"x")
 
     async with trio.open_nursery() as nursery:
         async with open_batch_sender(left) as sender:
@@ -71,7 +65,7 @@ async def test_the_target_is_left_open(pair):
         await sender.send(b"two ")
     await left.send_all(b"three")
     await left.send_eof()
-    assert await receive_all(right) == b"one two three"
+    assert await receive_to_end(right) == b"one two three"
 
 
 @pytest.mark.parametrize("how", ["normally", "by an exception"])
@@ -131,7 +125,7 @@ async def test_a_message_part_way_out_is_finished(small_pair):
 
     async def receive():
         nonlocal received
-        received = await receive_all(right)
+        received = await receive_to_end(right)
 
     async with trio.open_nursery() as nursery:
         with pytest.raises(BodyError):
@@ -158,7 +152,7 @@ async def test_a_batch_that_is_finished_so_counts_as_sent(small_pair):
                 sender.send_nowait(b"y" * 2_000_000)
                 nursery.start_soon(sender.flush)
                 await wait_all_tasks_blocked()
-                nursery.start_soon(receive_all, right)
+                nursery.start_soon(discard, right)
                 raise BodyError
         await left.aclose()
     assert sender.statistics().messages == 1
@@ -204,7 +198,7 @@ async def test_a_message_that_cannot_be_finished_is_told(small_pair):
 
     async def receive():
         nonlocal received
-        received = await receive_all(right)
+        received = await receive_to_end(right)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(receive)
@@ -220,7 +214,7 @@ async def test_cancellation_leaves_at_a_message_boundary(small_pair):
 
     async def receive():
         nonlocal received
-        received = await receive_all(right)
+        received = await receive_to_end(right)
 
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:
@@ -276,7 +270,7 @@ async def test_leaving_refuses_those_who_wait_for_room(clogged_pair):
 
             nursery.start_soon(send)
             await wait_all_tasks_blocked()
-            nursery.start_soon(receive_all, right)
+            nursery.start_soon(discard, right)
         assert chunk == b"refused!"
         await left.aclose()
 
@@ -379,61 +373,3 @@ async def test_an_exception_beside_a_crash_is_not_lost(clogged_pair):
                 finally:
                     raise BodyError
         nursery.cancel_scope.cancel()
-
-
-class Slow(trio.abc.SendStream):
-    """Takes what it is given when it is told to."""
-
-    def __init__(self):
-        self.sent = []
-        self.let_through = trio.Event()
-
-    async def send_all(self, data):
-        await self.let_through.wait()
-        self.sent.append(bytes(data))
-
-    async def wait_send_all_might_not_block(self):
-        await trio.lowlevel.checkpoint()
-
-    async def aclose(self):
-        await trio.lowlevel.checkpoint()
-
-
-async def test_other_streams_finish_the_batch_on_its_way():
-    stream = Slow()
-    with pytest.raises(BodyError):
-        async with open_batch_sender(stream, grace=60) as sender:
-            sender.send_nowait(b"a")
-            sender.send_nowait(b"b")
-            await wait_all_tasks_blocked()
-            sender.send_nowait(b"c")
-            stream.let_through.set()
-            raise BodyError
-    assert stream.sent == [b"ab"]
-    assert sender.unsent == [b"c"]
-
-
-async def test_other_streams_are_given_up_after_the_grace_time():
-    stream = Slow()
-    with pytest.raises(BodyError):
-        async with open_batch_sender(stream, grace=0.01) as sender:
-            sender.send_nowait(b"a")
-            await wait_all_tasks_blocked()
-            sender.send_nowait(b"b")
-            raise BodyError
-    # Of the batch that was on its way nobody knows.
-    assert sender.uncertain == [b"a"]
-    assert sender.unsent == [b"b"]
-    assert sender.unfinished == b""
-
-
-async def test_other_streams_are_sent_everything_on_leaving():
-    left, right = memory_stream_pair()
-    async with open_batch_sender(left) as sender:
-        for number in range(1000):
-            sender.send_nowait(b"%03d" % number * 50)
-    await left.aclose()
-    assert await receive_all(right) == b"".join(
-        b"%03d" % number * 50 for number in range(1000)
-    )
-    assert sender.statistics().messages == 1000

@@ -6,23 +6,15 @@ import array
 
 import pytest
 import trio
+from helpers import discard, receive_exactly, receive_to_end
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import triobatch
 from triobatch import Buffers, open_batch_sender
 
 
-async def receive_exactly(stream, size):
-    received = bytearray()
-    while len(received) < size:
-        data = await stream.receive_some(size - len(received))
-        assert data, f"the stream ended after {len(received)} bytes"
-        received += data
-    return bytes(received)
-
-
 async def test_every_call_is_a_checkpoint(pair):
-    left, _right = pair
+    left, right = pair
     async with open_batch_sender(left) as sender:
         for data in (b"bytes", b"", bytearray(b"mutable"), Buffers([b"a"])):
             with assert_checkpoints():
@@ -31,6 +23,7 @@ async def test_every_call_is_a_checkpoint(pair):
             await sender.flush()
         with assert_checkpoints():
             await sender.flush()
+    assert await receive_exactly(right, 13) == b"bytesmutablea"
 
 
 async def test_a_lone_message_leaves_in_one_trip_through_the_scheduler(pair):
@@ -99,10 +92,14 @@ async def test_a_mutable_message_can_be_used_again_at_once(clogged_pair):
         await sender.send(memoryview(data))
         await sender.send(array.array("I", [0x21212121]))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(sender.flush)
-            received = b""
-            while not received.endswith(b"first second!!!!!"):
-                received = (received + await right.receive_some())[-100:]
+
+            @nursery.start_soon
+            async def flush():
+                await sender.flush()
+                await left.send_eof()
+
+            received = await receive_to_end(right)
+    assert received.lstrip(b"x") == b"first second!!!!!"
 
 
 async def test_a_chunk_of_a_buffers_is_exported_until_it_is_sent(pair, clog):
@@ -116,15 +113,10 @@ async def test_a_chunk_of_a_buffers_is_exported_until_it_is_sent(pair, clog):
         with pytest.raises(BufferError):
             chunk += b"!"
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(drain, right)
+            nursery.start_soon(discard, right)
             await sender.flush()
             nursery.cancel_scope.cancel()
         chunk += b"!"
-
-
-async def drain(stream):
-    async for _ in stream:
-        pass
 
 
 @pytest.mark.parametrize("data", ["text", 3, None, [b"chunk"]])
@@ -174,7 +166,7 @@ async def test_send_nowait_says_when_there_is_no_room(clogged_pair):
                 sender.send_nowait(data)
         assert message.nbytes == 5
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(drain, right)
+            nursery.start_soon(discard, right)
             await sender.flush()
             nursery.cancel_scope.cancel()
         sender.send_nowait(message)
@@ -269,7 +261,7 @@ async def test_a_flush_waits_for_the_kernel(clogged_pair):
             await wait_all_tasks_blocked()
             assert not flushed
             assert sender.statistics().buffered_size == 100
-            nursery.start_soon(drain, right)
+            nursery.start_soon(discard, right)
             await sender.flush()
             assert sender.statistics().buffered_size == 0
             await wait_all_tasks_blocked()
@@ -304,7 +296,7 @@ async def test_statistics_tell_what_was_done(clogged_pair):
             await wait_all_tasks_blocked()
             queued = sender.statistics()
             assert (queued.buffered_size, queued.waiting) == (5, 1)
-            nursery.start_soon(drain, right)
+            nursery.start_soon(discard, right)
             await sender.flush()
             nursery.cancel_scope.cancel()
         await sender.flush()

@@ -6,6 +6,7 @@ import array
 
 import pytest
 import trio
+from helpers import receive_exactly
 from trio.testing import (
     assert_checkpoints,
     memory_stream_pair,
@@ -24,15 +25,6 @@ async def pairs(make_streams):
 
 def statuses(result):
     return [delivery.status for delivery in result]
-
-
-async def receive_exactly(stream, size):
-    received = bytearray()
-    while len(received) < size:
-        data = await stream.receive_some(size - len(received))
-        assert data, f"the stream ended after {len(received)} bytes"
-        received += data
-    return bytes(received)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from triobatch import (
     Buffers,
     FrameTooLargeError,
     ProxyHeader,
-    ProxyHeaderError,
     receive_proxy_header,
 )
 
@@ -481,33 +480,6 @@ async def test_tls_is_given_what_came_with_the_header(reader_pair, tls):
         incoming.write(await left.receive_some())
         handshake.do_handshake()
         await left.send_all(outgoing.read())
-
-
-async def test_a_proxy_header_comes_in_any_pieces():
-    header = ProxyHeader(("192.0.2.1", 9), ("192.0.2.2", 443))
-    for version in (1, 2):
-        data = header.encode(version)
-        for cut in range(1, len(data)):
-            pieces = [data[:cut], data[cut:] + b"GET"]
-            reader = BufferedReceiveStream(Pieces(pieces))
-            assert await receive_proxy_header(reader) == header
-            assert await reader.receive_some() == b"GET"
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"GET / HTTP/1.1\r\n",
-        b"PROXY TCP4 1.1.1.1 2.2.2.2 1 65536\r\nGET",
-        ProxyHeader().encode()[:-1] + b"\xff",
-    ],
-)
-async def test_a_malformed_proxy_header_is_refused(reader_pair, data):
-    left, reader = reader_pair
-    await left.send_all(data)
-    with assert_checkpoints(), pytest.raises(ProxyHeaderError):
-        await receive_proxy_header(reader, limit=100)
-    assert await reader.receive_some() == data
 
 
 async def seconds_for(count, receive):

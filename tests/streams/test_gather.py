@@ -5,16 +5,25 @@ import socket
 from array import array
 from contextlib import suppress
 
+import extensions
 import pytest
 import trio
+from helpers import drain, is_exported
+from trio import socket as tsocket
+from trio.testing import wait_all_tasks_blocked
 
-from triobatch import Buffers
-from triobatch._core import calls as _syscalls
+from triobatch import BatchSocketStream, Buffers
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
 from triobatch._resource import Claim
-from triobatch._streams.gather import COPY_BELOW, Gather
+from triobatch._streams.gather import COPY_BELOW, COPY_WHOLE, Gather, copy_list
 
-LARGE = 4 * COPY_BELOW
+LARGE = COPY_WHOLE // 2
+
+# Elsewhere a list is never copied whole.
+needs_extension = pytest.mark.skipif(
+    extensions.why_absent(extensions.CHUNKS) is not None,
+    reason="copying needs the chunk extension",
+)
 
 
 @pytest.fixture
@@ -28,35 +37,22 @@ def pair():
 
 
 @pytest.fixture
-def calls(monkeypatch):
+def calls(around):
     """What was called, by name, with how many chunks on offer."""
     made = []
 
     def watch(name, count):
-        original = getattr(_syscalls, name)
-
-        def call(*args):
+        def call(real, *args):
             made.append((name, count(*args)))
-            return original(*args)
+            return real(*args)
 
-        monkeypatch.setattr(_syscalls, name, call)
+        around(name, call)
 
     watch("send_copied", lambda fd, chunks, index, offset: len(chunks) - index)
     watch("send_pointed", lambda fd, chunks, offset: len(chunks))
     watch("Vector", lambda chunks, offset: len(chunks))
+    watch("copy", lambda chunks, room: len(chunks))
     return made
-
-
-def drain(sock):
-    received = b""
-    while True:
-        try:
-            piece = sock.recv(2**20)
-        except BlockingIOError:
-            return received
-        if not piece:
-            return received
-        received += piece
 
 
 def pieces(count, size):
@@ -85,7 +81,7 @@ def test_large_chunks_are_pointed_at(pair, calls):
     assert drain(right) == b"".join(chunks)
 
 
-@pytest.mark.parametrize("count", [1, 2, 10])
+@pytest.mark.parametrize("count", [9, 10, 20])
 @pytest.mark.parametrize(
     ("size", "way"),
     [
@@ -109,6 +105,68 @@ def test_what_is_left_decides_about_what_is_left(pair, calls):
     assert Gather(buffers).push(left.fileno()) == (2, True)
     assert calls == [("send_copied", 2)]
     assert drain(right) == b"ab"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "way"),
+    [
+        ([1], "copied"),
+        ([COPY_WHOLE], "copied"),
+        ([COPY_WHOLE + 1], "pointed at"),
+        ([1, COPY_WHOLE - 1], "copied"),
+        ([1, COPY_WHOLE], "pointed at"),
+        ([COPY_WHOLE - 1, 1], "copied"),
+        ([COPY_WHOLE, 1], "pointed at"),
+        ([COPY_BELOW] * 5, "copied"),
+        ([COPY_BELOW - 1] * 9, "copied"),
+        ([COPY_BELOW] * 9, "pointed at"),
+        ([COPY_BELOW] * 8 + [COPY_BELOW - 1], "copied"),
+        ([COPY_BELOW] * 8 + [COPY_BELOW + 1], "pointed at"),
+        ([1] * 8 + [9 * COPY_BELOW - 9], "copied"),
+        ([1] * 8 + [9 * COPY_BELOW - 8], "pointed at"),
+        ([8, COPY_SIZE], "pointed at"),
+        ([1024] * (COPY_SIZE // 1024), "copied"),
+        ([1024] * (COPY_SIZE // 1024 + 1), "copied"),
+    ],
+)
+async def test_a_list_meets_the_kernel_as_buffers_do(calls, sizes, way):
+    chunks = [bytes(size) for size in sizes]
+    for batch in chunks, Buffers(chunks):
+        left, right = map(BatchSocketStream, tsocket.socketpair())
+        async with left, right, trio.open_nursery() as nursery:
+            nursery.start_soon(left.send_buffers, batch)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        # A list that is copied whole needs none of these.
+        sends = [name for name, _ in calls if name != "copy"]
+        calls.clear()
+        assert (sends[:1] == ["send_pointed"]) == (way == "pointed at")
+
+
+@needs_extension
+def test_a_list_becomes_buffers_only_where_it_is_not_copied_whole():
+    for chunks in [b"a", b"bc"], [bytes(1024)] * (COPY_SIZE // 1024):
+        copied = copy_list(chunks)
+        assert copied.size == sum(map(len, chunks))
+        copied.give_back()
+        chunks.append(bytes(COPY_SIZE))
+        assert copy_list(chunks) is None
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [],
+        [b""],
+        [bytearray(b"abc")],
+        [b"abc", bytearray(b"def")],
+        [b"abc", "text"],
+        ["text"],
+        [None],
+    ],
+)
+def test_a_list_that_is_not_of_bytes_is_not_copied(chunks):
+    assert copy_list(chunks) is None
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
@@ -183,15 +241,15 @@ def test_a_large_chunk_among_many_small_ones_passes(pair, kind):
         (2 * IOV_MAX + 1, [IOV_MAX, IOV_MAX, 1]),
     ],
 )
-def test_no_call_points_at_more_than_iov_max(monkeypatch, count, offered):
+def test_no_call_points_at_more_than_iov_max(around, count, offered):
     counts = []
 
-    def take_all(fd, chunks, offset):
+    def take_all(real, fd, chunks, offset):
         counts.append(len(chunks))
         return sum(map(len, chunks)) - offset, True
 
-    monkeypatch.setattr(_syscalls, "send_pointed", take_all)
-    buffers = Buffers([bytes(COPY_BELOW)] * count)
+    around("send_pointed", take_all)
+    buffers = Buffers([bytes(COPY_WHOLE + 1)] * count)
     gather = Gather(buffers)
     while buffers:
         gather.push(-1)
@@ -245,74 +303,42 @@ def test_a_short_write_resumes_inside_the_chunk(kind, count, size):
         assert received == b"".join(chunks)
 
 
-class Script:
-    """Counts that the kernel is made to take, one for each call."""
-
-    def __init__(self, monkeypatch, *results):
-        self.results = list(results)
-        self.taken = b""
-        self.vectors = 0
-        script = self
-
-        class Vector:
-            def __init__(self, chunks, offset):
-                script.vectors += 1
-                self.left = b"".join(chunks)[offset:]
-
-            def send(self, fd):
-                return self.take()
-
-            def take(self):
-                result = script.results.pop(0)
-                if isinstance(result, OSError):
-                    raise result
-                script.taken += self.left[:result]
-                self.left = self.left[result:]
-                return result, not self.left
-
-        monkeypatch.setattr(_syscalls, "Vector", Vector)
-        monkeypatch.setattr(
-            _syscalls,
-            "send_pointed",
-            lambda fd, chunks, offset: self.first(Vector, chunks, offset),
-        )
-
-    def first(self, vector, chunks, offset):
-        sending = vector(chunks, offset)
-        self.vectors -= 1
-        return sending.take()
-
-
-def test_a_vector_is_built_once_and_advanced(monkeypatch):
+def test_a_vector_is_built_once_and_advanced(pair, play, around):
+    left, right = pair
     chunks = pieces(3, LARGE)
-    script = Script(
-        monkeypatch, 1, LARGE, 1, BlockingIOError(), LARGE - 3, LARGE + 1
-    )
+    script, _ = play(left, [1, LARGE, 1, "EAGAIN", LARGE - 3, LARGE + 1])
+    vectors = []
+    around("Vector", lambda real, *args: vectors.append(args) or real(*args))
     buffers = Buffers(chunks)
     gather = Gather(buffers)
-    whole = [gather.push(-1)[1] for _ in range(3)]
+    whole = [gather.push(left.fileno())[1] for _ in range(3)]
     with pytest.raises(BlockingIOError):
-        gather.push(-1)
+        gather.push(left.fileno())
     assert buffers.nbytes == 3 * LARGE - LARGE - 2
-    whole += [gather.push(-1)[1] for _ in range(2)]
+    whole += [gather.push(left.fileno())[1] for _ in range(2)]
     assert whole == [False, False, False, False, True]
-    assert script.vectors == 1
-    assert script.taken == b"".join(chunks)
+    assert script.left == []
+    assert len(vectors) == 1
+    assert drain(right) == b"".join(chunks)
     assert not buffers
 
 
-def test_what_is_added_meanwhile_goes_after_the_vector(monkeypatch):
-    script = Script(monkeypatch, 1, 1, 2 * LARGE - 2, LARGE)
-    first, second = pieces(2, LARGE), [b"z" * LARGE]
+def test_what_is_added_meanwhile_goes_after_the_vector(pair, play):
+    left, right = pair
+    left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+    size = COPY_WHOLE + 1
+    script, _ = play(left, [1, 1, 2 * size - 2, size])
+    first, second = pieces(2, size), [b"z" * size]
     buffers = Buffers(first)
     gather = Gather(buffers)
-    gather.push(-1)
-    gather.push(-1)
+    gather.push(left.fileno())
+    gather.push(left.fileno())
     buffers.extend(second)
-    assert gather.push(-1) == (2 * LARGE - 2, True)
-    assert bytes(buffers) == b"z" * LARGE
-    assert gather.push(-1) == (LARGE, True)
-    assert script.taken == b"".join(first + second)
+    assert gather.push(left.fileno()) == (2 * size - 2, True)
+    assert bytes(buffers) == b"z" * size
+    assert gather.push(left.fileno()) == (size, True)
+    assert script.left == []
+    assert drain(right) == b"".join(first + second)
 
 
 @pytest.mark.parametrize("size", [10, LARGE])
@@ -320,12 +346,12 @@ def test_what_is_added_meanwhile_goes_after_the_vector(monkeypatch):
     "error",
     [BlockingIOError(errno.EAGAIN, ""), BrokenPipeError(errno.EPIPE, "")],
 )
-def test_a_failed_call_consumes_nothing(monkeypatch, size, error):
+def test_a_failed_call_consumes_nothing(around, size, error):
     def fail(*args):
         raise error
 
-    monkeypatch.setattr(_syscalls, "send_copied", fail)
-    monkeypatch.setattr(_syscalls, "send_pointed", fail)
+    around("send_copied", fail)
+    around("send_pointed", fail)
     buffers = Buffers([bytes(size)] * 3)
     buffers.consume(1)
     with pytest.raises(type(error)):
@@ -382,8 +408,7 @@ def test_a_gather_leaves_nothing_exported_behind(pair):
     for size in (10, LARGE):
         chunks = [bytearray(size) for _ in range(3)]
         Gather(Buffers(chunks)).push(left.fileno())
-        for chunk in chunks:
-            chunk.append(0)
+        assert not any(map(is_exported, chunks))
 
 
 def test_chunks_are_let_go_of_between_two_short_writes():

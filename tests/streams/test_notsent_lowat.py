@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from helpers import discard
 from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
 
@@ -28,11 +29,6 @@ def value_of(stream):
 
 def set_value(stream, value):
     stream.setsockopt(tsocket.IPPROTO_TCP, tsocket.TCP_NOTSENT_LOWAT, value)
-
-
-async def drain(stream):
-    async for _ in stream:
-        pass
 
 
 @pytest.fixture
@@ -72,7 +68,7 @@ async def test_a_large_batch_lifts_it(blocked):
 async def test_a_large_batch_to_a_fast_peer_is_sent_whole(pair):
     left, right = pair
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(drain, right)
+        nursery.start_soon(discard, right)
         await left.send_buffers([bytes(2**20)] * 30)
         nursery.cancel_scope.cancel()
     assert left.statistics().bytes_sent == 30 * 2**20
@@ -281,7 +277,7 @@ async def test_unix_sockets_do_without():
         assert not _notsent_lowat.change(left, DEFAULT, 2**20)
         sender, receiver = map(BatchSocketStream, (left, right))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(drain, receiver)
+            nursery.start_soon(discard, receiver)
             assert await sender.send_buffers([bytes(2**20)] * 3) == 3 * 2**20
             nursery.cancel_scope.cancel()
 

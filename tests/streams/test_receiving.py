@@ -10,8 +10,8 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import Buffers
-from triobatch._core import calls as _syscalls
 from triobatch._core.chunks import IOV_MAX
+from triobatch.testing import os_error
 
 # receive_some
 
@@ -369,29 +369,10 @@ async def test_a_number_that_was_taken_by_another_is_not_read(
 # What the kernel may answer, from a script
 
 
-@pytest.fixture
-def script(monkeypatch):
-    """Replace both system calls by a list of errors, then the real ones."""
-
-    def install(*numbers):
-        errors = [OSError(number, os.strerror(number)) for number in numbers]
-        for name in ("receive", "receive_into"):
-            real = getattr(_syscalls, name)
-
-            def call(fd, room, real=real):
-                if errors:
-                    raise errors.pop(0)
-                return real(fd, room)
-
-            monkeypatch.setattr(_syscalls, name, call)
-
-    return install
-
-
-async def test_a_false_alarm_is_waited_out(pair, receive, script):
+async def test_a_false_alarm_is_waited_out(pair, receive, play):
     left, right = pair
     await left.send_all(b"x")
-    script(errno.EAGAIN, errno.EAGAIN)
+    play(right, receiving=["EAGAIN", "EAGAIN"])
     assert await receive(right) == b"x"
     assert right.statistics().receive_calls == 3
     assert right.statistics().receive_waits == 2
@@ -399,8 +380,8 @@ async def test_a_false_alarm_is_waited_out(pair, receive, script):
 
 @pytest.mark.parametrize("number", [errno.EBADF, errno.ENOTSOCK])
 async def test_a_descriptor_that_is_none_means_closed(
-    pair, receive, script, number
+    pair, receive, play, number
 ):
-    script(number)
+    play(pair[0], receiving=[os_error(number)])
     with pytest.raises(trio.ClosedResourceError):
         await receive(pair[0])

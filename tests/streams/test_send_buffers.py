@@ -8,6 +8,7 @@ from array import array
 import pytest
 import trio
 import trustme
+from helpers import is_exported, receive_to_end
 from trio.testing import (
     assert_checkpoints,
     lockstep_stream_pair,
@@ -43,13 +44,6 @@ class RecordingStream(trio.abc.SendStream):
 
     async def aclose(self):
         await trio.lowlevel.checkpoint()
-
-
-async def receive_all(stream):
-    received = bytearray()
-    async for data in stream:
-        received += data
-    return bytes(received)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +130,7 @@ async def test_a_mutable_chunk_is_free_again_once_it_is_sent():
     chunk = bytearray(PIECE + 1)
     buffers = Buffers([chunk, b"more"])
     await triobatch.send_buffers(RecordingStream(), buffers)
-    chunk += b"grows"
+    assert not is_exported(chunk)
 
 
 async def test_a_mutable_chunk_is_free_again_after_an_error():
@@ -223,7 +217,7 @@ async def test_chunks_appended_meanwhile_are_sent_too():
 
         await wait_all_tasks_blocked()
         buffers.append(b"second")
-        assert await receive_all(right) == b"firstsecond"
+        assert await receive_to_end(right) == b"firstsecond"
 
 
 @pytest.mark.parametrize("stream", [None, object(), b"", 1])
@@ -316,7 +310,7 @@ async def test_a_memory_stream_gets_it_all():
     with assert_checkpoints():
         assert await triobatch.send_buffers(left, Buffers(chunks)) == 200_000
     await left.send_eof()
-    assert await receive_all(right) == b"".join(chunks)
+    assert await receive_to_end(right) == b"".join(chunks)
 
 
 class RecordSizes(trio.abc.HalfCloseableStream):

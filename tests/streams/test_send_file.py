@@ -160,7 +160,7 @@ async def test_cancelled_it_holds_what_was_not_sent(make_streams, file, kind):
 
 
 async def test_a_pre_cancelled_call_sends_nothing(pair, file):
-    left, right = pair
+    left, _ = pair
     header, part = Buffers([b"a"]), FileSlice(file, 0, 5)
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -329,12 +329,12 @@ async def test_a_file_closed_while_it_waits(clogged_pair, path):
     [
         (lambda path: io.BytesIO(b"abc"), TypeError, "not BytesIO"),
         (lambda path: path.open(), TypeError, "not TextIOWrapper"),
-        (lambda path: gzip.open(path), TypeError, "not GzipFile"),
+        (gzip.GzipFile, TypeError, "not GzipFile"),
         (lambda path: path, TypeError, "not PosixPath"),
         (lambda path: path.open("ab"), TypeError, "not BufferedWriter"),
         (lambda path: path.open("ab", 0), ValueError, "for reading"),
         (
-            lambda path: open(os.pipe()[0], "rb"),  # noqa: PTH123, SIM115
+            lambda path: open(os.pipe()[0], "rb"),  # noqa: SIM115
             ValueError,
             "regular",
         ),

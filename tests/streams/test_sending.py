@@ -13,9 +13,9 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import Buffers
-from triobatch._core import calls as _syscalls
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
 from triobatch._streams import sending as _stream_send
+from triobatch.testing import os_error
 
 # Not alike, so that chunks that change places are noticed: seven, which no
 # limit is a multiple of.
@@ -38,31 +38,6 @@ def checksum(pieces):
         size += len(piece)
         value = zlib.crc32(piece, value)
     return size, value
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Replace the system call that small chunks take by a list of results."""
-    descriptors = []
-
-    def install(*results):
-        left = iter(results)
-
-        def send_copied(fd, chunks, index, offset):
-            descriptors.append(fd)
-            result = next(left)
-            if isinstance(result, OSError):
-                raise result
-            return result
-
-        monkeypatch.setattr(_syscalls, "send_copied", send_copied)
-        return descriptors
-
-    return install
-
-
-def os_error(number):
-    return OSError(number, os.strerror(number))
 
 
 # All sizes
@@ -177,10 +152,10 @@ async def test_chunks_added_under_way_are_sent_too(clogged_pair):
 # What the kernel may answer, from a script
 
 
-async def test_short_counts_resume_where_they_stopped(pair, script):
+async def test_short_counts_resume_where_they_stopped(pair, play):
     left, _ = pair
     buffers = Buffers([b"ab", b"cde", b"f"])
-    script((3, False), (1, False), (2, True))
+    play(left, [3, 1, 2])
     assert await left.send_buffers(buffers) == 6
     assert not buffers
     statistics = left.statistics()
@@ -189,11 +164,11 @@ async def test_short_counts_resume_where_they_stopped(pair, script):
 
 @pytest.mark.parametrize("number", [errno.ECONNRESET, errno.EPIPE])
 async def test_an_error_after_progress_keeps_what_was_not_sent(
-    pair, script, number
+    pair, play, number
 ):
     left, _ = pair
     buffers = Buffers([b"ab", b"cde", b"f"])
-    script((3, False), os_error(number))
+    play(left, [3, os_error(number)])
     with pytest.raises(trio.BrokenResourceError) as caught:
         await left.send_buffers(buffers)
     assert caught.value.__cause__.errno == number
@@ -202,19 +177,18 @@ async def test_an_error_after_progress_keeps_what_was_not_sent(
 
 
 @pytest.mark.parametrize("number", [errno.EBADF, errno.ENOTSOCK])
-async def test_a_descriptor_that_is_none_means_closed(pair, script, number):
-    script(os_error(number))
+async def test_a_descriptor_that_is_none_means_closed(pair, play, number):
+    play(pair[0], [os_error(number)])
     with pytest.raises(trio.ClosedResourceError) as caught:
         await pair[0].send_buffers(Buffers([b"ab", b"c"]))
     assert caught.value.__cause__ is None
 
 
-async def test_a_false_alarm_is_waited_out(pair, script):
+async def test_a_false_alarm_is_waited_out(pair, play):
     # Writable, and yet EAGAIN: select(2), BUGS.
     left, _ = pair
     buffers = Buffers([b"a", b"b"])
-    again = os_error(errno.EAGAIN)
-    script(again, again, (2, True))
+    play(left, ["EAGAIN", "EAGAIN"])
     assert await left.send_buffers(buffers) == 2
     statistics = left.statistics()
     assert (statistics.send_calls, statistics.send_waits) == (3, 2)
@@ -276,14 +250,12 @@ async def test_a_number_that_was_taken_by_another_is_not_written_to(
 # Fairness
 
 
-async def test_others_get_their_turn_while_the_peer_keeps_up(
-    pair, monkeypatch
-):
+async def test_others_get_their_turn_while_the_peer_keeps_up(pair, around):
     # A peer that never lets the buffer fill up: every call takes everything.
-    def take(fd, chunks, index, offset):
+    def take(real, fd, chunks, index, offset):
         return COPY_SIZE, True
 
-    monkeypatch.setattr(_syscalls, "send_copied", take)
+    around("send_copied", take)
     turns = 0
     async with trio.open_nursery() as nursery:
 
@@ -301,13 +273,13 @@ async def test_others_get_their_turn_while_the_peer_keeps_up(
 
 
 async def test_a_long_send_can_be_cancelled_while_the_peer_keeps_up(
-    pair, monkeypatch
+    pair, around
 ):
-    def take_and_cancel(fd, chunks, index, offset):
+    def take_and_cancel(real, fd, chunks, index, offset):
         scope.cancel()
         return COPY_SIZE, True
 
-    monkeypatch.setattr(_syscalls, "send_copied", take_and_cancel)
+    around("send_copied", take_and_cancel)
     buffers = Buffers([bytes(1024)] * 2**14)
     with trio.CancelScope() as scope:
         await pair[0].send_buffers(buffers)

@@ -233,6 +233,7 @@ async def test_statistics_count_short_writes(pair):
 async def test_waiting_to_send_returns_when_there_is_room(pair):
     with assert_checkpoints():
         await pair[0].wait_send_all_might_not_block()
+    assert pair[0].send_buffers_nowait(Buffers([b"x"])) == 1
 
 
 async def test_waiting_to_send_waits_for_the_peer(clogged_pair):
@@ -255,6 +256,9 @@ async def test_waiting_to_send_after_eof_returns(pair):
     await pair[0].send_eof()
     with assert_checkpoints():
         await pair[0].wait_send_all_might_not_block()
+    # It is sending that says so.
+    with pytest.raises(trio.ClosedResourceError):
+        await pair[0].send_all(b"x")
 
 
 async def test_waiting_to_send_on_a_closed_stream_fails_each_time(pair):
@@ -307,6 +311,7 @@ async def test_eof_may_be_sent_twice(pair):
     for _ in range(2):
         with assert_checkpoints():
             await pair[0].send_eof()
+    assert await pair[1].receive_some() == b""
 
 
 async def test_a_cancelled_eof_is_not_sent(pair):

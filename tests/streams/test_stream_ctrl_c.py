@@ -14,41 +14,14 @@ import triobatch
 from triobatch import BatchSocketStream, Buffers, _write_to
 from triobatch._core import calls as _syscalls
 from triobatch._core.choice import CORE
-from triobatch._core.chunks import COPY_BELOW
 from triobatch._streams import send_buffers as _send_buffers
 from triobatch._streams import sending as _stream_send
+from triobatch._streams.gather import COPY_WHOLE
+
+pytestmark = pytest.mark.usefixtures("python_handles_ctrl_c")
 
 _SMALL = [b"ab", b"cd"]
-_LARGE = [bytes(COPY_BELOW)] * 2
-
-
-@pytest.fixture(autouse=True)
-def python_handles_ctrl_c():
-    """As at the start of a program: Trio takes over from this handler."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
-
-
-@pytest.fixture
-def press_after(monkeypatch):
-    """Press Ctrl-C right after the next call of a function has returned."""
-    protected = []
-
-    def install(module, name):
-        real = getattr(module, name)
-
-        def call(*args):
-            result = real(*args)
-            if not protected:
-                protected.append(currently_ki_protected())
-                signal.raise_signal(signal.SIGINT)
-            return result
-
-        monkeypatch.setattr(module, name, call)
-        return protected
-
-    return install
+_LARGE = [bytes(COPY_WHOLE), b"x"]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +39,7 @@ def test_ctrl_c_waits_until_what_was_sent_is_consumed(
         async with left, right:
             with pytest.raises(KeyboardInterrupt):
                 await send_and_wait(left)
-            received = await right.receive_some()
+            received = await right.receive_some(2 * COPY_WHOLE)
             assert received + bytes(buffers) == b"".join(chunks)
             assert left.statistics().bytes_sent == len(received) > 0
 

@@ -3,10 +3,10 @@
 import extensions
 import pytest
 import trio
+from helpers import receive_exactly
 from trio.testing import wait_all_tasks_blocked
 
-from triobatch._core import calls as _syscalls
-from triobatch._core.chunks import COPY_BELOW
+from triobatch._streams.gather import COPY_BELOW
 
 # Elsewhere a list is taken in whole before anything else happens.
 needs_extension = pytest.mark.skipif(
@@ -15,29 +15,30 @@ needs_extension = pytest.mark.skipif(
 )
 
 
-async def receive(stream, size):
-    received = b""
-    while len(received) < size:
-        received += await stream.receive_some()
-    return received
-
-
 @pytest.fixture
-def meddle(monkeypatch):
-    """Change the caller's list once it is copied, as a thread may."""
-    copy_list = _syscalls.copy_list
+def meddle(around):
+    """Change the caller's list once it is taken in, as a thread may."""
     rubbish = []
 
     def install(chunks, change):
-        def copy_and_be_interrupted(own):
-            size = len(chunks[0])
-            copied = copy_list(own)
-            change(chunks)
-            # Whatever was freed is overwritten.
-            rubbish.extend(b"\xff" * size for _ in range(100))
+        def spoil():
+            if not rubbish:
+                size = len(chunks[0])
+                change(chunks)
+                # Whatever was freed is overwritten.
+                rubbish.extend(b"\xff" * size for _ in range(100))
+
+        def copy_and_be_interrupted(copy, own, room):
+            copied = copy(own, room)
+            spoil()
             return copied
 
-        monkeypatch.setattr(_syscalls, "copy_list", copy_and_be_interrupted)
+        def be_interrupted_and_send(send_pointed, *args):
+            spoil()
+            return send_pointed(*args)
+
+        around("copy", copy_and_be_interrupted)
+        around("send_pointed", be_interrupted_and_send)
 
     return install
 
@@ -48,7 +49,7 @@ async def test_a_list_is_left_as_it_was(pair, size):
     chunks = [b"a" * size, b"b" * size]
     assert await left.send_buffers(chunks) == 2 * size
     assert chunks == [b"a" * size, b"b" * size]
-    assert await receive(right, 2 * size) == b"".join(chunks)
+    assert await receive_exactly(right, 2 * size) == b"".join(chunks)
 
 
 @needs_extension
@@ -62,7 +63,7 @@ async def test_a_list_that_changes_under_way_is_sent_as_it_was(
     expected = b"".join(chunks)
     meddle(chunks, change)
     assert await left.send_buffers(chunks) == len(expected)
-    assert await receive(right, len(expected)) == expected
+    assert await receive_exactly(right, len(expected)) == expected
 
 
 @needs_extension
@@ -82,7 +83,7 @@ async def test_a_list_that_changes_is_sent_as_it_was_after_a_short_write(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
-        assert await receive(right, len(expected)) == expected
+        assert await receive_exactly(right, len(expected)) == expected
 
 
 @needs_extension

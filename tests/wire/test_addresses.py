@@ -1,6 +1,7 @@
 """Socket addresses, against the kernel's own sockaddrs."""
 
 import os
+import re
 import socket
 import struct
 
@@ -93,12 +94,17 @@ def test_bytes_after_the_sockaddr_are_ignored():
         (b"127.0.0.1", 9),
         ("127.0.0.1", "9"),
         ("127.0.0.1", 9.0),
+        ("127.0.0.1", True),
+        ("127.0.0.1", None),
         ("::1", 9, None, 0),
+        ("::1", 9, 0, True),
         (),
     ],
 )
 def test_what_is_no_address_is_a_type_error(address):
-    with pytest.raises(TypeError):
+    with pytest.raises(
+        TypeError, match=f"must be .*{re.escape(repr(address))}"
+    ):
         encode_address(address)
 
 
@@ -112,6 +118,9 @@ def test_what_is_no_address_is_a_type_error(address):
         ("::1", 9, 2**20, 0),
         ("::1", 9, -1, 0),
         ("::1", 9, 0, -1),
+        ("::1", 9, 0, 2**32),
+        ("127.0.0.1", 70000),
+        ("127.0.0.1\0", 9),
         ("fe80::1%eth0", 9),
         ("", 9),
         "",
@@ -130,7 +139,7 @@ def test_an_impossible_address_is_a_value_error(address):
     [b"\x02", struct.pack("=H", socket.AF_INET) + bytes(4), b"\xff\xff" * 8],
 )
 def test_a_strange_sockaddr_is_a_value_error(sockaddr):
-    with pytest.raises(ValueError, match="not a sockaddr"):
+    with pytest.raises(ValueError, match="sockaddr must be a whole one"):
         decode_address(sockaddr)
 
 

@@ -1,4 +1,4 @@
-"""Control messages, by hand and through the kernel."""
+"""What an IP header says, by hand and through the kernel."""
 
 import socket
 import struct
@@ -6,38 +6,20 @@ import time
 
 import pytest
 import trio
-from hypothesis import given
-from hypothesis import strategies as st
+from network import needs_namespaces, two_hosts
 
 from triobatch._core.probes import gso_segments
 from triobatch._datagrams.socket import DatagramSocket
+from triobatch._wire.control import SOL_IP, SOL_IPV6, pack_control
 from triobatch._wire.metadata import (
+    IP_PKTINFO,
+    IPV6_PKTINFO,
     Metadata,
     decode_metadata,
     encode_metadata,
-    pack_control,
-    unpack_control,
 )
 
-MESSAGES = st.lists(
-    st.tuples(st.integers(0, 300), st.integers(0, 300), st.binary(max_size=30))
-).map(tuple)
-
-
-@given(MESSAGES)
-def test_control_messages_survive_a_round_trip(messages):
-    assert tuple(unpack_control(pack_control(messages))) == messages
-
-
-@given(st.binary(max_size=100))
-def test_any_bytes_end_somewhere(control):
-    list(unpack_control(control))
-
-
-def test_the_layout_is_that_of_cmsg_3():
-    packed = pack_control(((0, 1, b"\x02\0\0\0"),))
-    assert packed == struct.pack("Nii4s4x", 20, 0, 1, b"\x02\0\0\0")
-    assert len(packed) == socket.CMSG_SPACE(4)
+BROADCAST = "255.255.255.255"
 
 
 def test_nothing_asked_is_nothing_sent():
@@ -91,6 +73,78 @@ def test_metadata_that_is_no_number_is_a_type_error(name):
 def test_a_multicast_address_is_none_to_answer_from(asked, answers):
     reply = Metadata(local_address=asked, interface_index=1).for_reply()
     assert reply == Metadata(local_address=answers)
+
+
+@pytest.mark.parametrize(
+    ("asked", "index", "answers"),
+    [
+        ("fe80::1", 7, Metadata(None, None, "fe80::1", 7)),
+        ("fe80::1", None, Metadata()),
+        ("fd00::1", 7, Metadata(local_address="fd00::1")),
+        ("fd00::1", None, Metadata(local_address="fd00::1")),
+        ("10.0.0.1", 7, Metadata(local_address="10.0.0.1")),
+        # It may be the broadcast address of a network: nobody has said.
+        ("10.0.0.255", None, Metadata()),
+        ("::ffff:10.0.0.1", 7, Metadata(local_address="::ffff:10.0.0.1")),
+        ("::ffff:10.0.0.255", None, Metadata()),
+        ("::ffff:224.0.0.1", 7, Metadata()),
+        ("127.0.0.9", None, Metadata(local_address="127.0.0.9")),
+        ("127.255.255.255", None, Metadata()),
+    ],
+)
+def test_what_may_be_no_address_of_ours_is_none_to_answer_from(
+    asked, index, answers
+):
+    metadata = Metadata(tos=3, local_address=asked, interface_index=index)
+    assert metadata.for_reply() == answers
+
+
+def pktinfo(index, local, destination):
+    packed = struct.pack(
+        "=i4s4s",
+        index,
+        socket.inet_aton(local),
+        socket.inet_aton(destination),
+    )
+    return SOL_IP, IP_PKTINFO, packed
+
+
+def pktinfo6(index, destination):
+    packed = socket.inet_pton(socket.AF_INET6, destination)
+    return SOL_IPV6, IPV6_PKTINFO, packed + struct.pack("=i", index)
+
+
+@pytest.mark.parametrize(
+    ("control", "host", "index"),
+    [
+        # A broadcast: the address of the interface that it came in by.
+        ([pktinfo(2, "10.0.0.2", "10.0.0.255")], "10.0.0.2", 2),
+        # Queued before the option was on.
+        ([pktinfo(0, "0.0.0.0", "10.0.0.255")], "10.0.0.255", None),
+        # The same on a dual-stack socket, whichever comes first.
+        (
+            [
+                pktinfo6(2, "::ffff:10.0.0.255"),
+                pktinfo(2, "10.0.0.2", "10.0.0.255"),
+            ],
+            "::ffff:10.0.0.2",
+            2,
+        ),
+        (
+            [
+                pktinfo(2, "10.0.0.2", "10.0.0.255"),
+                pktinfo6(2, "::ffff:10.0.0.255"),
+            ],
+            "::ffff:10.0.0.2",
+            2,
+        ),
+    ],
+)
+def test_a_broadcast_came_to_the_address_of_its_interface(
+    control, host, index
+):
+    metadata, _ = decode_metadata(pack_control(tuple(control)))
+    assert (metadata.local_address, metadata.interface_index) == (host, index)
 
 
 def test_ecn_is_the_low_end_of_the_traffic_class():
@@ -199,6 +253,41 @@ async def test_an_answer_leaves_from_the_address_that_was_asked(make_socket):
         reply = message.metadata.for_reply()
         await answering.send(b"answer", message.address, metadata=reply)
         assert await client.receive() == (b"answer", asked)
+
+
+@needs_namespaces
+@pytest.mark.parametrize("prompt", [True, False], ids=["asked", "queued"])
+@pytest.mark.parametrize("target", ["10.77.0.2", "10.77.0.255", BROADCAST])
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+async def test_the_kernel_takes_every_answer_of_for_reply(
+    family, target, prompt
+):
+    with two_hosts() as (near, far):
+        asking = near.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        asking.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        asking.bind(("10.77.0.1", 0))
+        near.run("ip", "route", "add", "default", "dev", "veth")
+        answering = trio.socket.from_stdlib_socket(
+            far.socket(family, socket.SOCK_DGRAM)
+        )
+        if family == socket.AF_INET6:
+            answering.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, False
+            )
+        await answering.bind(("" if family == socket.AF_INET else "::", 9000))
+        async with DatagramSocket(answering) as sock:
+            if prompt:
+                with pytest.raises(trio.WouldBlock):
+                    sock.receive_messages_nowait()
+            asking.sendto(b"question", (target, 9000))
+            with trio.fail_after(5):
+                await trio.lowlevel.wait_readable(answering)
+                (message,) = await sock.receive_messages()
+                reply = message.metadata.for_reply()
+                await sock.send(b"answer", message.address, metadata=reply)
+                await trio.lowlevel.wait_readable(asking)
+        assert asking.recvfrom(100) == (b"answer", ("10.77.0.2", 9000))
+        asking.close()
 
 
 async def test_a_unix_socket_has_a_timestamp_and_no_header(datagram_pair):

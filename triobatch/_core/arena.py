@@ -1,10 +1,12 @@
 """The memory that datagrams are received into.
 
 One arena serves a socket for its life: allocated once, filled by one system
-call at a time, copied out as ``bytes`` (see ``_inbox``).
+call at a time, copied out as ``bytes`` (``_datagrams/inbox.py``).
 
 Sans-IO: a core fills the slots and the columns (core.h, ``tb_arena``).
 """
+
+from __future__ import annotations
 
 import mmap
 import sys
@@ -51,8 +53,9 @@ class Arena:
         gets no room for control messages: file descriptors that a peer
         passes are closed by the kernel, and not left open here.
       slot_size: Bytes a message.
-      memory: A writable buffer to use for the slots. Without it one is made,
-        which an ``Inbox`` can be put on.
+      memory: A writable buffer for the slots, for a caller that reads only
+        the columns. By default it is memory whose slices are ``bytes``, which
+        is what an ``Inbox`` hands out.
     """
 
     def __init__(

@@ -27,9 +27,9 @@ def borrowed_socket(
 
     Args:
       fd: A socket.
-      family: Its family, if that makes no difference to the calls to be made
-        any may be given; CPython asks the kernel if none is.
-      kind: Its type, likewise.
+      family: Any one that the calls to be made do not look at; by default
+        the socket's own, for which CPython asks the kernel.
+      kind: A type, as ``family``.
     """
     borrowed = socket.socket.__new__(socket.socket)
     try:

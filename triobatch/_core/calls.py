@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from triobatch._core import streams_python
 from triobatch._core.borrowed_socket import borrowed_socket
@@ -21,8 +21,12 @@ from triobatch._core.choice import CORE
 from triobatch._core.splice_python import read_file
 
 if TYPE_CHECKING:
+    from triobatch._core import streams_c
     from triobatch._wire.addresses import Address
-    from triobatch._wire.metadata import ControlMessage
+    from triobatch._wire.control import ControlMessage
+
+    # What ``copy`` returns; the Python core never copies ahead of a call.
+    Scratch: TypeAlias = streams_c.Scratch
 
 if CORE == "c":
     from triobatch._core.datagrams_c import (
@@ -36,7 +40,7 @@ if CORE == "c":
     from triobatch._core.streams_c import (
         Vector,
         broadcast,
-        copy_list,
+        copy,
         receive_into,
         send,
         send_copied,
@@ -54,7 +58,7 @@ else:
     from triobatch._core.streams_python import (  # type: ignore[assignment]
         Vector,
         broadcast,
-        copy_list,
+        copy,
         receive_into,
         send,
         send_copied,
@@ -66,7 +70,7 @@ __all__ = [
     "Vector",
     "broadcast",
     "cached",
-    "copy_list",
+    "copy",
     "copy_segments",
     "read_file",
     "receive",

@@ -1,8 +1,8 @@
 """Arithmetic over a list of chunks: how many bytes, and where they lie.
 
-A chunk is ``bytes`` or a one-dimensional ``memoryview`` of bytes. These are
-the functions of ``_native/chunks.c`` in Python, used where that extension is
-not.
+A chunk is ``bytes`` or a one-dimensional ``memoryview`` of bytes. ``measure``
+and ``locate`` have twins in ``_native/chunks.c``, which take their place where
+the C core runs and that extension is there; ``front`` is here alone.
 """
 
 from __future__ import annotations
@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from triobatch._core.choice import CHUNK_EXTENSION, CORE
 
-__all__ = ["COPY_BELOW", "COPY_SIZE", "IOV_MAX", "front", "locate", "measure"]
-
-# Chunks that average fewer bytes than this are copied into one piece, because
-# that costs less than an iovec for each. Copied and pointed to, in us of the
-# sender's processor time over loopback: 64 x 2 KiB 24 and 37, 64 x 4 KiB 41
-# and 48, 32 x 8 KiB 42 and 44, 32 x 16 KiB 75 and 70.
-COPY_BELOW: Final = 8192
+__all__ = ["COPY_SIZE", "IOV_MAX", "front", "locate", "measure"]
 
 # How many bytes are copied into one piece at the most: it bounds the memory
 # that sending takes, whatever the batch. Every call costs the sender a trip

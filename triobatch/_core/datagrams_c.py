@@ -1,19 +1,24 @@
 """The datagram calls on the C core: shapes and lifetimes, nothing else."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from triobatch._core import datagrams_python
 from triobatch._core._c import ffi, lib
-from triobatch._core.arena import Arena, Cut
 from triobatch._core.choice import CHUNK_EXTENSION
 from triobatch._core.chunks import COPY_SIZE
-from triobatch._core.streams_c import Copy
-from triobatch._wire.addresses import Address
-from triobatch._wire.metadata import ControlMessage, pack_control
+from triobatch._core.streams_c import take_scratch
+from triobatch._wire.control import ControlMessage, pack_control
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from typing_extensions import Buffer
+
+    from triobatch._core.arena import Arena, Cut
+    from triobatch._wire.addresses import Address
 
 MAX_MESSAGES: int = lib.TB_MESSAGES
 
@@ -24,13 +29,12 @@ _receive_datagrams = lib.tb_receive_datagrams
 _from_buffer = ffi.from_buffer
 
 _cut: Cut | None
-_copy_segments: Callable[["list[Buffer]", int, int], tuple[int, int]]
+_copy_segments: Callable[[list[Buffer], int, int], tuple[int, int]] | None
 if CHUNK_EXTENSION:
     from triobatch._core._chunks_c import copy_segments as _copy_segments
     from triobatch._core._chunks_c import cut as _cut
 else:
-    _copy_segments = lambda *_: (0, 0)  # noqa: E731
-    _cut = None
+    _copy_segments = _cut = None
 
 
 def send_datagrams(
@@ -58,7 +62,9 @@ def send_datagrams(
       there, if they are not all, the next call tells.
 
     Raises:
-      OSError: the first message was refused.
+      OSError: the first message was refused. EINVAL, without a call, where
+        the messages are more bytes than ``payload`` or the peers are several,
+        and fewer than the messages.
     """
     # cffi takes bytes as they are, without an export.
     data = payload if type(payload) is bytes else _from_buffer(payload)
@@ -67,10 +73,12 @@ def send_datagrams(
     sent: int = _send_datagrams(
         fd,
         data,
+        len(data),
         sizes,
         segment_sizes,
         len(sizes),
         names,
+        len(names),
         list(map(len, peers)),
         len(peers) if names else 0,
         packed,
@@ -124,8 +132,8 @@ def send_segments(
 
 
 def copy_segments(
-    payloads: "list[Buffer]",
-) -> tuple[memoryview, int, Callable[[], None]] | None:
+    payloads: list[Buffer],
+) -> tuple[bytes | memoryview, int, Callable[[], None] | None] | None:
     """Copy payloads side by side, if they are bytes of one size.
 
     The last may be shorter. Joining them costs three looks at each, and a
@@ -133,18 +141,21 @@ def copy_segments(
     bytes, 40 without.
 
     Returns:
-      The copy, the size, and what to call when the copy is done with; None
-      for any other payloads.
+      The copy, the size, and what to call when the copy is done with, if
+      anything; None for any other payloads, and for more than COPY_SIZE
+      bytes.
     """
+    if _copy_segments is None:
+        return datagrams_python.copy_segments(payloads)
     if len(payloads) < 2:
         return None
-    copy = Copy.take()
-    size, copied = _copy_segments(payloads, copy.address, COPY_SIZE)
+    scratch = take_scratch()
+    size, copied = _copy_segments(payloads, scratch.address, COPY_SIZE)
     if not size:
-        copy.give_back()
+        scratch.give_back()
         return None
-    data = memoryview(ffi.buffer(copy.memory, copied))
-    return data, size, copy.give_back
+    data = memoryview(ffi.buffer(scratch.memory, copied))
+    return data, size, scratch.give_back
 
 
 def receive_datagrams(fd: int, arena: Arena, count: int) -> int:

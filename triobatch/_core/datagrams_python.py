@@ -5,15 +5,17 @@ where the C core makes one a batch, and the same results. Segmentation works
 here too, as it needs no more than a control message.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import socket
 import sys
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._core.borrowed_socket import borrowed_socket
+from triobatch._core.chunks import COPY_SIZE
 from triobatch._wire.addresses import (
     AF_INET,
     AF_INET6,
@@ -22,13 +24,18 @@ from triobatch._wire.addresses import (
     SockaddrCache,
     family_of,
 )
-from triobatch._wire.metadata import (
+from triobatch._wire.control import (
     SOL_UDP,
     UDP_GRO,
     UDP_SEGMENT,
     ControlMessage,
     pack_control,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Buffer
 
 MAX_MESSAGES = 64
 
@@ -59,13 +66,16 @@ def send_datagrams(
     peers: Sequence[bytes],
     control: tuple[ControlMessage, ...] = (),
 ) -> int:
-    """Send messages one by one; see ``_core_c_datagrams``."""
+    """Send messages one by one; see ``datagrams_c``."""
+    sizes = sizes[:MAX_MESSAGES]
     if len(peers) == 1:
         peers = list(peers) * len(sizes)
+    if sum(sizes) > len(payload) or len(peers) < len(sizes):
+        raise _error(errno.EINVAL)
     sent = start = 0
     with borrowed_socket(fd) as sock, memoryview(payload) as view:
         for size, segment_size, peer in zip(
-            sizes[:MAX_MESSAGES], segment_sizes, peers, strict=False
+            sizes, segment_sizes, peers, strict=False
         ):
             ancillary = list(control)
             if segment_size:
@@ -90,7 +100,7 @@ def send_segments(
     peer: bytes,
     control: tuple[ControlMessage, ...] = (),
 ) -> int:
-    """Send messages of one size one by one; see ``_core_c_datagrams``."""
+    """Send messages of one size one by one; see ``datagrams_c``."""
     most = min(len(data), MAX_MESSAGES * run_size)
     starts = range(0, most, run_size)
     sizes = [min(run_size, most - start) for start in starts]
@@ -147,12 +157,27 @@ def _destination(
     return address
 
 
-def copy_segments(payloads: object) -> None:
-    """Return None: nothing is gained over joining."""
+def copy_segments(payloads: list[Buffer]) -> tuple[bytes, int, None] | None:
+    """Join payloads, if they are bytes of one size; see ``datagrams_c``.
+
+    Returns:
+      The copy, which is not to be given back, and the size.
+    """
+    count = len(payloads)
+    if count < 2 or list(map(type, payloads)).count(bytes) != count:
+        return None
+    sizes = list(map(len, cast("list[bytes]", payloads)))
+    size, last = sizes[0], sizes[-1]
+    equal = sizes.count(size)
+    if equal != count and not (equal == count - 1 and last < size):
+        return None
+    if not last or size * equal + last * (count - equal) > COPY_SIZE:
+        return None
+    return b"".join(payloads), size, None
 
 
 def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
-    """Fill slots one by one; see ``_core_c_datagrams``."""
+    """Fill slots one by one; see ``datagrams_c``."""
     received = 0
     with borrowed_socket(fd) as sock, memoryview(arena.memory) as memory:
         for slot in range(min(count, arena.slots)):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from triobatch._core.chunks import IOV_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from typing_extensions import Buffer
 
@@ -40,7 +41,8 @@ def writev(fd: int, buffers: Iterable[Buffer]) -> int:
       BlockingIOError: ``fd`` is non-blocking, and nothing could be written.
       OSError: the call failed for another reason, and nothing was written.
     """
-    return os.writev(fd, _offered(buffers))
+    with _exported():
+        return os.writev(fd, _offered(buffers))
 
 
 def readv(fd: int, buffers: Iterable[Buffer]) -> int:
@@ -58,7 +60,8 @@ def readv(fd: int, buffers: Iterable[Buffer]) -> int:
       BlockingIOError: ``fd`` is non-blocking, and nothing is there yet.
       OSError: the call failed for another reason.
     """
-    return os.readv(fd, _offered(buffers))
+    with _exported():
+        return os.readv(fd, _offered(buffers))
 
 
 def pwritev(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
@@ -81,7 +84,8 @@ def pwritev(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
       OSError: the call failed, and nothing was written.
     """
     _refuse_negative(offset)
-    return os.pwritev(fd, _offered(buffers), offset)
+    with _exported():
+        return os.pwritev(fd, _offered(buffers), offset)
 
 
 def preadv(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
@@ -102,7 +106,18 @@ def preadv(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
       OSError: the call failed.
     """
     _refuse_negative(offset)
-    return os.preadv(fd, _offered(buffers), offset)
+    with _exported():
+        return os.preadv(fd, _offered(buffers), offset)
+
+
+@contextmanager
+def _exported() -> Iterator[None]:
+    """Raise BufferError for what has nothing to export, as everywhere."""
+    try:
+        yield
+    except ValueError as error:
+        # A view that was released, a closed mmap, an array of dates.
+        raise BufferError(f"a buffer has no bytes to give: {error}") from None
 
 
 def _refuse_negative(offset: int) -> None:

@@ -1,10 +1,12 @@
 """What this kernel can do for datagrams, found out by trying."""
 
+from __future__ import annotations
+
 import functools
 import socket
 import sys
 
-from triobatch._wire.metadata import SOL_UDP, UDP_GRO, UDP_SEGMENT
+from triobatch._wire.control import SOL_UDP, UDP_GRO, UDP_SEGMENT
 
 # UDP_MAX_SEGMENTS: 128 from Linux 6.9 on. It was 64, and the kernels before
 # 6.9 counted the headers as payload, so that 64 full segments were one too

@@ -1,19 +1,21 @@
 """System calls on stream sockets, through the C core.
 
-The twin of ``_core_python``: the same names, the same results. One call of
-the core an operation, because each costs about 100 ns and a hand-over of the
-GIL; its functions bound here, which saves the look-up on ``lib``.
+The twin of ``streams_python``: what is in both does the same, in both
+(``receive`` is the standard library's either way). A call of the core costs
+about 100 ns and a hand-over of the GIL, so an operation makes one of them,
+and a second only to write iovecs that the chunk extension cannot. Its
+functions are bound here, which saves the look-up on ``lib``.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from triobatch._core import streams_python
 from triobatch._core._c import ffi, lib
 from triobatch._core.choice import CHUNK_EXTENSION
-from triobatch._core.chunks import COPY_BELOW, COPY_SIZE, IOV_MAX
+from triobatch._core.chunks import COPY_SIZE, IOV_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,11 +53,6 @@ def send(fd: int, data: bytes | memoryview) -> int:
         return _result(_send(fd, data, len(data)))
     with _from_buffer(data) as exported:
         return _result(_send(fd, exported, len(exported)))
-
-
-# A batch this small is copied whatever its chunks are: 16 x 4 KiB took 57 us
-# copied and 59 pointed to.
-_COPY_ANYWAY = 2**16
 
 
 class Vector:
@@ -111,7 +108,7 @@ class Vector:
         return sent, vector.next == vector.count
 
 
-class Copy:
+class Scratch:
     """Memory that chunks are copied to, or pointed to from, to be sent.
 
     It is used again and again. A bytes object of this size of its own would
@@ -125,37 +122,47 @@ class Copy:
 
     __slots__ = ("address", "memory", "size", "vector")
 
-    _pool: ClassVar[list[Copy]] = []
-    # More than one are out only if threads, or finalizers, send at once.
-    POOL_SIZE: ClassVar[int] = 4
-
     def __init__(self) -> None:
         self.vector = Vector.with_room(IOV_MAX)
         self.memory = ffi.new("char[]", COPY_SIZE)
         self.address = int(ffi.cast("uintptr_t", self.memory))
         self.size = 0
 
-    @classmethod
-    def take(cls) -> Copy:
-        """Take one out of the pool."""
-        try:
-            return cls._pool.pop()
-        except IndexError:
-            return cls()
-
     def give_back(self) -> None:
         """Put it into the pool, or free it if that has enough."""
-        if len(self._pool) < self.POOL_SIZE:
-            self._pool.append(self)
+        if len(_pool) < POOL_SIZE:
+            _pool.append(self)
 
-    def send(self, fd: int) -> int:
-        """Send what was copied with one ``send(2)``; return the bytes."""
-        return _result(_send(fd, self.memory, self.size))
+    def push(self, fd: int) -> tuple[int, bool]:
+        """Send what was copied with one ``send(2)``.
+
+        Returns:
+          The bytes taken, and whether that is all of them.
+        """
+        size = self.size
+        sent = _send(fd, self.memory, size)
+        # Not _result(), whose call is a fiftieth of a small send.
+        if sent < 0:
+            raise OSError(-sent, os.strerror(-sent))
+        return sent, sent == size
 
     def rest(self, sent: int) -> bytes:
         """Return what was copied, from the byte at ``sent`` on."""
         rest: bytes = ffi.buffer(self.memory, self.size)[sent:]
         return rest
+
+
+_pool: list[Scratch] = []
+# More than one are out only if threads, or finalizers, send at once.
+POOL_SIZE = 4
+
+
+def take_scratch() -> Scratch:
+    """Take scratch memory out of the pool, or make some."""
+    try:
+        return _pool.pop()
+    except IndexError:
+        return Scratch()
 
 
 def send_pointed(
@@ -171,12 +178,12 @@ def send_pointed(
     Returns:
       The bytes taken, and whether that is all of them.
     """
-    copy = Copy.take()
+    scratch = take_scratch()
     try:
-        copy.vector.point(chunks, offset)
-        return copy.vector.send(fd)
+        scratch.vector.point(chunks, offset)
+        return scratch.vector.send(fd)
     finally:
-        copy.give_back()
+        scratch.give_back()
 
 
 def send_copied(
@@ -186,45 +193,41 @@ def send_copied(
 
     Args:
       fd: A stream socket.
-      chunks: At most COPY_SIZE bytes of them are offered, unless the first is
-        larger.
+      chunks: At most COPY_SIZE bytes of them are offered.
       index: The chunk to start with.
       offset: Where it starts, in bytes.
 
     Returns:
       The bytes taken, and whether that is all that was offered.
     """
-    copy = Copy.take()
+    scratch = take_scratch()
     try:
-        copy.size, stop = _copy(chunks, index, offset, copy.address, COPY_SIZE)
-        if copy.size and (stop == len(chunks) or type(chunks[stop]) is bytes):
-            sent = copy.send(fd)
-            return sent, sent == copy.size
+        size, stop = _copy(chunks, index, offset, scratch.address, COPY_SIZE)
+        if size and (stop == len(chunks) or type(chunks[stop]) is bytes):
+            scratch.size = size
+            return scratch.push(fd)
     finally:
-        copy.give_back()
+        scratch.give_back()
     # One call for all kinds of chunks, and not one for each run of bytes.
     return streams_python.send_copied(fd, chunks, index, offset, send)
 
 
-def copy_list(chunks: list[Buffer]) -> Copy | None:
-    """Copy a list of bytes whole, if that is what it is, and small.
+def copy(chunks: list[Buffer], room: int) -> Scratch | None:
+    """Copy a list whole, if all of it is bytes that there is room for.
+
+    Args:
+      chunks: Anything may be in it.
+      room: In bytes, at most COPY_SIZE.
 
     Returns:
-      The copy, to be given back; None for any other list.
+      The copy, to be given back; None for any other list, and for no bytes.
     """
     count = len(chunks)
-    first = chunks[0] if count else None
-    # One look at the first tells most lists that are something else.
-    if type(first) is not bytes:
-        return None
-    limit = COPY_SIZE if len(first) < COPY_BELOW else _COPY_ANYWAY
-    if len(first) * count > limit:
-        return None
-    copy = Copy.take()
-    copy.size, index = _copy(chunks, 0, 0, copy.address, limit)
-    if index == count and copy.size:
-        return copy
-    copy.give_back()
+    scratch = take_scratch()
+    scratch.size, stop = _copy(chunks, 0, 0, scratch.address, room)
+    if stop == count and scratch.size:
+        return scratch
+    scratch.give_back()
     return None
 
 

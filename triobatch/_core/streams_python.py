@@ -1,10 +1,10 @@
 """System calls on stream sockets, through the standard library.
 
-The twin of ``_core_c``, for macOS, Windows, PyPy and machines without a
-compiler: the same names, the same results, a little slower.
+The twin of ``streams_c``, for macOS, Windows, PyPy and machines without a
+compiler: what is in both does the same in both, here a little slower.
 
-The functions take a descriptor, and a standard socket object is what has
-``sendmsg``. So one is made around the descriptor for the length of the call.
+They are given a descriptor, and only a standard socket object has ``sendmsg``,
+so one is made around the descriptor for the length of each call.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def send_copied(
     return sent, sent == len(joined)
 
 
-def copy_list(chunks: list[Buffer]) -> None:
+def copy(chunks: list[Buffer], room: int) -> None:
     """Return None: nothing is gained over the general way."""
 
 

@@ -6,19 +6,25 @@ thousand. Only when the kernel refuses something is the rest taken apart into
 a ``Dispatch``, which finds out what each datagram comes to.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from triobatch._core import calls
-from triobatch._datagrams.dispatch import Dispatch, Outcome
-from triobatch._datagrams.errors import DatagramError
+from triobatch._datagrams.dispatch import Dispatch, Outcome, Outlet
 from triobatch._datagrams.gso import MAX_SIZE_V6
-from triobatch._datagrams.outlet import Outlet
-from triobatch._wire.addresses import Address
-from triobatch._wire.metadata import ControlMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from triobatch._datagrams.errors import DatagramError
+    from triobatch._queues.views import Chunk
+    from triobatch._wire.addresses import Address
+    from triobatch._wire.control import ControlMessage
 
 
-class SegmentDispatch:
-    """The state of one such call; has what ``Dispatch`` has.
+class EqualDispatch:
+    """The state of one such call; an ``AnyDispatch``.
 
     Args:
       outlet: The socket's.
@@ -27,38 +33,39 @@ class SegmentDispatch:
       address: Where they go.
       peer: Its sockaddr.
       control: What goes with every datagram.
-      done: Called when ``data`` is no longer needed.
+      give_back: Called when ``data`` is no longer needed; without it, ``data``
+        is there for as long as anybody refers to it.
     """
 
     __slots__ = (
         "_address",
         "_control",
         "_data",
-        "_done",
+        "_give_back",
         "_outlet",
         "_rest",
         "_segment_size",
         "_taken",
-        "stalled",
+        "peer",
     )
 
     def __init__(
         self,
         outlet: Outlet,
-        data: bytes | memoryview,
+        data: Chunk,
         segment_size: int,
         address: Address,
         peer: bytes,
         control: tuple[ControlMessage, ...],
-        done: Callable[[], None] | None = None,
+        give_back: Callable[[], None] | None = None,
     ) -> None:
-        self.stalled = peer
+        self.peer = peer
         self._outlet = outlet
         self._data = data
         self._segment_size = segment_size
         self._address = address
         self._control = control
-        self._done = done
+        self._give_back = give_back
         # Bytes that the kernel took before there was a `_rest`.
         self._taken = 0
         self._rest: Dispatch | None = None
@@ -68,30 +75,34 @@ class SegmentDispatch:
 
     @property
     def sent(self) -> int:
-        """Datagrams that the kernel took."""
+        """See ``AnyDispatch``."""
         sent = -(-self._taken // self._segment_size)
         return sent + self._rest.sent if self._rest else sent
 
     @property
     def sent_bytes(self) -> int:
-        """Bytes of them."""
+        """See ``AnyDispatch``."""
         return self._taken + (self._rest.sent_bytes if self._rest else 0)
 
     @property
     def errors(self) -> list[DatagramError]:
-        """What was refused."""
+        """See ``AnyDispatch``."""
         return self._rest.errors if self._rest else []
 
+    def hold(self, peer: bytes) -> bool:  # noqa: ARG002 (the protocol's)
+        """Return False: all go to one destination, and wait for it."""
+        return False
+
     def close(self) -> tuple[list[DatagramError], int]:
-        """Let go of the payloads; see ``Dispatch``."""
+        """See ``AnyDispatch``."""
         left = -(-(len(self._data) - self._taken) // self._segment_size)
-        self._data, self._done = b"", None
+        self._data, self._give_back = b"", None
         if self._rest is None:
             return [], left
         return self._rest.close()
 
     def step(self, fd: int) -> Outcome:
-        """Make one system call, and account for what it has taken."""
+        """See ``AnyDispatch``."""
         if self._rest is not None:
             return self._rest.step(fd)
         data, start = self._data, self._taken
@@ -99,7 +110,7 @@ class SegmentDispatch:
         if start >= size:
             return Outcome.DONE
         outlet, segment_size = self._outlet, self._segment_size
-        limit = outlet.segmentation.limit(self.stalled)
+        limit = outlet.segmentation.limit(self.peer)
         run_size = limit.datagrams_a_run(segment_size) * segment_size
         counters = outlet.counters
         counters.calls += 1
@@ -109,7 +120,7 @@ class SegmentDispatch:
                 memoryview(data)[start:] if start else data,
                 segment_size,
                 run_size,
-                self.stalled,
+                self.peer,
                 self._control,
             )
         except BlockingIOError:
@@ -120,7 +131,7 @@ class SegmentDispatch:
             first = min(run_size, size - start)
             return self._take_apart().judge(
                 exc.errno or 0,
-                self.stalled,
+                self.peer,
                 -(-first // segment_size),
                 segment_size,
             )
@@ -132,25 +143,26 @@ class SegmentDispatch:
             counters.runs += whole + (last > segment_size)
         if self._taken < size:
             return Outcome.MORE
-        if self._done is not None:
-            self._done()
+        if self._give_back is not None:
+            self._give_back()
         return Outcome.DONE
 
     def _take_apart(self) -> Dispatch:
-        left = memoryview(bytes(self._data) if self._done else self._data)
+        left = memoryview(bytes(self._data) if self._give_back else self._data)
         step = self._segment_size
         starts = range(self._taken, len(left), step)
-        payloads: list[bytes | memoryview] = [
+        first = self._taken // step
+        payloads: list[Chunk] = [
             left[start : start + step] for start in starts
         ]
         rest = self._rest = Dispatch(
             self._outlet,
             payloads,
             [self._address] * len(payloads),
-            [self.stalled] * len(payloads),
+            [self.peer] * len(payloads),
             self._control,
-            position=self._taken // step,
+            tags=range(first, first + len(payloads)),
         )
-        if self._done is not None:
-            self._done()
+        if self._give_back is not None:
+            self._give_back()
         return rest

@@ -1,22 +1,44 @@
-"""Telling what the network reports from what a call itself met.
+"""What an errno is about, how often a call is repeated, and after what pause.
 
-An error that the network has reported (ICMP) is kept on the socket and raised
-by the next call, whatever that does; each call takes one report off. So after
-such an error the same call is made again:
+Sending and receiving meet errors of four kinds: of the socket, of the one
+datagram in hand, of segmentation, and of a datagram sent earlier. The last is
+one that the network has reported (ICMP): it is kept on the socket and raised
+by the next call, whatever that does, and each call takes one report off. So
+after such an error the same call is made again:
 
 * ECONNREFUSED and ENOPROTOOPT mean nothing else on an internet socket, and
   are never believed. Where they do not end, it is time for a pause.
-* So is ECONNRESET on a Unix socket, the one report that there is.
+* ECONNRESET is the one report that there is on a Unix socket, and is treated
+  in the same way.
 * The others are also what the kernel says of a bad route or a filter. They
-  are believed if the same one comes twice running: two reports of one kind
-  are not as quick as that.
+  are believed if the same one comes twice in a row: two reports of one kind
+  do not follow one another as quickly as two calls do.
 
 Sans-IO: errnos come in.
 """
 
+from __future__ import annotations
+
 import enum
 import errno
 from typing import Protocol
+
+# The socket, and not one datagram, is of no more use.
+FATAL = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.ENOSYS})
+# An internet socket has been shut down for sending; of a Unix socket EPIPE
+# says that the peer was, for receiving.
+FATAL_ON_INTERNET = FATAL | {errno.EPIPE}
+
+# The interface's queue, or the kernel's memory, is full for the moment.
+CONGESTION = frozenset({errno.ENOBUFS, errno.ENOMEM})
+# One datagram is tried so many times more before it is refused.
+MAX_CONGESTED = 5
+# The pause before the first of these tries, in seconds. Each is twice the one
+# before, so that five take 31 ms.
+FIRST_PAUSE = 0.001
+
+# What a kernel or a card says that does not segment for this route; see gso.
+REFUSALS = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE})
 
 # icmp_err_convert in net/ipv4/icmp.c, icmpv6_err_convert in net/ipv6/icmp.c;
 # the two RESETs are what Windows makes of them (recvfrom there), and nothing
@@ -42,7 +64,7 @@ REPORTED = ONLY_REPORTED | {
 # A Unix peer that was connected to the socket, and with datagrams unread has
 # connected to another (unix_dgram_disconnected in net/unix/af_unix.c).
 REPORTED_BY_UNIX = frozenset({errno.ECONNRESET})
-# So many in a row are a flood, or no reports at all.
+# So many reports in a row are a flood, or no reports at all.
 MAX_REPORTS = 8
 
 
@@ -51,7 +73,7 @@ class Verdict(enum.Enum):
 
     # An earlier datagram: make the call again.
     REPORT = enum.auto()
-    # Likewise, but there were many: wait a while first.
+    # The same, but there were many: wait a while first.
     FLOOD = enum.auto()
     # The call itself.
     OWN = enum.auto()
@@ -79,7 +101,7 @@ class Reports:
             self.reset()
             return Verdict.OWN
         if number == self._last and number not in ONLY_REPORTED:
-            # Neither was the first of the two a report.
+            # Then the first of the two was no report either.
             self._counters.reports -= 1
             self.reset()
             return Verdict.OWN

@@ -1,15 +1,18 @@
 """What can be wrong with one datagram of a batch."""
 
+from __future__ import annotations
+
 import errno
 import os
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from triobatch._wire.addresses import Address
-
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Self
+
+    from triobatch._wire.addresses import Address
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -64,7 +67,7 @@ class DatagramErrorGroup(ExceptionGroup[DatagramError]):
         sent: int,
         left: int = 0,
         offered: int | None = None,
-    ) -> "Self":
+    ) -> Self:
         """Name the numbers in the message."""
         offered = _offered(errors, sent, left, offered)
         summary = _summary(errors, sent, left, offered)
@@ -85,7 +88,7 @@ class DatagramErrorGroup(ExceptionGroup[DatagramError]):
 
     def derive(  # type: ignore[override]
         self, excs: Sequence[DatagramError], /
-    ) -> "DatagramErrorGroup":
+    ) -> DatagramErrorGroup:
         """Keep the batch's numbers in what ``except*`` splits off."""
         return type(self)(excs, self.sent, self.left, self.offered)
 

@@ -1,4 +1,4 @@
-"""The planner: which datagrams the kernel gets as one segmented message.
+"""Segmentation: what the kernel is given as one message, to be cut up.
 
 With UDP_SEGMENT (udp(7)) one message is cut by the kernel into datagrams of
 ``segment_size`` bytes, the last of which may be shorter; the kernel's work
@@ -17,24 +17,49 @@ A *run* is a message of two or more datagrams to one destination. It ends
   datagram alone would go out in fragments.
 
 A datagram alone goes as a plain message: some network cards refuse a
-UDP_SEGMENT that has nothing to cut. So does an empty one: UDP_SEGMENT 0
-means none.
+UDP_SEGMENT that has nothing to cut. An empty one goes plain, too: a
+UDP_SEGMENT of 0 means none.
 
 Datagrams to one destination stay in their order. Those to different
-destinations may pass each other, which lets A B A B become A A B B. What may
-be one destination by two names stays where it is.
+destinations may pass each other, which lets A B A B become A A B B. Sockaddrs
+that may be two names of one destination count as one.
+
+A kernel that segments for one destination may refuse to for the next: EIO
+where the route leads through IPsec, or, before Linux 6.11, to a card without
+checksum offload; EINVAL on some virtual cards (before 6.2), and before 6.14
+for a segment larger than the path's MTU, which is EMSGSIZE today. Such a
+refusal is about one destination, and routes change, so it is remembered for
+that destination only, and for a time.
+
+Sans-IO: the clock is an argument.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, groupby
-from typing import NamedTuple
+from __future__ import annotations
 
-from triobatch._wire.addresses import SOCKADDR_IN_SIZE, endpoint
+import errno
+from itertools import accumulate, groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from triobatch._wire.addresses import (
+    SOCKADDR_IN_SIZE,
+    endpoint,
+    takes_v6_datagrams,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 # 65535, less the headers of IPv4 (20) and UDP (8); IPv6 does not count its
 # own header in the length.
 MAX_SIZE_V4 = 65507
 MAX_SIZE_V6 = 65527
+
+# How long it rests after a refusal. The kernel forgets a learned path MTU
+# after ten minutes (net.ipv4.route.mtu_expires); a wrong guess costs one
+# system call.
+COOL_DOWN = 60.0  # seconds
+# For how many destinations that is remembered.
+MAX_RESTING = 1024
 
 
 class Limit(NamedTuple):
@@ -57,6 +82,9 @@ class Limit(NamedTuple):
         return max(1, min(self.segments, self.size // size))
 
 
+NO_SEGMENTATION = Limit(1)
+
+
 class Messages(NamedTuple):
     """Messages for one sendmmsg, in the order of the datagrams.
 
@@ -71,6 +99,15 @@ class Messages(NamedTuple):
     segment_sizes: list[int]
     counts: list[int]
     peers: list[bytes]
+
+    def front(self, count: int) -> Messages:
+        """Return the first ``count`` of them."""
+        return Messages(
+            self.sizes[:count],
+            self.segment_sizes[:count],
+            self.counts[:count],
+            self.peers[:count],
+        )
 
 
 def plan(
@@ -179,10 +216,11 @@ def by_destination(peers: Sequence[bytes]) -> list[int] | None:
     of each in their own. ``None`` means that nothing is to be moved.
     """
     names = dict.fromkeys(peers)
-    # What the socket is connected to may be any of the others.
+    # b"" is the peer that the socket is connected to, which may be any of the
+    # others.
     if len(names) in {1, len(peers)} or b"" in names:
         return None
-    # An IPv4 sockaddr is the one name of its destination, among its like.
+    # Among IPv4 sockaddrs, each is a destination of its own.
     rank_of = {name: rank for rank, name in enumerate(names)}
     if len(max(names, key=len)) > SOCKADDR_IN_SIZE:
         ranks: dict[bytes, int] = {}
@@ -193,12 +231,59 @@ def by_destination(peers: Sequence[bytes]) -> list[int] | None:
     return None if order == list(range(len(keys))) else order
 
 
-def within(sizes: list[int], max_total: int) -> int:
-    """Return how many items from the front fit ``max_total`` bytes.
+def within(sizes: list[int], max_size: int) -> int:
+    """Return how many datagrams from the front fit ``max_size`` bytes.
 
     At least one: a datagram is not cut.
     """
-    if sum(sizes) <= max_total:
+    if sum(sizes) <= max_size:
         return len(sizes)
     totals = accumulate(sizes)
-    return max(1, sum(1 for total in totals if total <= max_total))
+    return max(1, sum(1 for total in totals if total <= max_size))
+
+
+class _Rest(NamedTuple):
+    until: float
+    limit: Limit
+
+
+class Segmentation:
+    """What one socket may put into a run, by destination.
+
+    Args:
+      segments: What the kernel cuts at most; 1 turns segmentation off.
+      clock: Returns seconds.
+    """
+
+    def __init__(self, segments: int, clock: Callable[[], float]) -> None:
+        self.segments = segments
+        self._v4 = Limit(segments, MAX_SIZE_V4, MAX_SIZE_V4)
+        self._v6 = Limit(segments, MAX_SIZE_V6, MAX_SIZE_V6)
+        self._clock = clock
+        self._resting: dict[bytes, _Rest] = {}
+        self.refusals: dict[int, int] = {}
+
+    def limit(self, peer: bytes) -> Limit:
+        """Return what a run to ``peer`` may hold now."""
+        if self._resting:
+            rest = self._resting.get(peer)
+            if rest is not None:
+                if self._clock() < rest.until:
+                    return rest.limit
+                del self._resting[peer]
+        return self._v6 if takes_v6_datagrams(peer) else self._v4
+
+    def refuse(self, peer: bytes, number: int, segment_size: int) -> None:
+        """Note that a run to ``peer`` failed with the errno ``number``.
+
+        After EMSGSIZE smaller segments go on; else it rests altogether.
+        """
+        self.refusals[number] = self.refusals.get(number, 0) + 1
+        limit = NO_SEGMENTATION
+        if number == errno.EMSGSIZE:
+            limit = self.limit(peer)._replace(segment_size=segment_size - 1)
+        # At the end, also if it was there: the first is the oldest.
+        self._resting.pop(peer, None)
+        if len(self._resting) >= MAX_RESTING:
+            del self._resting[next(iter(self._resting))]
+        self._resting[peer] = _Rest(self._clock() + COOL_DOWN, limit)

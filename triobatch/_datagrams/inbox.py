@@ -12,15 +12,20 @@ by comparing them at once.
 Sans-IO.
 """
 
+from __future__ import annotations
+
 import struct
-from collections.abc import Iterable
 from functools import lru_cache
 from itertools import repeat
+from typing import TYPE_CHECKING
 
 from triobatch._core.arena import MSG_CTRUNC, MSG_TRUNC, Arena
 from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._wire.addresses import Address, AddressCache
 from triobatch._wire.metadata import Message, decode_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Inbox:

@@ -1,16 +1,22 @@
 """sendmmsg(2) and recvmmsg(2) themselves: one call, no wait, no loop."""
 
-from collections.abc import Iterable
+from __future__ import annotations
+
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from triobatch._core import calls
 from triobatch._core.arena import Arena
 from triobatch._datagrams.inbox import Inbox
-from triobatch._queues.datagrams import Datagram, Datagrams
+from triobatch._queues.datagrams import Datagrams
 from triobatch._wire.addresses import Address, encode_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from triobatch._queues.datagrams import Datagram
 
 ANY_FAMILY = 0
 
@@ -75,7 +81,9 @@ def recvmmsg(
     """
     memory = memoryview(buffer).cast("B")
     if not 0 < slot_size <= len(memory):
-        raise ValueError(f"slot_size {slot_size} is not in 1..{len(memory)}")
+        raise ValueError(
+            f"slot_size must be in 1..{len(memory)}, not {slot_size}"
+        )
     slots = min(len(memory) // slot_size, calls.MAX_MESSAGES)
     arena = Arena(slots, ANY_FAMILY, slot_size, memory)
     received = calls.receive_datagrams(fd, arena, slots)

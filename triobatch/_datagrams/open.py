@@ -1,13 +1,22 @@
 """Opening a UDP socket: names are looked up here, and nowhere else."""
 
+from __future__ import annotations
+
+import contextlib
 import errno
 import socket
-from typing import TypeAlias, cast
+import struct
+import sys
+from array import array
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import trio
 
 from triobatch._datagrams.socket import DatagramSocket
-from triobatch._wire.addresses import Address
+from triobatch._names import check_host, check_port, looking_up
+
+if TYPE_CHECKING:
+    from triobatch._wire.addresses import Address
 
 _Sockaddr: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 _Local: TypeAlias = tuple[str | None, int] | tuple[str, int, int, int]
@@ -28,11 +37,12 @@ async def open_udp_socket(
 
     Args:
       local_address: ``(host, port)`` to bind to, the host a name, a numeric
-        address or ``None`` for every one: every IPv4 address, unless
+        address or ``None`` or ``""`` for every one: every IPv4 address, unless
         ``family`` says otherwise or only IPv6 can be used. Port 0 is any
         free port. Without it the kernel binds at the first send.
       remote_address: ``(host, port)`` to connect to: the peer for datagrams
-        without an address, and the only one to receive from. An address as
+        without an address, and the only one to receive from, from the first
+        moment on. An address as
         received is one, too; the scope of IPv6 is kept, here and above.
       family: ``AF_INET`` or ``AF_INET6``. Without it, that of the first
         address found that can be used; ``AF_INET`` if there is neither.
@@ -44,15 +54,17 @@ async def open_udp_socket(
       error_queue: See ``DatagramSocket``.
 
     Raises:
-      TypeError: an address is no ``(host, port)`` tuple.
-      ValueError: ``family`` is another one.
+      TypeError: an address is no ``(host, port)`` tuple, or its port no int.
+      ValueError: ``family`` is another one, or a port not in 0..65535.
       OSError: a name was not found (``socket.gaierror``), or the last of the
         addresses found could not be used.
 
     If it is cancelled, nothing stays open.
     """
     if family not in {None, socket.AF_INET, socket.AF_INET6}:
-        raise ValueError(f"family {family} is neither AF_INET nor AF_INET6")
+        raise ValueError(f"family must be AF_INET or AF_INET6, not {family}")
+    _check(local_address, "local_address")
+    _check(remote_address, "remote_address")
     await trio.lowlevel.checkpoint()
     wanted = family or socket.AF_UNSPEC
     attempts: list[_Attempt] = [(family or socket.AF_INET, None, None)]
@@ -61,19 +73,20 @@ async def open_udp_socket(
             await _look_up(local_address, wanted, socket.AI_PASSIVE),
             await _look_up(remote_address, wanted, 0),
         )
+        # From here on nothing is awaited, so nothing can be left half open.
+        await trio.lowlevel.checkpoint_if_cancelled()
     failure = OSError(
         errno.EAFNOSUPPORT,
         f"{local_address!r} and {remote_address!r} have no family in common",
     )
     for found, local, remote in attempts:
-        sock = trio.socket.socket(found, socket.SOCK_DGRAM)
+        sock = socket.socket(found, socket.SOCK_DGRAM)
         try:
             _configure(sock, reuse_port, receive_buffer_size)
-            if local is not None:
-                await sock.bind(local)
-            if remote is not None:
-                await sock.connect(remote)
-            return DatagramSocket(sock, error_queue=error_queue)
+            _bind_and_connect(sock, local, remote)
+            return DatagramSocket(
+                trio.socket.from_stdlib_socket(sock), error_queue=error_queue
+            )
         except OSError as exc:
             sock.close()
             failure = exc
@@ -83,17 +96,29 @@ async def open_udp_socket(
     raise failure
 
 
+def _check(address: object, name: str) -> None:
+    if address is None:
+        return
+    if not isinstance(address, tuple) or len(address) not in {2, 4}:
+        raise TypeError(
+            f"{name} must be a (host, port) tuple, "
+            f"not {type(address).__name__}: {address!r}"
+        )
+    check_host(address[0], f"the host of {name}")
+    check_port(address[1], f"the port of {name}")
+
+
 async def _look_up(
     address: Address | _Local, family: int, flags: int
 ) -> _Found:
     if address is None:
         return None
-    if not isinstance(address, tuple) or len(address) not in {2, 4}:
-        raise TypeError(f"not a (host, port) address: {address!r}")
-    host, port, *rest = address
-    found = await trio.socket.getaddrinfo(
-        host, port, family, socket.SOCK_DGRAM, flags=flags
-    )
+    host, port, *rest = cast("_Sockaddr", address)
+    with looking_up(host):
+        # "" is every interface, as for bind() of the standard library.
+        found = await trio.socket.getaddrinfo(
+            host or None, port, family, socket.SOCK_DGRAM, flags=flags
+        )
     return [
         (int(row[0]), cast("_Sockaddr", (*row[4][:2], *(rest or row[4][2:]))))
         for row in found
@@ -114,8 +139,60 @@ def _attempts(local: _Found, remote: _Found) -> list[_Attempt]:
     ]
 
 
+# What an unconnected socket's buffer may hold, of the smallest datagrams.
+_MAX_DISCARDED = 2**16
+
+# struct sock_filter and struct sock_fprog of linux/filter.h: a program of one
+# instruction, BPF_RET | BPF_K with 0, which keeps no byte of any datagram.
+_DROP_ALL = array("B", struct.pack("HBBI", 0x06, 0, 0, 0))
+_SO_ATTACH_FILTER = 26
+_SO_DETACH_FILTER = 27
+
+
+def _bind_and_connect(
+    sock: socket.socket, local: _Sockaddr | None, remote: _Sockaddr | None
+) -> None:
+    """Bind, connect, and hear nobody but the peer from the first moment.
+
+    Between bind(2) and connect(2) a socket takes what anybody sends it: under
+    a flood over loopback 1781 of 2000 had strangers' datagrams. So a filter
+    drops everything until it is connected. In a SO_REUSEPORT group the kernel
+    may pick it for another's peer all the same, and that datagram is dropped;
+    there is no await in between, so that it is a matter of microseconds.
+    """
+    sock.setblocking(False)
+    deaf = local is not None and remote is not None and _deafen(sock)
+    if local is not None:
+        sock.bind(local)
+    if remote is not None:
+        sock.connect(remote)
+    if deaf:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+    elif local is not None and remote is not None:
+        _discard(sock)
+
+
+def _deafen(sock: socket.socket) -> bool:
+    if sys.platform != "linux":
+        return False
+    program = struct.pack("HP", 1, _DROP_ALL.buffer_info()[0])
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    except OSError:
+        # A sandbox that forbids filters (seccomp(2)).
+        return False
+    return True
+
+
+def _discard(sock: socket.socket) -> None:
+    """Drop what has come until now, whoever sent it."""
+    with contextlib.suppress(OSError):
+        for _ in range(_MAX_DISCARDED):
+            sock.recv(1)
+
+
 def _configure(
-    sock: trio.socket.SocketType,
+    sock: socket.socket,
     reuse_port: bool,
     receive_buffer_size: int | None,
 ) -> None:

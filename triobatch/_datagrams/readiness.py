@@ -8,14 +8,16 @@ Four conditions make a socket look ready for ever, so that a loop around
   wake in a row that brought nothing.
 * So does a pending error that no call has taken; SO_ERROR takes it.
 * An *unconnected* Unix socket is writable whatever the destination's queue
-  holds; see ``_unix_peer``.
+  holds; see ``unix_peer``.
 * A socket that was shut down for receiving is readable, and brings nothing.
 
-And a task that waits for errors must neither be woken by data that nobody
-reads, nor take the socket's place from a task that receives. An epoll set of
-its own, which asks for nothing but the errors that are always reported, is
-readable exactly then.
+And a task that waits for errors must not be woken by data that nobody reads;
+nor may it wait for the socket to be readable, which Trio allows to one task,
+the one that receives. An epoll set of its own, which asks for nothing but the
+errors that are always reported, is readable exactly when there is an error.
 """
+
+from __future__ import annotations
 
 import collections
 import contextlib
@@ -23,7 +25,7 @@ import errno
 import select
 import socket
 import sys
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -35,6 +37,7 @@ from triobatch._datagrams.unix_peer import (
 )
 from triobatch._resource import open_fd
 from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX
+from triobatch._wire.control import SOL_IP, SOL_IPV6
 from triobatch._wire.error_queue import (
     IP_RECVERR,
     IPV6_RECVERR,
@@ -42,7 +45,9 @@ from triobatch._wire.error_queue import (
     PeerError,
     decode_error,
 )
-from triobatch._wire.metadata import SOL_IP, SOL_IPV6
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Reports that nobody has fetched. The oldest give way.
 MAX_ERRORS = 1024
@@ -70,7 +75,7 @@ class Readiness:
         self.keep_errors = keep_errors
         self._internet = sock.family in {AF_INET, AF_INET6}
         self._errors_only: select.epoll | None = None
-        # What waits for something else than the socket itself.
+        # Of those who wait for something other than the socket itself.
         self._elsewhere: set[trio.CancelScope] = set()
         if keep_errors:
             self._ask_for_errors()
@@ -81,14 +86,6 @@ class Readiness:
         self._socket.setsockopt(SOL_IP, IP_RECVERR, 1)
         if self._socket.family == AF_INET6:
             self._socket.setsockopt(SOL_IPV6, IPV6_RECVERR, 1)
-
-    def fileno(self) -> int:
-        """Return the descriptor of this moment.
-
-        Raises:
-          ClosedResourceError: there is none any more.
-        """
-        return open_fd(self._socket)
 
     async def readable(self, *, again: bool) -> None:
         """Wait until receiving may bring something.
@@ -101,7 +98,7 @@ class Readiness:
         """
         if again:
             self._check_not_shut_down(_HANG_UP)
-        await trio.lowlevel.wait_readable(self.fileno())
+        await trio.lowlevel.wait_readable(open_fd(self._socket))
         self._after_wake(again=again)
 
     async def writable(self, peer: bytes, *, again: bool) -> None:
@@ -109,17 +106,18 @@ class Readiness:
         if self.is_held_up_by(peer):
             await self.room_at(peer)
         elif peer and self._socket.family == AF_UNIX:
-            await wait_for_own_room(self.fileno())
+            await wait_for_own_room(open_fd(self._socket))
         else:
-            await trio.lowlevel.wait_writable(self.fileno())
+            await trio.lowlevel.wait_writable(open_fd(self._socket))
         self._after_wake(again=again)
 
     def is_held_up_by(self, peer: bytes) -> bool:
         """Whether ``peer`` alone, of all destinations, has no room.
 
-        For when the kernel has just said that something has none.
+        Ask when a send has just brought EAGAIN, which does not say what it
+        is that has no room.
         """
-        self.fileno()
+        open_fd(self._socket)
         return (
             bool(peer)
             and self._socket.family == AF_UNIX
@@ -134,7 +132,7 @@ class Readiness:
     def _after_wake(self, *, again: bool) -> None:
         # Another task may have closed the socket and the wake still be a
         # plain one (python-trio/trio#3520).
-        self.fileno()
+        open_fd(self._socket)
         if self.keep_errors or again:
             self.drain()
         if again and self._internet:
@@ -146,7 +144,7 @@ class Readiness:
         if sys.platform != "linux":
             return
         poll = select.poll()
-        poll.register(self.fileno(), events)
+        poll.register(open_fd(self._socket), events)
         if any(found & events for _, found in poll.poll(0)):
             raise trio.ClosedResourceError("this socket was shut down")
 
@@ -157,10 +155,10 @@ class Readiness:
         if self._errors_only is None:
             self._errors_only = select.epoll()
             # EPOLLERR needs not be asked for (epoll_ctl(2)).
-            self._errors_only.register(self.fileno(), 0)
+            self._errors_only.register(open_fd(self._socket), 0)
         with self._waiting_elsewhere():
             await trio.lowlevel.wait_readable(self._errors_only.fileno())
-        self.fileno()
+        open_fd(self._socket)
         if again:
             self._take_pending_error()
 
@@ -172,7 +170,7 @@ class Readiness:
         before = len(self.errors)
         # As many as are kept, so that a flood does not hold the task.
         for _ in range(MAX_ERRORS):
-            entry = calls.receive_error(self.fileno(), PAYLOAD_SIZE)
+            entry = calls.receive_error(open_fd(self._socket), PAYLOAD_SIZE)
             if entry is None:
                 break
             error = decode_error(*entry)

@@ -1,4 +1,4 @@
-"""Filling a socket's arena: how much to ask for, and which errors to skip.
+"""The receiving half of a datagram socket: how much to ask for, and waiting.
 
 A call brings what is there, so a batch grows with the load by itself. What
 adapts is the number of slots that are offered:
@@ -12,33 +12,45 @@ adapts is the number of slots that are offered:
   cache.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
 
 from triobatch._core import calls
 from triobatch._core.arena import Arena
 from triobatch._datagrams.errnos import MAX_REPORTS, REPORTED, REPORTED_BY_UNIX
 from triobatch._datagrams.inbox import Inbox
+from triobatch._datagrams.statistics import ReceiveCounters
+from triobatch._resource import Guard, open_fd
 from triobatch._wire.addresses import AF_INET, AF_INET6
+from triobatch._wire.metadata import metadata_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from triobatch._datagrams.readiness import Readiness
+    from triobatch._wire.error_queue import PeerError
+
+T = TypeVar("T")
 
 # What is fetched at once, in datagrams, if less is asked for.
 BATCH = 64
 
 
-@dataclass(slots=True)
-class ReceiveCounters:
-    """What a socket has received; see ``DatagramStatistics``."""
+class Filling:
+    """Fills the slots of an arena, and decides how many are offered.
 
-    datagrams: int = 0
-    calls: int = 0
-    reports: int = 0
+    Args:
+      inbox: Told what has come.
+      family: The socket's.
+    """
 
-
-class Receiver:
-    """The receiving half of a socket, without the waiting."""
-
-    def __init__(self, family: int) -> None:
+    def __init__(self, inbox: Inbox, family: int) -> None:
         self.counters = ReceiveCounters()
-        self.inbox = Inbox(Arena(calls.MAX_MESSAGES, family))
+        self._inbox = inbox
         internet = family in {AF_INET, AF_INET6}
         self._reported = REPORTED if internet else REPORTED_BY_UNIX
         self._lone = False
@@ -67,7 +79,9 @@ class Receiver:
         while True:
             self.counters.calls += 1
             try:
-                received = calls.receive_datagrams(fd, self.inbox.arena, slots)
+                received = calls.receive_datagrams(
+                    fd, self._inbox.arena, slots
+                )
             except BlockingIOError:
                 return False
             except OSError as exc:
@@ -78,8 +92,123 @@ class Receiver:
                 self.counters.reports += 1
                 continue
             break
-        datagrams = self.inbox.fill(received)
+        datagrams = self._inbox.fill(received)
         self.counters.datagrams += datagrams
         self._lone = waited and received == 1
         self._train = -(-datagrams // received)
         return True
+
+
+class ReceiveHalf:
+    """One socket's way in.
+
+    Args:
+      socket: The Trio socket.
+      readiness: What is waited for.
+
+    Attributes:
+      inbox: What has come, and was not handed out yet.
+      counters: What has come so far.
+    """
+
+    def __init__(
+        self, socket: trio.socket.SocketType, readiness: Readiness
+    ) -> None:
+        family = int(socket.family)
+        self.inbox = Inbox(Arena(calls.MAX_MESSAGES, family))
+        self._filling = Filling(self.inbox, family)
+        self.counters = self._filling.counters
+        self._socket = socket
+        self._readiness = readiness
+        self._guard = Guard("another task is receiving on this socket")
+        self._errors_guard = Guard(
+            "another task is receiving errors on this socket"
+        )
+        self._metadata_on = False
+
+    async def receive(
+        self, limit: int, take: Callable[[int], list[T]]
+    ) -> list[T]:
+        """Wait for datagrams, and take up to ``limit`` out of the inbox.
+
+        Args:
+          limit: How many, at least 1.
+          take: The method of the inbox that does it.
+        """
+        with self._guard:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            waited = False
+            while not self._fill(limit, waited=waited):
+                # `again` if this is not the first wait.
+                await self._readiness.readable(again=waited)
+                waited = True
+            # Datagrams leave the inbox after the last point at which
+            # anything can be raised.
+            if not waited:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            return self._take(limit, take)
+
+    def receive_nowait(
+        self, limit: int, take: Callable[[int], list[T]]
+    ) -> list[T]:
+        """Take what is there, or raise ``WouldBlock``; see ``receive``."""
+        with self._guard:
+            if not self._fill(limit, waited=False):
+                raise trio.WouldBlock
+            return self._take(limit, take)
+
+    @trio.lowlevel.enable_ki_protection
+    def _fill(self, limit: int, *, waited: bool) -> bool:
+        fd = open_fd(self._socket)
+        if self.inbox:
+            return True
+        return self._filling.fill(fd, limit, waited=waited)
+
+    @trio.lowlevel.enable_ki_protection
+    def _take(self, limit: int, take: Callable[[int], list[T]]) -> list[T]:
+        return take(limit)
+
+    def turn_metadata_on(self) -> None:
+        """Let the kernel say of each datagram what ``Message`` holds."""
+        if self._metadata_on:
+            return
+        open_fd(self._socket)
+        for level, option in metadata_options(int(self._socket.family)):
+            # A Unix socket has the timestamp only, other systems less.
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(level, option, 1)
+        self._metadata_on = True
+
+    async def receive_errors(self) -> list[PeerError]:
+        """Wait for reports of the network, and take all that there are."""
+        self._check_errors_are_kept()
+        with self._errors_guard:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._readiness.drain()
+            waited = False
+            while not self._readiness.errors:
+                await self._readiness.error(again=waited)
+                waited = True
+                self._readiness.drain()
+            if not waited:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            return self._take_errors()
+
+    def receive_errors_nowait(self) -> list[PeerError]:
+        """Take what there is, or raise ``WouldBlock``."""
+        self._check_errors_are_kept()
+        with self._errors_guard:
+            self._readiness.drain()
+            if not self._readiness.errors:
+                raise trio.WouldBlock
+            return self._take_errors()
+
+    def _check_errors_are_kept(self) -> None:
+        if not self._readiness.keep_errors:
+            raise ValueError("the socket must be made with error_queue=True")
+
+    @trio.lowlevel.enable_ki_protection
+    def _take_errors(self) -> list[PeerError]:
+        errors = list(self._readiness.errors)
+        self._readiness.errors.clear()
+        return errors

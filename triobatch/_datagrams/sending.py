@@ -1,50 +1,66 @@
 """The sending half of a datagram socket: what to wait for between steps."""
 
+from __future__ import annotations
+
 import time
-from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
 import trio
 
-from triobatch._datagrams.dispatch import Dispatch, Observer, Outcome
-from triobatch._datagrams.equal_dispatch import SegmentDispatch
+from triobatch._datagrams.dispatch import Dispatch, Outcome, Outlet
+from triobatch._datagrams.equal_dispatch import EqualDispatch
+from triobatch._datagrams.errnos import FIRST_PAUSE, MAX_CONGESTED
 from triobatch._datagrams.errors import DatagramErrorGroup
-from triobatch._datagrams.outlet import Outlet
-from triobatch._datagrams.readiness import Readiness
-from triobatch._datagrams.segmentation import Segmentation
-from triobatch._resource import Guard, raise_if_closed
-from triobatch._wire.addresses import AF_INET, AF_INET6, Address, SockaddrCache
-from triobatch._wire.metadata import ControlMessage, Metadata, encode_metadata
+from triobatch._datagrams.gso import Segmentation
+from triobatch._resource import Guard, open_fd, raise_if_closed
+from triobatch._wire.addresses import (
+    AF_INET,
+    AF_INET6,
+    SockaddrCache,
+    encode_address,
+)
+from triobatch._wire.metadata import Metadata, encode_metadata
 
-AnyDispatch: TypeAlias = Dispatch | SegmentDispatch
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from triobatch._datagrams.dispatch import AnyDispatch, Observer
+    from triobatch._datagrams.readiness import Readiness
+    from triobatch._queues.views import Chunk
+    from triobatch._wire.addresses import Address
+    from triobatch._wire.control import ControlMessage
 
 # A long batch lets other tasks run after so many system calls, or bytes,
 # without a wait: about 3 ms of plain datagrams, and less than 1 ms of runs.
 STEPS_BETWEEN_CHECKPOINTS = 16
 BYTES_BETWEEN_CHECKPOINTS = 2**20
-# The first wait for a congested interface, in seconds; each one is twice the
-# last, so five of them take 31 ms.
-FIRST_PAUSE = 0.001
 
 
-class Sending:
+class SendHalf:
     """One socket's way out.
 
     Args:
+      socket: The Trio socket.
       readiness: What is waited for.
-      family: The socket's.
       segments: What the kernel cuts a message into at most.
+
+    Attributes:
+      outlet: What its batches share.
     """
 
     def __init__(
-        self, readiness: Readiness, family: int, segments: int
+        self,
+        socket: trio.socket.SocketType,
+        readiness: Readiness,
+        segments: int,
     ) -> None:
+        self._family = int(socket.family)
         self.outlet = Outlet(
             Segmentation(segments, time.monotonic),
-            internet=family in {AF_INET, AF_INET6},
+            internet=self._family in {AF_INET, AF_INET6},
         )
+        self._socket = socket
         self._readiness = readiness
-        self._family = family
         self._guard = Guard("another task is sending on this socket")
         self._sockaddrs = SockaddrCache()
 
@@ -54,7 +70,22 @@ class Sending:
         Raises:
           TypeError, ValueError: it is none for this socket.
         """
-        return self._sockaddrs[address]
+        try:
+            return self._sockaddrs[address]
+        except TypeError:
+            # A list cannot be looked up, and is told why it is no address.
+            return encode_address(address)
+
+    def _peers_of(self, addresses: list[Address]) -> list[bytes]:
+        try:
+            return list(map(self._sockaddrs.__getitem__, addresses))
+        except (TypeError, ValueError):
+            for index, address in enumerate(addresses):
+                try:
+                    encode_address(address)
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"datagram {index}: {error}") from None
+            raise
 
     async def room_at(self, peer: bytes) -> None:
         """Wait until ``peer`` may have room, or the socket is closed."""
@@ -62,11 +93,12 @@ class Sending:
 
     def dispatch(
         self,
-        payloads: list[bytes | memoryview],
+        payloads: list[Chunk],
         addresses: list[Address],
         metadata: Metadata | None,
         on_sent: Callable[[], object] | None = None,
         observer: Observer | None = None,
+        tags: Iterable[int] | None = None,
     ) -> Dispatch:
         """Return a batch that is ready to go.
 
@@ -81,38 +113,45 @@ class Sending:
             self.outlet,
             payloads,
             addresses,
-            list(map(self._sockaddrs.__getitem__, addresses)),
+            self._peers_of(addresses),
             self._control(metadata),
             on_sent=on_sent,
             observer=observer,
+            tags=tags,
         )
 
-    def segments(
+    def dispatch_equal(
         self,
-        data: bytes | memoryview,
+        data: Chunk,
         segment_size: int,
         address: Address,
         metadata: Metadata | None,
-        done: Callable[[], None] | None = None,
-    ) -> SegmentDispatch:
+        give_back: Callable[[], None] | None = None,
+    ) -> EqualDispatch:
         """Return a batch of one size to one address; see ``dispatch``.
 
-        ``done`` is called when ``data`` is no longer needed.
+        ``give_back`` is called when ``data`` is no longer needed.
         """
-        return SegmentDispatch(
+        return EqualDispatch(
             self.outlet,
             data,
             segment_size,
             address,
-            self._sockaddrs[address],
+            self.peer_of(address),
             self._control(metadata),
-            done,
+            give_back,
         )
 
     def _control(
         self, metadata: Metadata | None
     ) -> tuple[ControlMessage, ...]:
-        return encode_metadata(metadata, self._family) if metadata else ()
+        if metadata is None:
+            return ()
+        if not isinstance(metadata, Metadata):
+            raise TypeError(
+                f"metadata must be a Metadata, not {type(metadata).__name__}"
+            )
+        return encode_metadata(metadata, self._family)
 
     async def send(self, dispatch: AnyDispatch) -> int:
         """Send the batch; return how many datagrams went."""
@@ -132,10 +171,8 @@ class Sending:
             steps = pauses = seen = 0
             again = False
             while (outcome := self._step(dispatch)) is not Outcome.DONE:
-                if outcome is Outcome.FULL and not self._goes_on(dispatch):
-                    await self._readiness.writable(
-                        dispatch.stalled, again=again
-                    )
+                if outcome is Outcome.FULL and not self._hold_up(dispatch):
+                    await self._readiness.writable(dispatch.peer, again=again)
                     yielded = again = True
                     continue
                 again = False
@@ -144,7 +181,9 @@ class Sending:
                     # on others it never comes back.
                     await trio.sleep(FIRST_PAUSE * 2**pauses)
                     yielded = True
-                    pauses += 1
+                    # Where the first in line is withdrawn again and again,
+                    # there are more of them than one datagram has tries.
+                    pauses = min(pauses + 1, MAX_CONGESTED - 1)
                     continue
                 pauses = 0
                 steps += 1
@@ -158,16 +197,14 @@ class Sending:
             if not yielded:
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def _goes_on(self, dispatch: AnyDispatch) -> bool:
-        """Let only the datagrams wait whose destination has no room."""
-        if (
-            isinstance(dispatch, SegmentDispatch)
-            or dispatch.observer is None
-            or not self._readiness.is_held_up_by(dispatch.stalled)
-        ):
-            return False
-        dispatch.hold(dispatch.stalled)
-        return True
+    def _hold_up(self, dispatch: AnyDispatch) -> bool:
+        """Let only the datagrams wait whose destination has no room.
+
+        Returns:
+          Whether the others can go on.
+        """
+        peer = dispatch.peer
+        return self._readiness.is_held_up_by(peer) and dispatch.hold(peer)
 
     def send_nowait(self, dispatch: AnyDispatch) -> int:
         """Send what goes now; return how many datagrams went.
@@ -194,7 +231,7 @@ class Sending:
 
     @trio.lowlevel.enable_ki_protection
     def _step(self, dispatch: AnyDispatch) -> Outcome:
-        fd = self._readiness.fileno()
+        fd = open_fd(self._socket)
         try:
             return dispatch.step(fd)
         except OSError as exc:

@@ -1,25 +1,27 @@
 """The datagram socket: its two halves, and its life."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import trio
 
 from triobatch._core.probes import gso_segments
 from triobatch._datagrams.readiness import Readiness
-from triobatch._datagrams.sending import Sending
+from triobatch._datagrams.receiving import ReceiveHalf
+from triobatch._datagrams.sending import SendHalf
 from triobatch._datagrams.socket_receives import DatagramReceiver
 from triobatch._datagrams.socket_sends import DatagramSender
 from triobatch._datagrams.statistics import DatagramStatistics, kernel_drops
 from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX
-from triobatch._wire.metadata import SOL_UDP, UDP_GRO
+from triobatch._wire.control import IPPROTO_UDP, SOL_UDP, UDP_GRO
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from types import TracebackType
 
-IPPROTO_UDP = 17
+    from typing_extensions import Self
 
 
 class DatagramSocket(DatagramSender, DatagramReceiver):
@@ -61,12 +63,14 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
         self, socket: trio.socket.SocketType, *, error_queue: bool = False
     ) -> None:
         if not isinstance(socket, trio.socket.SocketType):
-            raise TypeError(f"not a Trio socket: {socket!r}")
+            raise TypeError(f"socket must be a Trio socket, not {socket!r}")
         if socket.type != trio.socket.SOCK_DGRAM:
-            raise ValueError(f"not a SOCK_DGRAM socket: {socket!r}")
+            raise ValueError(f"socket must be a SOCK_DGRAM, not {socket!r}")
         family = int(socket.family)
         if family not in {AF_INET, AF_INET6, AF_UNIX}:
-            raise ValueError(f"family {family} is not internet or Unix")
+            raise ValueError(
+                f"family must be AF_INET, AF_INET6 or AF_UNIX, not {family}"
+            )
         self.socket = socket
         segments = 1
         if family != AF_UNIX and socket.proto in {0, IPPROTO_UDP}:
@@ -75,14 +79,16 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
             with contextlib.suppress(OSError):
                 socket.setsockopt(SOL_UDP, UDP_GRO, 1)
         self._readiness = Readiness(socket, keep_errors=error_queue)
-        self._sending = Sending(self._readiness, family, segments)
-        super().__init__()
+        DatagramSender.__init__(
+            self, SendHalf(socket, self._readiness, segments)
+        )
+        DatagramReceiver.__init__(self, ReceiveHalf(socket, self._readiness))
 
     def statistics(self) -> DatagramStatistics:
         """Return the counts of this moment."""
-        outlet = self._sending.outlet
+        outlet = self._send.outlet
         sent = outlet.counters
-        received = self._receiver.counters
+        received = self._receive.counters
         refusals = outlet.segmentation.refusals
         return DatagramStatistics(
             datagrams_sent=sent.datagrams,
@@ -94,9 +100,9 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
             },
             datagrams_received=received.datagrams,
             receive_calls=received.calls,
-            truncated=self._receiver.inbox.truncated,
+            truncated=self._receive.inbox.truncated,
             reports=sent.reports + received.reports,
-            kernel_drops=kernel_drops(self.socket),
+            kernel_drops=kernel_drops(self.socket.getsockopt),
         )
 
     async def aclose(self) -> None:
@@ -108,7 +114,7 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
         self._readiness.close()
         await trio.lowlevel.checkpoint()
 
-    async def __aenter__(self) -> "Self":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -1,33 +1,28 @@
 """What a datagram socket offers to a task that receives."""
 
-import contextlib
+from __future__ import annotations
+
 import operator
-from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
-import trio
+from triobatch._datagrams.receiving import BATCH
 
-from triobatch._datagrams.readiness import Readiness
-from triobatch._datagrams.receiving import BATCH, Receiver
-from triobatch._resource import Guard
-from triobatch._wire.addresses import Address
-from triobatch._wire.error_queue import PeerError
-from triobatch._wire.metadata import Message, metadata_options
-
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from triobatch._datagrams.receiving import ReceiveHalf
+    from triobatch._wire.addresses import Address
+    from triobatch._wire.error_queue import PeerError
+    from triobatch._wire.metadata import Message
 
 
 class DatagramReceiver:
-    """The receiving methods of ``DatagramSocket``."""
+    """The receiving methods of ``DatagramSocket``.
 
-    socket: trio.socket.SocketType
-    _readiness: Readiness
+    Args:
+      receive: The half that does it.
+    """
 
-    def __init__(self) -> None:
-        self._receiver = Receiver(int(self.socket.family))
-        self._receive_guard = Guard("another task is receiving here")
-        self._errors_guard = Guard("another task is receiving errors here")
-        self._metadata_on = False
+    def __init__(self, receive: ReceiveHalf) -> None:
+        self._receive = receive
 
     async def receive(self) -> tuple[bytes, Address]:
         """Receive one datagram.
@@ -46,12 +41,14 @@ class DatagramReceiver:
 
         Nothing is lost if it is cancelled. See recvmmsg(2).
         """
-        (datagram,) = await self._receive(1, self._receiver.inbox.take)
+        half = self._receive
+        (datagram,) = await half.receive(1, half.inbox.take)
         return datagram
 
     def receive_nowait(self) -> tuple[bytes, Address]:
         """Receive one datagram now, or raise ``WouldBlock``."""
-        (datagram,) = self._receive_nowait(1, self._receiver.inbox.take)
+        half = self._receive
+        (datagram,) = half.receive_nowait(1, half.inbox.take)
         return datagram
 
     async def receive_batch(
@@ -79,13 +76,17 @@ class DatagramReceiver:
 
         Nothing is lost if it is cancelled. See recvmmsg(2), udp(7).
         """
-        return await self._receive(max_datagrams, self._receiver.inbox.take)
+        _check_limit(max_datagrams)
+        half = self._receive
+        return await half.receive(max_datagrams, half.inbox.take)
 
     def receive_batch_nowait(
         self, max_datagrams: int = BATCH
     ) -> list[tuple[bytes, Address]]:
         """Receive what is there, or raise ``WouldBlock``."""
-        return self._receive_nowait(max_datagrams, self._receiver.inbox.take)
+        _check_limit(max_datagrams)
+        half = self._receive
+        return half.receive_nowait(max_datagrams, half.inbox.take)
 
     async def receive_messages(
         self, max_datagrams: int = BATCH
@@ -98,20 +99,18 @@ class DatagramReceiver:
         some may be missing.
         """
         _check_limit(max_datagrams)
-        self._turn_metadata_on()
-        return await self._receive(
-            max_datagrams, self._receiver.inbox.take_messages
-        )
+        half = self._receive
+        half.turn_metadata_on()
+        return await half.receive(max_datagrams, half.inbox.take_messages)
 
     def receive_messages_nowait(
         self, max_datagrams: int = BATCH
     ) -> list[Message]:
         """Receive what is there, or raise ``WouldBlock``."""
         _check_limit(max_datagrams)
-        self._turn_metadata_on()
-        return self._receive_nowait(
-            max_datagrams, self._receiver.inbox.take_messages
-        )
+        half = self._receive
+        half.turn_metadata_on()
+        return half.receive_nowait(max_datagrams, half.inbox.take_messages)
 
     async def receive_errors(self) -> list[PeerError]:
         """Receive what the network reports of datagrams sent earlier.
@@ -127,86 +126,13 @@ class DatagramReceiver:
         It can wait beside a task that receives datagrams. See ip(7),
         IP_RECVERR.
         """
-        self._check_errors_are_kept()
-        with self._errors_guard:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            self._readiness.drain()
-            waited = again = False
-            while not self._readiness.errors:
-                await self._readiness.error(again=again)
-                waited = again = True
-                self._readiness.drain()
-            if not waited:
-                await trio.lowlevel.cancel_shielded_checkpoint()
-            return self._take_errors()
+        return await self._receive.receive_errors()
 
     def receive_errors_nowait(self) -> list[PeerError]:
         """Receive reports now, or raise ``WouldBlock``."""
-        self._check_errors_are_kept()
-        with self._errors_guard:
-            self._readiness.drain()
-            if not self._readiness.errors:
-                raise trio.WouldBlock
-            return self._take_errors()
-
-    def _check_errors_are_kept(self) -> None:
-        if not self._readiness.keep_errors:
-            raise ValueError("this socket was made without error_queue=True")
-
-    @trio.lowlevel.enable_ki_protection
-    def _take_errors(self) -> list[PeerError]:
-        errors = list(self._readiness.errors)
-        self._readiness.errors.clear()
-        return errors
-
-    async def _receive(
-        self, limit: int, take: Callable[[int], list[T]]
-    ) -> list[T]:
-        _check_limit(limit)
-        with self._receive_guard:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            waited = False
-            while not self._fill(limit, waited=waited):
-                # `again` if this is not the first wait.
-                await self._readiness.readable(again=waited)
-                waited = True
-            # Datagrams leave the inbox after the last point at which
-            # anything can be raised.
-            if not waited:
-                await trio.lowlevel.cancel_shielded_checkpoint()
-            return self._take(limit, take)
-
-    def _receive_nowait(
-        self, limit: int, take: Callable[[int], list[T]]
-    ) -> list[T]:
-        _check_limit(limit)
-        with self._receive_guard:
-            if not self._fill(limit, waited=False):
-                raise trio.WouldBlock
-            return self._take(limit, take)
-
-    @trio.lowlevel.enable_ki_protection
-    def _fill(self, limit: int, *, waited: bool) -> bool:
-        fd = self._readiness.fileno()
-        if self._receiver.inbox:
-            return True
-        return self._receiver.fill(fd, limit, waited=waited)
-
-    @trio.lowlevel.enable_ki_protection
-    def _take(self, limit: int, take: Callable[[int], list[T]]) -> list[T]:
-        return take(limit)
-
-    def _turn_metadata_on(self) -> None:
-        if self._metadata_on:
-            return
-        self._readiness.fileno()
-        for level, option in metadata_options(int(self.socket.family)):
-            # A Unix socket has the timestamp only, other systems less.
-            with contextlib.suppress(OSError):
-                self.socket.setsockopt(level, option, 1)
-        self._metadata_on = True
+        return self._receive.receive_errors_nowait()
 
 
 def _check_limit(limit: int) -> None:
     if operator.index(limit) < 1:
-        raise ValueError(f"max_datagrams {limit} is not positive")
+        raise ValueError(f"max_datagrams must be at least 1, not {limit}")

@@ -1,37 +1,48 @@
 """What a datagram socket offers to a task that sends."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import operator
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from triobatch._core import calls
-from triobatch._datagrams.dispatch import MAX_JOINED
-from triobatch._datagrams.sending import AnyDispatch, Sending
 from triobatch._queues.buffers import Buffers
-from triobatch._queues.datagrams import (
-    Datagram,
-    Datagrams,
-    Payload,
-    are_bytes,
-    as_payload,
-    as_payloads,
-)
+from triobatch._queues.datagrams import Datagrams
+from triobatch._queues.views import as_payload, as_payloads, list_of
 from triobatch._resource import Claim
-from triobatch._wire.addresses import Address
-from triobatch._wire.metadata import Metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from typing_extensions import Buffer
+
+    from triobatch._datagrams.dispatch import AnyDispatch
+    from triobatch._datagrams.sending import SendHalf
+    from triobatch._queues.datagrams import Datagram
+    from triobatch._wire.addresses import Address
+    from triobatch._wire.metadata import Metadata
 
 _NOTHING = contextlib.nullcontext()
 
+# What UDP_SEGMENT holds (16 bits); no datagram is larger.
+MAX_SEGMENT_SIZE = 65535
+
 
 class DatagramSender:
-    """The sending methods of ``DatagramSocket``."""
+    """The sending methods of ``DatagramSocket``.
 
-    _sending: Sending
+    Args:
+      send: The half that does it.
+    """
+
+    def __init__(self, send: SendHalf) -> None:
+        self._send = send
 
     async def send(
         self,
-        data: Payload | Buffers,
+        data: Buffer | Buffers,
         address: Address = None,
         *,
         metadata: Metadata | None = None,
@@ -57,18 +68,18 @@ class DatagramSender:
         If it is cancelled, the datagram was not sent. See udp(7), unix(7).
         """
         with _one_at_a_time(data):
-            await self._sending.send_one(self._one(data, address, metadata))
+            await self._send.send_one(self._one(data, address, metadata))
 
     def send_nowait(
         self,
-        data: Payload | Buffers,
+        data: Buffer | Buffers,
         address: Address = None,
         *,
         metadata: Metadata | None = None,
     ) -> None:
         """Send one datagram now, or raise ``WouldBlock``; see ``send``."""
         with _one_at_a_time(data):
-            self._sending.send_one_nowait(self._one(data, address, metadata))
+            self._send.send_one_nowait(self._one(data, address, metadata))
 
     async def send_batch(
         self,
@@ -107,16 +118,14 @@ class DatagramSender:
         """
         if type(datagrams) is list and len(datagrams) == 1:
             ((data, address),) = datagrams
-            return await self._sending.send(
-                self._lone(data, address, metadata)
-            )
+            return await self._send.send(self._lone(data, address, metadata))
         if not isinstance(datagrams, Datagrams):
             # Not kept in this frame, which an error's traceback has.
-            return await self._sending.send(
+            return await self._send.send(
                 self._queued(Datagrams(datagrams), metadata)
             )
         with Claim(datagrams):
-            return await self._sending.send(self._queued(datagrams, metadata))
+            return await self._send.send(self._queued(datagrams, metadata))
 
     def send_batch_nowait(
         self, datagrams: Datagrams, *, metadata: Metadata | None = None
@@ -137,14 +146,15 @@ class DatagramSender:
         """
         if not isinstance(datagrams, Datagrams):
             raise TypeError(
-                f"not a Datagrams, which can hold the rest: {datagrams!r}"
+                "datagrams must be a Datagrams, which can hold the rest, "
+                f"not {type(datagrams).__name__}"
             )
         with Claim(datagrams):
-            return self._sending.send_nowait(self._queued(datagrams, metadata))
+            return self._send.send_nowait(self._queued(datagrams, metadata))
 
     async def send_many(
         self,
-        payloads: Iterable[Payload],
+        payloads: Iterable[Buffer],
         address: Address = None,
         *,
         metadata: Metadata | None = None,
@@ -163,11 +173,11 @@ class DatagramSender:
         ``send_batch`` with a ``Datagrams`` tells which.
         """
         dispatch = self._many(payloads, address, metadata)
-        return await self._sending.send(dispatch)
+        return await self._send.send(dispatch)
 
     def send_many_nowait(
         self,
-        payloads: Iterable[Payload],
+        payloads: Iterable[Buffer],
         address: Address = None,
         *,
         metadata: Metadata | None = None,
@@ -181,11 +191,11 @@ class DatagramSender:
           WouldBlock: none can be sent now.
         """
         dispatch = self._many(payloads, address, metadata)
-        return self._sending.send_nowait(dispatch)
+        return self._send.send_nowait(dispatch)
 
     async def send_segments(
         self,
-        data: Payload,
+        data: Buffer,
         segment_size: int,
         address: Address = None,
         *,
@@ -207,11 +217,11 @@ class DatagramSender:
         If it is cancelled, some may have been sent, from the first on.
         """
         dispatch = self._cut(data, segment_size, address, metadata)
-        return await self._sending.send(dispatch)
+        return await self._send.send(dispatch)
 
     def send_segments_nowait(
         self,
-        data: Payload,
+        data: Buffer,
         segment_size: int,
         address: Address = None,
         *,
@@ -226,11 +236,11 @@ class DatagramSender:
           WouldBlock: none can be sent now.
         """
         dispatch = self._cut(data, segment_size, address, metadata)
-        return self._sending.send_nowait(dispatch)
+        return self._send.send_nowait(dispatch)
 
     def _one(
         self,
-        data: Payload | Buffers,
+        data: Buffer | Buffers,
         address: Address,
         metadata: Metadata | None,
     ) -> AnyDispatch:
@@ -239,7 +249,7 @@ class DatagramSender:
         # Joined, not one iovec a chunk: above IOV_MAX there is no other way,
         # and the largest datagram is copied in 3 us.
         payload = b"".join(data)
-        return self._sending.dispatch(
+        return self._send.dispatch(
             [payload],
             [address],
             metadata,
@@ -247,65 +257,61 @@ class DatagramSender:
         )
 
     def _lone(
-        self, data: Payload, address: Address, metadata: Metadata | None
+        self, data: Buffer, address: Address, metadata: Metadata | None
     ) -> AnyDispatch:
         """Return a batch of one, by the shortest way.
 
         At low load this is the rule: 14 us, and 33 as one of a list.
         """
-        payload = as_payload(data)
+        payload = as_payload(data, "data")
         if payload:
-            return self._sending.segments(
+            return self._send.dispatch_equal(
                 payload, len(payload), address, metadata
             )
-        return self._sending.dispatch([payload], [address], metadata)
+        return self._send.dispatch([payload], [address], metadata)
 
     def _many(
         self,
-        payloads: Iterable[Payload],
+        payloads: Iterable[Buffer],
         address: Address,
         metadata: Metadata | None,
     ) -> AnyDispatch:
-        listed = list(payloads)
+        listed = list_of(payloads, "payloads", "bytes-like objects")
         copied = calls.copy_segments(listed)
         if copied is not None:
-            data, size, done = copied
-            return self._sending.segments(data, size, address, metadata, done)
-        count = len(listed)
-        if count > 1 and are_bytes(listed):
-            sizes = list(map(len, listed))
-            size = sizes[0]
-            if 0 < size * count <= MAX_JOINED and sizes.count(size) == count:
-                return self._sending.segments(
-                    b"".join(listed), size, address, metadata
-                )
-        return self._sending.dispatch(
-            as_payloads(listed), [address] * count, metadata
+            data, size, give_back = copied
+            return self._send.dispatch_equal(
+                data, size, address, metadata, give_back
+            )
+        return self._send.dispatch(
+            as_payloads(listed), [address] * len(listed), metadata
         )
 
     def _cut(
         self,
-        data: Payload,
+        data: Buffer,
         segment_size: int,
         address: Address,
         metadata: Metadata | None,
     ) -> AnyDispatch:
-        if operator.index(segment_size) < 1:
-            raise ValueError(f"segment_size {segment_size} is not positive")
-        return self._sending.segments(
-            as_payload(data), segment_size, address, metadata
+        size = operator.index(segment_size)
+        if not 1 <= size <= MAX_SEGMENT_SIZE:
+            raise ValueError(
+                f"segment_size must be in 1..{MAX_SEGMENT_SIZE}, not {size}"
+            )
+        return self._send.dispatch_equal(
+            as_payload(data, "data"), size, address, metadata
         )
 
     def _queued(
         self, queue: Datagrams, metadata: Metadata | None
     ) -> AnyDispatch:
-        return self._sending.dispatch(
-            queue._payloads, queue._addresses, metadata
-        )
+        payloads, addresses = queue._columns()
+        return self._send.dispatch(payloads, addresses, metadata)
 
 
 def _one_at_a_time(
-    data: Payload | Buffers,
+    data: Buffer | Buffers,
 ) -> contextlib.AbstractContextManager[None]:
     """Keep others from consuming a ``Buffers`` that is being sent."""
     return Claim(data) if isinstance(data, Buffers) else _NOTHING

@@ -1,11 +1,14 @@
 """What a datagram socket tells about itself."""
 
+from __future__ import annotations
+
 import socket
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import trio
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 # include/uapi/asm-generic/socket.h; the ninth number counts the drops.
 SO_MEMINFO = 55
@@ -43,15 +46,38 @@ class DatagramStatistics:
     kernel_drops: int | None
 
 
-def kernel_drops(sock: trio.socket.SocketType) -> int | None:
+@dataclass(slots=True)
+class SendCounters:
+    """What a socket has sent so far."""
+
+    datagrams: int = 0
+    calls: int = 0
+    runs: int = 0
+    reports: int = 0
+
+
+@dataclass(slots=True)
+class ReceiveCounters:
+    """What a socket has received so far."""
+
+    datagrams: int = 0
+    calls: int = 0
+    reports: int = 0
+
+
+def kernel_drops(getsockopt: Callable[[int, int, int], bytes]) -> int | None:
     """Return how many datagrams the kernel had no room for.
 
-    ``None`` where it does not say (SO_MEMINFO: Linux 4.12).
+    Args:
+      getsockopt: The socket's method.
+
+    Returns:
+      ``None`` where the kernel does not say (SO_MEMINFO: Linux 4.12).
     """
     if sys.platform != "linux":
         return None
     try:
-        counters = sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)
+        counters = getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)
     except OSError:
         return None
     return int.from_bytes(counters[32:36], sys.byteorder)

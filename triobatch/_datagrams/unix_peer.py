@@ -10,6 +10,8 @@ a quarter of that, while sendmsg(2) goes on up to all of it. One peer that does
 not read can hold it between the two.
 """
 
+from __future__ import annotations
+
 import socket
 import struct
 import sys
@@ -24,8 +26,8 @@ if sys.platform != "win32":
 
 # How long to wait for a peer that cannot be waited for, in seconds.
 BACK_OFF = 0.01
-# How long to wait for one peer, before looking whether it still is the one:
-# its path may have been bound anew, or it may want no more of this.
+# How long to wait for one peer before a datagram is tried again: its path may
+# be another socket's by then, or it may have connected to somebody else.
 LOOK_AGAIN = 1.0
 
 
@@ -60,10 +62,10 @@ async def wait_for_room(peer: bytes) -> None:
 
 @trio.lowlevel.enable_ki_protection
 def _connected_to(peer: bytes) -> socket.socket | None:
-    """Return a probe, or None if there is no descriptor left for it.
+    """Return a socket that is connected to ``peer``, or None.
 
-    Likewise if the peer is connected to another socket, or gone: then the
-    next send tells.
+    None where there is no descriptor left for one; and where the peer is
+    connected to another socket, or gone, which the next send tells.
     """
     address = decode_address(peer)
     assert isinstance(address, str | bytes)

@@ -8,11 +8,12 @@
  * them; ffi.from_buffer() takes 105.  The functions here take 3 to 6.
  *
  * They need Python.h, which the core must not know (core.h), so they are an
- * extension of their own, on the limited API of Python 3.10, and optional:
- * triobatch/_core/chunks.py has the same functions in Python, for PyPy, for
- * free-threaded builds (a list may change under PyList_GetItem there) and for
- * machines without a compiler. Nothing here makes a system call or keeps a
- * reference.
+ * extension of their own, on the limited API of Python 3.10, and optional: it
+ * is missing on PyPy, on free-threaded builds (a list may change under
+ * PyList_GetItem there) and on machines without a compiler. measure() and
+ * locate() have twins in triobatch/_core/chunks.py; for the other four their
+ * callers go another way (streams_c.py, datagrams_c.py, inbox.py). Nothing
+ * here makes a system call or keeps a reference.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030a0000

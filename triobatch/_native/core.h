@@ -1,8 +1,9 @@
 /* The C core: system calls on descriptors, pointers and sizes.
  *
- * Every function makes the calls that its comment names and returns a count,
- * or -errno. None waits, allocates, keeps state or knows Python, so the core
- * can be compiled with -fanalyzer, run under a sanitizer and called from C.
+ * A function that returns something returns a count, or -errno. It makes the
+ * calls that its comment names and no others. None waits, allocates, keeps
+ * state or knows Python, so the core can be compiled with -fanalyzer, run
+ * under a sanitizer and called from C.
  *
  * This file is the only place where a prototype is written. cffi reads it too,
  * without the lines that start with '#' (build_hook.py): keep it to plain
@@ -19,6 +20,11 @@
 
 /* stream.c: gathered send and scattered receive on stream sockets. */
 
+/* At most this many iovecs a call: UIO_MAXIOV in the kernel. With more of them
+ * sendmsg(2) fails with EMSGSIZE.
+ */
+enum { TB_IOV_MAX = 1024 };
+
 /* What is left of a gathered send: iovecs[next] to iovecs[count - 1]. */
 struct tb_vector {
     struct iovec *iovecs;
@@ -29,7 +35,7 @@ struct tb_vector {
 /* Send `size` bytes with one send(2). Returns the bytes taken. */
 ssize_t tb_send(int fd, const void *data, size_t size);
 
-/* Send the front of `vector`, at most IOV_MAX iovecs, with one sendmsg(2).
+/* Send the front of `vector`, at most TB_IOV_MAX iovecs, with one sendmsg(2).
  *
  * Moves `next`, and the iovec it stops in, past the bytes that were taken, so
  * that the next call goes on from there. Returns the bytes taken.
@@ -40,7 +46,7 @@ ssize_t tb_send_vector(int fd, struct tb_vector *vector);
 void tb_point(struct iovec *iovecs, void *bases[], const size_t sizes[],
               size_t count);
 
-/* Fill at most IOV_MAX iovecs, in order, with one recvmsg(2).
+/* Fill at most TB_IOV_MAX iovecs, in order, with one recvmsg(2).
  *
  * Returns the bytes received, 0 at the end of the stream.
  */
@@ -117,6 +123,9 @@ ssize_t tb_cached(int file, int64_t offset, size_t size);
  */
 enum { TB_MESSAGES = 64 };
 
+/* linux/udp.h has the last two, but not in every C library's edition. */
+enum { TB_SOL_UDP = 17, TB_UDP_SEGMENT = 103, TB_UDP_GRO = 104 };
+
 /* Bytes of control messages that a caller may add to each message: room for
  * a packet information (40), and a traffic class (24) and a hop limit (24)
  * for each of IPv4 and IPv6, of which the kernel takes the one that applies.
@@ -133,25 +142,30 @@ enum { TB_CONTROL_SIZE = 160 };
  * bytes: none for a connected socket, one for all messages, or one for each;
  * there a size of 0 is the connected peer. `control` goes with every message.
  *
+ * Makes no call, and returns -EINVAL, where a message or a name would lie past
+ * the payload_size bytes of `payload` or the names_size bytes of `names`, or
+ * where there are several names and fewer than messages.
+ *
  * Returns how many messages the kernel took, or -errno if it refused the
  * first. What stopped it at a later one is lost; the next call, starting with
  * that message, may meet it again (sendmmsg(2), BUGS).
  */
-ssize_t tb_send_datagrams(int fd, const char *payload, const uint32_t sizes[],
+ssize_t tb_send_datagrams(int fd, const char *payload, size_t payload_size,
+                          const uint32_t sizes[],
                           const uint16_t segment_sizes[], size_t count,
-                          const char *names, const uint32_t name_sizes[],
-                          size_t name_count, const char *control,
-                          size_t control_size);
+                          const char *names, size_t names_size,
+                          const uint32_t name_sizes[], size_t name_count,
+                          const char *control, size_t control_size);
 
-/* Send the front of `size` bytes as datagrams of segment_size bytes, the last
- * of which may be shorter, with one sendmmsg(2) of up to TB_MESSAGES messages
- * of run_size bytes. run_size is segment_size, or a multiple of it that the
- * kernel cuts up. All go to `name`, or to the connected peer if name_size is
- * 0, with `control`.
+/* Send the front of payload_size bytes as datagrams of segment_size bytes, the
+ * last of which may be shorter, with one sendmmsg(2) of up to TB_MESSAGES
+ * messages of run_size bytes. run_size is segment_size, or a multiple of it
+ * that the kernel cuts up. All go to `name`, or to the connected peer if
+ * name_size is 0, with `control`.
  *
  * Returns the bytes taken, whole datagrams, or -errno as above.
  */
-ssize_t tb_send_segments(int fd, const char *payload, size_t size,
+ssize_t tb_send_segments(int fd, const char *payload, size_t payload_size,
                          uint16_t segment_size, size_t run_size,
                          const char *name, size_t name_size,
                          const char *control, size_t control_size);

@@ -5,11 +5,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Names from linux/udp.h, which the C libraries' headers do not all have. */
-#define TB_SOL_UDP 17
-#define TB_UDP_SEGMENT 103
-#define TB_UDP_GRO 104
-
 /* A recvmmsg(2) that a signal interrupts can leave the kernel's own
  * ERESTARTSYS in the socket's pending error, where the next call finds it.
  */
@@ -72,19 +67,39 @@ send_messages(int fd, struct mmsghdr messages[], size_t count)
     return sent < 0 ? -errno : sent;
 }
 
+/* Whether the pieces lie within `room` bytes, one behind the other. */
+static int
+fit(const uint32_t sizes[], size_t count, size_t room)
+{
+    for (size_t i = 0; i < count; i++) {
+        /* Not a sum, which could overflow. */
+        if (sizes[i] > room)
+            return 0;
+        room -= sizes[i];
+    }
+    return 1;
+}
+
 ssize_t
-tb_send_datagrams(int fd, const char *payload, const uint32_t sizes[],
-                  const uint16_t segment_sizes[], size_t count,
-                  const char *names, const uint32_t name_sizes[],
-                  size_t name_count, const char *control, size_t control_size)
+tb_send_datagrams(int fd, const char *payload, size_t payload_size,
+                  const uint32_t sizes[], const uint16_t segment_sizes[],
+                  size_t count, const char *names, size_t names_size,
+                  const uint32_t name_sizes[], size_t name_count,
+                  const char *control, size_t control_size)
 {
     struct mmsghdr messages[TB_MESSAGES];
     struct iovec iovecs[TB_MESSAGES];
     union tb_control rooms[TB_MESSAGES];
 
-    if (control_size > TB_CONTROL_SIZE)
-        return -EINVAL;
     count = at_most_messages(count);
+    if (control_size > TB_CONTROL_SIZE
+        || (name_count > 1 && name_count < count))
+        return -EINVAL;
+    if (name_count > 1)
+        name_count = count;
+    if (!fit(sizes, count, payload_size)
+        || !fit(name_sizes, name_count, names_size))
+        return -EINVAL;
     /* Zeroed whole: musl's msghdr has padding that the kernel reads. */
     memset(messages, 0, count * sizeof(messages[0]));
     for (size_t i = 0; i < count; i++) {
@@ -118,7 +133,7 @@ tb_send_datagrams(int fd, const char *payload, const uint32_t sizes[],
 }
 
 ssize_t
-tb_send_segments(int fd, const char *payload, size_t size,
+tb_send_segments(int fd, const char *payload, size_t payload_size,
                  uint16_t segment_size, size_t run_size, const char *name,
                  size_t name_size, const char *control, size_t control_size)
 {
@@ -134,9 +149,9 @@ tb_send_segments(int fd, const char *payload, size_t size,
         || run_size < segment_size)
         return -EINVAL;
     room_size = put_segment_size(&room, segment_size, control, control_size);
-    while (offered < size && count < TB_MESSAGES) {
+    while (offered < payload_size && count < TB_MESSAGES) {
         struct msghdr *header = &messages[count].msg_hdr;
-        size_t left = size - offered;
+        size_t left = payload_size - offered;
         size_t run = left < run_size ? left : run_size;
 
         memset(&messages[count], 0, sizeof(messages[count]));

@@ -2,9 +2,6 @@
 
 #include <errno.h>
 
-/* UIO_MAXIOV in the kernel; more makes sendmsg(2) fail with EMSGSIZE. */
-#define TB_IOV_MAX 1024
-
 /* Without MSG_NOSIGNAL a closed peer would kill a process whose SIGPIPE is at
  * its default. MSG_DONTWAIT holds whatever the descriptor's own mode is.
  */

@@ -20,6 +20,7 @@ never a pass over those that stay.
 from __future__ import annotations
 
 import operator
+import sys
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 from triobatch._core.chunks import front, locate, measure
@@ -189,6 +190,10 @@ class Buffers:
                 f"size must be between 0 and {self._nbytes}, not {size}"
             )
         self._check_not_claimed()
+        while size > sys.maxsize:
+            # Views may have more bytes between them than memory has.
+            self._consume(sys.maxsize)
+            size -= sys.maxsize
         self._consume(size)
 
     def read(self, size: int = -1) -> bytes:
@@ -259,7 +264,11 @@ class Buffers:
           BufferError: the buffers are being sent.
         """
         self._check_not_claimed()
-        self._consume(self._nbytes)
+        dropped = self._chunks
+        self._chunks = []
+        self._index = self._offset = self._nbytes = 0
+        self._views = False
+        release(dropped)
 
     async def write_to(self, target: Target) -> int:
         """Write everything to ``target``, and consume it as it is taken.
@@ -292,7 +301,18 @@ class Buffers:
         if self._claimed:
             raise BufferError("the buffers are being sent")
 
+    # What the package does with a queue that is being sent, as the functions
+    # at the end of this module. A claim on it is not looked at.
+
+    def _position(self) -> tuple[list[Chunk], int, int, int]:
+        """Return the chunks, where the first is, where it starts, and nbytes.
+
+        One call instead of four reads: it is made for every send.
+        """
+        return self._chunks, self._index, self._offset, self._nbytes
+
     def _front(self, size: int) -> list[Chunk]:
+        """Return what lies in the first ``size`` bytes, or all."""
         return front(self._chunks, self._index, self._offset, size)
 
     def _piece(self, size: int) -> Chunk:
@@ -307,13 +327,14 @@ class Buffers:
             window[0] = memoryview(window[0])[self._offset :]
         return window
 
-    def _consume(self, size: int) -> None:
+    def _consume(self, size: int) -> int:
+        """Drop the first ``size`` bytes; return what is left by then."""
         left = self._nbytes - size
         if not left and not self._views:
             # What one system call has taken whole, which is the rule.
             self._chunks = []
             self._index = self._offset = self._nbytes = 0
-            return
+            return 0
         kept, start = self._chunks, self._index
         stop, offset = locate(kept, start, self._offset, size)
         dropped = kept[start:stop] if self._views else []
@@ -333,3 +354,13 @@ class Buffers:
         # Views stay with a queue until it is empty.
         self._views = self._views and self._nbytes > 0
         release(dropped)
+        return self._nbytes
+
+
+# For the package. As public methods they would let anybody consume what is
+# being sent.
+position = Buffers._position
+first_bytes = Buffers._front
+first_piece = Buffers._piece
+first_chunks = Buffers._window
+drop = Buffers._consume

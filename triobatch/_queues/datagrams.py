@@ -3,48 +3,21 @@
 Sans-IO: no event loop and no socket in this module.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeGuard
+from __future__ import annotations
 
-from triobatch._wire.addresses import Address
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
+
+from triobatch._queues.views import as_payload, as_payloads, list_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from typing_extensions import Buffer
 
-    Payload: TypeAlias = Buffer
-else:
-    # collections.abc.Buffer (PEP 688) is there from Python 3.12 on only.
-    Payload: TypeAlias = bytes | bytearray | memoryview
-Datagram: TypeAlias = tuple[Payload, Address]
+    from triobatch._queues.views import Chunk
+    from triobatch._wire.addresses import Address
 
-
-def as_payloads(payloads: Iterable[Payload]) -> list[bytes | memoryview]:
-    """Return ``payloads`` in a form whose ``len`` is its size in bytes.
-
-    Raises:
-      TypeError: one of them has no buffer.
-      BufferError: one of them is not contiguous.
-    """
-    listed = list(payloads)
-    if are_bytes(listed):
-        return listed
-    return [as_payload(payload) for payload in listed]
-
-
-def are_bytes(payloads: list[Payload]) -> TypeGuard[list[bytes | memoryview]]:
-    """Tell whether all payloads are plain ``bytes``, which is the rule."""
-    # The fastest way to ask: 15 ns an item.
-    return list(map(type, payloads)).count(bytes) == len(payloads)
-
-
-def as_payload(payload: Payload) -> bytes | memoryview:
-    if isinstance(payload, bytes):
-        return payload
-    view = memoryview(payload)
-    if not view.c_contiguous:
-        raise BufferError("a payload that is not contiguous")
-    # cast() refuses a shape that holds a zero.
-    return view.cast("B") if view.nbytes else b""
+    Datagram: TypeAlias = tuple[Buffer, Address]
 
 
 class Datagrams:
@@ -77,16 +50,15 @@ class Datagrams:
     KIND: ClassVar[str] = "datagrams"
 
     def __init__(self, datagrams: Iterable[Datagram] = ()) -> None:
-        self._payloads: list[bytes | memoryview] = []
+        self._payloads: list[Chunk] = []
         self._addresses: list[Address] = []
-        # Whether a call is sending them; see ``_resource.Claim``.
         self._claimed = False
         self.extend(datagrams)
 
     def __len__(self) -> int:
         return len(self._payloads)
 
-    def __iter__(self) -> Iterator[tuple[bytes | memoryview, Address]]:
+    def __iter__(self) -> Iterator[tuple[Chunk, Address]]:
         return zip(self._payloads, self._addresses, strict=True)
 
     def __repr__(self) -> str:
@@ -103,11 +75,15 @@ class Datagrams:
 
     def extend(self, datagrams: Iterable[Datagram]) -> None:
         """Add pairs at the end: all of them, or after an error none."""
-        listed = list(datagrams)
+        listed = list_of(datagrams, "datagrams", "(payload, address) pairs")
         if not listed:
             return
-        payloads, addresses = zip(*listed, strict=True)
-        accepted = as_payloads(payloads)
+        try:
+            payloads, addresses = zip(*listed, strict=True)
+            accepted = as_payloads(payloads)
+        except (TypeError, ValueError):
+            _check_pairs(listed)
+            raise
         self._payloads += accepted
         self._addresses += addresses
 
@@ -120,7 +96,7 @@ class Datagrams:
         """
         self._check_not_claimed()
         if not 0 <= count <= len(self):
-            raise ValueError(f"{count} is not in 0..{len(self)}")
+            raise ValueError(f"count must be in 0..{len(self)}, not {count}")
         del self._payloads[:count]
         del self._addresses[:count]
 
@@ -132,7 +108,7 @@ class Datagrams:
         """
         self.consume(len(self))
 
-    def copy(self) -> "Datagrams":
+    def copy(self) -> Datagrams:
         """Return a queue of the same payloads with its own position."""
         other = Datagrams()
         other._payloads = self._payloads.copy()
@@ -143,9 +119,34 @@ class Datagrams:
         if self._claimed:
             raise BufferError("another call is sending these datagrams")
 
+    # What the rest of the package uses, and nobody else: `_claimed`, which
+    # `Claim` sets for as long as a call sends the queue, and this for that
+    # call.
+
+    def _columns(self) -> tuple[list[Chunk], list[Address]]:
+        """Return the payloads and the addresses, to delete what was sent."""
+        return self._payloads, self._addresses
+
+
+def _check_pairs(datagrams: list[Datagram]) -> None:
+    """Say which item is no pair."""
+    for index, pair in enumerate(datagrams):
+        name = f"datagram {index}"
+        if not isinstance(pair, tuple | list):
+            raise TypeError(
+                f"{name} must be a (payload, address) pair, "
+                f"not {type(pair).__name__}"
+            )
+        if len(pair) != 2:
+            raise ValueError(
+                f"{name} must be a (payload, address) pair, "
+                f"not {len(pair)} items"
+            )
+        as_payload(pair[0], f"the payload of {name}")
+
 
 def as_datagrams(
-    datagrams: "Datagrams | Iterable[Datagram]",
+    datagrams: Datagrams | Iterable[Datagram],
 ) -> Datagrams:
     """Return the queue itself, or a new one of those pairs."""
     if isinstance(datagrams, Datagrams):

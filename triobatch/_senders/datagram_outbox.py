@@ -8,20 +8,30 @@ its way; or in the lane of a destination that has no room, where it waits
 behind those that went there before, so that the others pass and the order of
 each destination stays. There are lanes only for an unconnected Unix socket:
 every other socket has one way out, which is full for all or for none.
+
+The datagrams of one outbox are numbered as they come, and this number, the
+tag, is what each is known by as far as the kernel. It tells its index in what
+its sender has passed, the order of what is left over, and how far a flush has
+come: each place is in the order of the tags, so the oldest datagram that has
+no outcome is the first one of some place.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from triobatch._datagrams.errors import DatagramError
-from triobatch._senders.queued_datagram import Queue, QueuedDatagram, Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable
 
     from triobatch._wire.addresses import Address
+
+
+# What is sent is deleted from the front of the batch's lists, and the rest
+# moved up: a batch of a million cost three times as much a datagram.
+MAX_BATCH: Final = 4096
 
 
 class DatagramOutbox:
@@ -37,7 +47,6 @@ class DatagramOutbox:
       peak: The most that this ever was.
       count: How many have no outcome yet.
       waiting: How many of them somebody waits for.
-      on_its_way: How many of them are in the batch.
       messages: How many were sent.
       refused: How many were not.
       batches: In how many batches.
@@ -53,139 +62,132 @@ class DatagramOutbox:
     ) -> None:
         self.closed = False
         self.nbytes = self.peak = self.count = self.waiting = 0
-        self.on_its_way = 0
         self.messages = self.refused = self.batches = 0
         self.longest_wait = 0.0
         self.freed: list[Hashable] = []
         self._clock = clock
         self._peer_of = peer_of
+        self._next_tag = 0
         self._queued = Queue()
+        self._batch = Queue()
+        self._batch_counts = False
         self._lanes: dict[bytes, Queue] = {}
         # Of the lanes whose destination has room again.
         self._ready: list[bytes] = []
-        self._batch: list[QueuedDatagram] = []
-        self._number = 0
-        # When the first one of the batch was queued.
-        self._since = 0.0
-        self._batch_counts = False
-        # A flush ends an epoch, and waits until all datagrams of that one and
-        # those before it have an outcome. The last epoch is always there.
-        self._epoch = 0
-        self._pending: OrderedDict[int, int] = OrderedDict({0: 0})
+        # With the tag that the next datagram had at the call.
         self._flushing: OrderedDict[Hashable, int] = OrderedDict()
 
-    def put(self, datagrams: list[QueuedDatagram]) -> None:
-        """Queue datagrams."""
-        queued, epoch, number = self._queued, self._epoch, self._number
+    @property
+    def on_its_way(self) -> int:
+        """How many of the batch have no outcome yet."""
+        return len(self._batch)
+
+    def close(self) -> tuple[Hashable, ...]:
+        """Let nothing more in. Nobody waits for that."""
+        self.closed = True
+        return ()
+
+    def put(
+        self, datagrams: list[QueuedDatagram], waiter: Waiter | None = None
+    ) -> None:
+        """Queue datagrams; the waiter learns what becomes of them."""
+        queued, tag = self._queued, self._next_tag
         if not queued:
             queued.since = self._clock()
+        if waiter is not None:
+            waiter.first = tag
+            waiter.left = len(datagrams)
+            self.waiting += len(datagrams)
         for datagram in datagrams:
-            datagram.epoch = epoch
-            datagram.number = number
+            datagram.tag = tag
+            datagram.waiter = waiter
             datagram.place = queued
-            queued[datagram] = None
-            number += 1
+            queued[tag] = datagram
+            tag += 1
             self.nbytes += len(datagram.payload)
-            self.waiting += datagram.waiter is not None
-        self._number = number
-        count = len(datagrams)
-        self.count += count
-        self._pending[epoch] += count
+        self.count += tag - self._next_tag
+        self._next_tag = tag
         self.peak = max(self.peak, self.nbytes)
 
-    def withdraw(self, datagram: QueuedDatagram) -> int | None:
-        """Take back a datagram that has no outcome yet.
+    def withdraw(self, datagrams: Iterable[QueuedDatagram]) -> list[int]:
+        """Take back datagrams that have no outcome yet.
 
         Returns:
-          Its position in the batch on its way, if it is in that.
+          The tags of those that are in the batch on its way.
         """
-        position = None
-        if datagram.place is not None:
-            del datagram.place[datagram]
-        else:
-            position = datagram.position
-            self.on_its_way -= 1
-        self._forget(datagram)
-        return position
+        tags = []
+        for datagram in datagrams:
+            if datagram.place is self._batch:
+                tags.append(datagram.tag)
+            self._forget(datagram)
+        self._end_flushes()
+        return tags
 
     def has_next(self) -> bool:
         """Whether there may be something to take."""
         return bool(self._queued or self._ready)
 
     def take(self) -> list[QueuedDatagram]:
-        """Make a batch of all that is not held up."""
-        queued, self._queued = self._queued, Queue()
-        if self._lanes:
-            queued = self._sort(queued)
-        batch = self._batch = list(queued)
-        for position, datagram in enumerate(batch):
-            datagram.place = None
-            datagram.position = position
-        self.on_its_way = len(batch)
-        self._since = queued.since
+        """Make a batch of all that is not held up, or of the front of it."""
+        front = self._queued
+        if len(front) <= MAX_BATCH:
+            self._queued = Queue()
+        else:
+            queued, front = front, Queue()
+            for _ in range(MAX_BATCH):
+                front.add(queued.popitem(last=False)[1], queued.since)
+        self._batch = self._sort(front) if self._lanes else front
         self._batch_counts = False
-        return batch
+        return list(self._batch.values())
 
-    def done(self) -> None:
-        """Let go of the batch, all of which has an outcome, or is held up."""
-        self._batch = []
-
-    def sent(self, positions: list[int]) -> None:
+    def sent(self, tags: list[int]) -> None:
         """Account for datagrams of the batch that the kernel has taken."""
         self._count_batch()
-        self.messages += len(positions)
-        self.on_its_way -= len(positions)
-        batch = self._batch
-        for position in positions:
-            datagram = batch[position]
+        self.messages += len(tags)
+        for tag in tags:
+            datagram = self._batch[tag]
             datagram.sent = True
-            waiter = datagram.waiter
-            self._forget(datagram)
-            if waiter is not None:
-                waiter.sent += 1
-                self._settle(waiter)
+            if datagram.waiter is not None:
+                datagram.waiter.sent += 1
+            self._settle(datagram)
+        self._end_flushes()
 
-    def refuse(self, error: DatagramError) -> None:
+    def refuse(self, tag: int, number: int) -> None:
         """Account for a datagram of the batch that the kernel refused."""
         self._count_batch()
         self.refused += 1
-        self.on_its_way -= 1
-        datagram = self._batch[error.index]
+        datagram = self._batch[tag]
         waiter = datagram.waiter
-        self._forget(datagram)
         if waiter is not None:
-            # To its sender its place is another one.
             waiter.errors.append(
-                DatagramError(error.errno or 0, datagram.index, error.address)
+                DatagramError(number, tag - waiter.first, datagram.address)
             )
-            self._settle(waiter)
+        self._settle(datagram)
+        self._end_flushes()
 
     def open_lane(self, peer: bytes) -> bool:
-        """Let everything for a destination wait; False if it does so."""
+        """Let all for a destination wait; return False if it does so."""
         if peer in self._lanes:
             return False
         self._lanes[peer] = Queue()
         return True
 
-    def hold(self, position: int, peer: bytes) -> None:
+    def hold(self, tag: int, peer: bytes) -> None:
         """Move a datagram of the batch into the lane of its destination."""
-        self.on_its_way -= 1
-        self._enter(self._batch[position], self._lanes[peer], self._since)
+        self._lanes[peer].add(self._batch.pop(tag), self._batch.since)
 
     def close_lane(self, peer: bytes) -> None:
         """Let what waited for a destination go on, with the next batch."""
         self._ready.append(peer)
 
-    def wait_flushed(self, token: Hashable) -> bool:
+    def start_flush(self, token: Hashable) -> bool:
         """Return whether there is something to wait for, and note the token.
 
         It is freed when all that is there now has an outcome.
         """
         if not self.count:
             return False
-        self._flushing[token] = self._epoch
-        self._epoch += 1
-        self._pending[self._epoch] = 0
+        self._flushing[token] = self._next_tag
         return True
 
     def withdraw_flush(self, token: Hashable) -> bool:
@@ -199,73 +201,135 @@ class DatagramOutbox:
           What was not sent, in the order in which it was queued.
         """
         self.closed = True
-        unsent = [d for d in self._batch if d.position >= 0]
-        for place in (*self._lanes.values(), self._queued):
-            unsent += place
+        unsent: list[QueuedDatagram] = []
+        for place in self._places():
+            unsent += place.values()
             place.clear()
-        unsent.sort(key=lambda datagram: datagram.number)
+        unsent.sort(key=lambda datagram: datagram.tag)
         self.freed += self._flushing
         waiters = {d.waiter: None for d in unsent if d.waiter is not None}
         self.freed += [waiter.token for waiter in waiters]
-        self._batch = []
-        self.nbytes = self.count = self.waiting = self.on_its_way = 0
+        self.nbytes = self.count = self.waiting = 0
         return unsent
+
+    def _places(self) -> Iterable[Queue]:
+        return self._batch, self._queued, *self._lanes.values()
 
     def _sort(self, queued: Queue) -> Queue:
         """Return what can go, and leave the rest in its lanes."""
-        going = Queue()
-        going.since = queued.since if queued else self._clock()
-        for peer in self._ready:
-            lane = self._lanes.pop(peer)
-            if lane:
-                going.since = min(going.since, lane.since)
-                going.update(lane)
+        ready = [self._lanes.pop(peer) for peer in self._ready]
         self._ready = []
-        for datagram in queued:
+        found = [
+            (tag, datagram, place.since)
+            for place in (*ready, queued)
+            for tag, datagram in place.items()
+        ]
+        # By tag, of which there are no two.
+        found.sort()
+        going = Queue()
+        for _, datagram, since in found:
             held_by = self._lanes.get(self._peer_of(datagram.address))
-            if held_by is None:
-                going[datagram] = None
-            else:
-                self._enter(datagram, held_by, queued.since)
+            place = going if held_by is None else held_by
+            place.add(datagram, since)
         return going
-
-    def _enter(
-        self, datagram: QueuedDatagram, lane: Queue, since: float
-    ) -> None:
-        if not lane:
-            lane.since = since
-        lane[datagram] = None
-        datagram.place = lane
-        datagram.position = -1
-
-    def _settle(self, waiter: Waiter) -> None:
-        waiter.left -= 1
-        if not waiter.left:
-            self.freed.append(waiter.token)
 
     def _count_batch(self) -> None:
         if not self._batch_counts:
             self._batch_counts = True
             self.batches += 1
-        waited = self._clock() - self._since
+        waited = self._clock() - self._batch.since
         self.longest_wait = max(self.longest_wait, waited)
 
+    def _settle(self, datagram: QueuedDatagram) -> None:
+        self._forget(datagram)
+        waiter = datagram.waiter
+        if waiter is not None:
+            waiter.left -= 1
+            if not waiter.left:
+                self.freed.append(waiter.token)
+
     def _forget(self, datagram: QueuedDatagram) -> None:
-        self.waiting -= datagram.waiter is not None
-        self.count -= 1
-        self.nbytes -= len(datagram.payload)
-        datagram.position = -1
+        assert datagram.place is not None
+        del datagram.place[datagram.tag]
         datagram.place = None
-        epoch = datagram.epoch
-        self._pending[epoch] -= 1
-        if not self._pending[epoch] and epoch != self._epoch:
-            self._end_flushes()
+        self.nbytes -= len(datagram.payload)
+        self.count -= 1
+        self.waiting -= datagram.waiter is not None
 
     def _end_flushes(self) -> None:
-        pending, flushing = self._pending, self._flushing
-        oldest = next(iter(pending))
-        while not pending[oldest] and oldest != self._epoch:
-            del pending[oldest]
-            oldest = next(iter(pending))
-        while flushing and next(iter(flushing.values())) < oldest:
+        flushing = self._flushing
+        if not flushing:
+            return
+        oldest = min(
+            (next(iter(place)) for place in self._places() if place),
+            default=self._next_tag,
+        )
+        while flushing and next(iter(flushing.values())) <= oldest:
             self.freed.append(flushing.popitem(last=False)[0])
+
+
+class Waiter:
+    """Somebody who waits for the outcome of one datagram, or of a few.
+
+    Attributes:
+      first: The tag of the first one; the others' follow it.
+      left: How many have no outcome yet.
+      sent: How many the kernel has taken.
+      errors: Why the kernel refused the others.
+    """
+
+    __slots__ = ("errors", "first", "left", "sent", "token")
+
+    def __init__(self, token: Hashable) -> None:
+        self.token = token
+        self.first = self.left = self.sent = 0
+        self.errors: list[DatagramError] = []
+
+
+class QueuedDatagram:
+    """A datagram that has no outcome yet.
+
+    Args:
+      payload: Exported for as long as it is queued.
+      address: Where to.
+
+    Attributes:
+      tag: What it is known by, once it is queued.
+      waiter: Who wants to know what becomes of it, if anybody.
+      sent: Whether the kernel has taken it.
+      place: Where it is; None when it has an outcome.
+    """
+
+    __slots__ = ("address", "payload", "place", "sent", "tag", "waiter")
+
+    def __init__(self, payload: bytes | memoryview, address: Address) -> None:
+        self.payload = payload
+        self.address = address
+        self.tag = 0
+        self.waiter: Waiter | None = None
+        self.sent = False
+        self.place: Queue | None = None
+
+
+class Queue(OrderedDict[int, QueuedDatagram]):
+    """Datagrams by their tags, the oldest first.
+
+    No plain dict, which to find its first key walks over all the places in
+    front of it that are empty by now.
+
+    Attributes:
+      since: When the first one was queued.
+    """
+
+    __slots__ = ("since",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.since = 0.0
+
+    def add(self, datagram: QueuedDatagram, since: float) -> None:
+        """Append one that was queued elsewhere before."""
+        if not self:
+            self.since = since
+        self[datagram.tag] = datagram
+        datagram.place = self

@@ -1,7 +1,16 @@
-"""Many tasks, one datagram socket: what they call."""
+"""Many tasks, one datagram socket: what they call, and the task that sends.
+
+The task of each datagram learns its outcome. Nothing is waited for between a
+system call and the account of it, so at any moment at which a task can be
+cancelled its datagram is either in a queue, from which it is taken, or in the
+kernel, and the task has been told that it was sent. The sending task may be
+waiting at that moment, with a batch in hand: the rest of the batch is one of
+the queues.
+"""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import compress
 from typing import TYPE_CHECKING
 
@@ -20,22 +29,27 @@ from triobatch._queues.buffers import Buffers
 from triobatch._queues.datagrams import as_datagrams
 from triobatch._queues.views import release, view_of_bytes
 from triobatch._resource import Claim
-from triobatch._senders.datagram_task import DatagramSendingTask
-from triobatch._senders.queued_datagram import QueuedDatagram, Waiter
-from triobatch._senders.statistics import SenderStatistics
+from triobatch._senders.datagram_outbox import (
+    DatagramOutbox,
+    QueuedDatagram,
+    Waiter,
+)
+from triobatch._senders.task import SendingTask, reschedule_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable, Iterator
 
     from trio.lowlevel import RaiseCancelT
     from typing_extensions import Buffer
 
+    from triobatch._datagrams.dispatch import Dispatch
     from triobatch._datagrams.socket import DatagramSocket
     from triobatch._queues.datagrams import Datagram, Datagrams
+    from triobatch._senders.task import SenderStatistics
     from triobatch._wire.addresses import Address
 
-# What a datagram counts for beside its bytes, so that those without any are
-# not let in without end.
+# Bytes that a datagram counts for beside its own, so that empty ones are not
+# let in without end.
 _OVERHEAD = 64
 
 
@@ -46,10 +60,9 @@ class DatagramBatchSender:
     """
 
     def __init__(self, target: DatagramSocket, max_buffered: int) -> None:
-        self._target = target
         self._max_buffered = max_buffered
-        self._sending = DatagramSendingTask(target)
-        self._outbox = self._sending.outbox
+        self._task = DatagramSendingTask(target)
+        self._outbox = self._task.outbox
 
     @property
     def unsent(self) -> list[tuple[bytes, Address]]:
@@ -57,7 +70,7 @@ class DatagramBatchSender:
 
         Empty until the block was left, or the socket failed.
         """
-        return self._sending.unsent
+        return self._task.unsent
 
     @enable_ki_protection
     async def send(
@@ -83,7 +96,7 @@ class DatagramBatchSender:
         datagram was not sent, and will not be: once the kernel has it, it is
         too late to cancel.
         """
-        self._target._sending.peer_of(address)
+        self._task.peer_of(address)
         if isinstance(data, Buffers):
             with Claim(data):
                 payload = b"".join(data)
@@ -126,21 +139,17 @@ class DatagramBatchSender:
         """
         queue = as_datagrams(datagrams)
         with Claim(queue):
-            payloads, addresses = queue._payloads, queue._addresses
+            payloads, addresses = queue._columns()
             for address in addresses:
-                self._target._sending.peer_of(address)
-            waiter = Waiter(current_task(), len(payloads))
-            # Views of our own, so that no queue exports what is withdrawn.
+                self._task.peer_of(address)
+            waiter = Waiter(current_task())
+            # Views of our own, to be released: the sending task may have what
+            # is withdrawn a while longer.
             views = [
                 payload if type(payload) is bytes else memoryview(payload)
                 for payload in payloads
             ]
-            queued = [
-                QueuedDatagram(payload, address, waiter, index)
-                for index, (payload, address) in enumerate(
-                    zip(views, addresses, strict=True)
-                )
-            ]
+            queued = list(map(QueuedDatagram, views, addresses))
             try:
                 await self._send_all(queued, waiter)
             finally:
@@ -158,9 +167,9 @@ class DatagramBatchSender:
     def send_nowait(
         self, data: Buffer | Buffers, address: Address = None
     ) -> None:
-        """Queue one datagram, of which nobody learns what becomes.
+        """Queue one datagram, without learning what becomes of it.
 
-        The statistics count what was refused.
+        The statistics count those that were refused.
 
         Args:
           data: The payload, which is copied unless it is ``bytes``. A
@@ -176,8 +185,8 @@ class DatagramBatchSender:
         Synchronous, and not a checkpoint.
         """
         outbox = self._outbox
-        self._target._sending.peer_of(address)
-        self._sending.check_open()
+        self._task.peer_of(address)
+        self._task.check_open()
         full = outbox.nbytes + _OVERHEAD * outbox.count > self._max_buffered
         if isinstance(data, Buffers):
             with Claim(data):
@@ -191,7 +200,7 @@ class DatagramBatchSender:
                 payload = bytes(view)
         if full:
             raise trio.WouldBlock
-        self._sending.put([QueuedDatagram(payload, address)])
+        self._task.put([QueuedDatagram(payload, address)])
 
     @enable_ki_protection
     async def flush(self) -> None:
@@ -204,64 +213,180 @@ class DatagramBatchSender:
             socket closed.
           trio.BrokenResourceError: the socket has failed.
         """
-        await checkpoint_if_cancelled()
-        await self._sending.checkpoint_if_ended()
-        await self._flush()
+        await self._task.flush()
 
     def statistics(self) -> SenderStatistics:
         """Return what this sender has done so far."""
-        outbox = self._outbox
-        return SenderStatistics(
-            buffered_size=outbox.nbytes,
-            peak_size=outbox.peak,
-            waiting=outbox.waiting,
-            messages=outbox.messages,
-            refused=outbox.refused,
-            batches=outbox.batches,
-            send_calls=self._sending.send_calls,
-            longest_wait=outbox.longest_wait,
-        )
+        return self._task.statistics()
 
     async def _send(
         self, payload: bytes | memoryview, address: Address
     ) -> None:
-        waiter = Waiter(current_task(), 1)
-        await self._send_all(
-            [QueuedDatagram(payload, address, waiter)], waiter
-        )
+        waiter = Waiter(current_task())
+        await self._send_all([QueuedDatagram(payload, address)], waiter)
         if waiter.errors:
-            # The error's traceback has this frame, which must not have it.
+            # Its traceback holds this frame, which must not hold it.
             raise waiter.errors.pop()
 
     async def _send_all(
         self, queued: list[QueuedDatagram], waiter: Waiter
     ) -> None:
         await checkpoint_if_cancelled()
-        await self._sending.checkpoint_if_ended()
+        await self._task.checkpoint_if_ended()
         if not queued:
             await cancel_shielded_checkpoint()
             return
-        self._sending.put(queued)
+        self._task.put(queued, waiter)
 
         def abort(_: RaiseCancelT) -> Abort:
-            withdrawn = self._sending.withdraw(queued)
+            withdrawn = self._task.withdraw(queued)
             return Abort.SUCCEEDED if withdrawn else Abort.FAILED
 
         await wait_task_rescheduled(abort)
         if waiter.left:
-            self._sending.raise_ended()
+            self._task.raise_ended()
 
-    async def _send_the_rest(self) -> None:
-        """Let nothing more in, and wait until all the rest was sent."""
-        self._sending.finish()
-        if self._sending.cause is None:
-            await self._flush()
-        elif self._sending.unsent:
-            self._sending.raise_ended()
 
-    async def _flush(self) -> None:
-        task = current_task()
-        if self._outbox.wait_flushed(task):
-            await self._sending.wait(lambda: self._outbox.withdraw_flush(task))
-        else:
-            await cancel_shielded_checkpoint()
+class DatagramSendingTask(SendingTask):
+    """Sends queued datagrams on a socket, and observes what they come to.
+
+    Args:
+      target: The socket.
+
+    Attributes:
+      unsent: See ``DatagramBatchSender``.
+      peer_of: Returns the sockaddr for an address; raises TypeError or
+        ValueError if it is none for this socket.
+    """
+
+    TARGET_ERRORS = (trio.ClosedResourceError, OSError)
+
+    outbox: DatagramOutbox
+
+    def __init__(self, target: DatagramSocket) -> None:
+        self._target = target._send
+        self.peer_of = self._target.peer_of
+        super().__init__(
+            DatagramOutbox(trio.current_time, self.peer_of),
+            lambda: target.statistics().send_calls,
+        )
+        self.unsent: list[tuple[bytes, Address]] = []
+        self._dispatch: Dispatch | None = None
+        self._batch_scope = trio.CancelScope()
+        # Of the tasks that wait for destinations without room.
+        self._nursery: trio.Nursery | None = None
+        self._ended_by: Exception | None = None
+
+    def put(
+        self, datagrams: list[QueuedDatagram], waiter: Waiter | None = None
+    ) -> None:
+        """Queue datagrams; the waiter learns what becomes of them."""
+        self.outbox.put(datagrams, waiter)
+        self.wake()
+
+    def withdraw(self, datagrams: Iterable[QueuedDatagram]) -> bool:
+        """Take back those without an outcome; return whether there are any."""
+        outbox = self.outbox
+        left = [
+            datagram for datagram in datagrams if datagram.place is not None
+        ]
+        tags = outbox.withdraw(left)
+        if self._dispatch is not None:
+            for tag in tags:
+                self._dispatch.withdraw(tag)
+            if not outbox.on_its_way:
+                # What is waited for concerns nobody any more.
+                self._batch_scope.cancel()
+        if not outbox.count:
+            # If nothing more is let in, this is what it waits for.
+            self.wake()
+        self._tell()
+        return bool(left)
+
+    def has_left(self) -> bool:
+        """Whether it ended with something unsent."""
+        return bool(self.unsent)
+
+    def sent(self, tags: list[int]) -> None:
+        """Tell those who wait for these datagrams of the batch."""
+        self.outbox.sent(tags)
+        self._tell()
+
+    def refuse(self, tag: int, number: int) -> None:
+        """Tell who waits for this datagram of the batch."""
+        self.outbox.refuse(tag, number)
+        self._tell()
+
+    def hold(self, tag: int, peer: bytes) -> None:
+        """Let a datagram wait until its destination has room."""
+        assert self._nursery is not None
+        if self.outbox.open_lane(peer):
+            self._nursery.start_soon(self._wait_for_room, peer)
+        self.outbox.hold(tag, peer)
+
+    async def _send_batches(self) -> None:
+        try:
+            async with trio.open_nursery() as self._nursery:
+                with self._ending_all():
+                    await self._send_queued()
+                self._nursery.cancel_scope.cancel()
+        finally:
+            if self._ended_by is not None:
+                # Out here, so that the nursery does not wrap it in a group.
+                raise self._ended_by
+
+    @contextmanager
+    def _ending_all(self) -> Iterator[None]:
+        """Let the first error of any task in the nursery end them all."""
+        assert self._nursery is not None
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 (raised again)
+            if self._ended_by is None:
+                self._ended_by = error
+            self._nursery.cancel_scope.cancel()
+
+    async def _send_queued(self) -> None:
+        outbox = self.outbox
+        while outbox.count or not outbox.closed:
+            if outbox.has_next():
+                await self._send_batch()
+            else:
+                await self._park()
+
+    async def _send_batch(self) -> None:
+        batch = self.outbox.take()
+        self._dispatch = self._target.dispatch(
+            [datagram.payload for datagram in batch],
+            [datagram.address for datagram in batch],
+            None,
+            observer=self,
+            tags=[datagram.tag for datagram in batch],
+        )
+        try:
+            with trio.CancelScope() as self._batch_scope:
+                await self._target.drive(self._dispatch)
+        finally:
+            self._dispatch.close()
+            self._dispatch = None
+
+    # So that Ctrl-C goes to the main task.
+    @enable_ki_protection
+    async def _wait_for_room(self, peer: bytes) -> None:
+        with self._ending_all():
+            await self._target.room_at(peer)
+            self.outbox.close_lane(peer)
+            self.wake()
+
+    def _abandon(self) -> Iterable[Hashable]:
+        for datagram in self.outbox.abandon():
+            if datagram.waiter is None:
+                payload = bytes(datagram.payload)
+                self.unsent.append((payload, datagram.address))
+        freed, self.outbox.freed = self.outbox.freed, []
+        return freed
+
+    def _tell(self) -> None:
+        if self.outbox.freed:
+            freed, self.outbox.freed = self.outbox.freed, []
+            reschedule_all(freed)

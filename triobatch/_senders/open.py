@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _Sender = TypeVar("_Sender", BatchSender, DatagramBatchSender)
 
-# asyncio holds its writers back at 64 KiB. A scheduler tick of 1000 tasks
-# brings that many bytes in messages of 64, so it is four times that.
+# Four times the 64 KiB at which asyncio holds its writers back: 1000 tasks
+# bring those in one tick of the scheduler, with messages of 64 bytes.
 DEFAULT_MAX_BUFFERED: Final = 2**18
 
 # Long enough for a peer that is alive to read what a socket's buffer holds,
@@ -79,11 +79,12 @@ def open_batch_sender(
       ValueError: ``max_buffered`` or ``grace`` is negative.
       trio.BrokenResourceError: at the end of the block, the target had
         broken, and messages are unsent.
-      trio.ClosedResourceError: likewise, ``target`` was closed.
+      trio.ClosedResourceError: at the end of the block, the target was
+        closed, and messages are unsent.
 
-    Beside their bytes the number of messages is bounded: a 64th of
-    ``max_buffered``, and 1024 at least, where a ``Buffers`` counts 9 and its
-    chunks 4 each. For datagrams ``max_buffered`` bounds what ``send_nowait``
+    The number of messages is bounded too: to a 64th of ``max_buffered``, or
+    1024 if that is more, where a ``Buffers`` counts as 9 messages and each of
+    its chunks as 4. For datagrams ``max_buffered`` bounds what ``send_nowait``
     queues; each ``send`` waits for its own datagrams anyway.
 
     On an unconnected Unix socket a peer whose queue is full holds up the
@@ -99,12 +100,11 @@ def open_batch_sender(
     sent. A datagram is whole or not there, so there the block is left at once.
     The target is left open.
 
-    Ctrl-C is for those in a hurry: a ``KeyboardInterrupt`` in the block gives
-    no grace, and one in the grace time ends it. Trio raises it in the main
-    task, so to a block in another task the first Ctrl-C is a cancellation,
-    and later ones are not known: there it lasts the grace time at most. Nor
-    is it one where the program makes Ctrl-C a cancellation of its own, as
-    with ``trio.open_signal_receiver``.
+    A ``KeyboardInterrupt`` in the block gives no grace, and one in the grace
+    time ends it. Trio raises it in the main task. So a block in another task
+    sees the first Ctrl-C as a cancellation, which gives the grace time, and
+    does not see later ones; so does a block anywhere in a program that makes
+    Ctrl-C a cancellation itself, as with ``trio.open_signal_receiver``.
     """
     size, seconds = _as_size(max_buffered), _as_seconds(grace)
     if isinstance(target, DatagramSocket):
@@ -117,39 +117,39 @@ def open_batch_sender(
     )
 
 
-# Ctrl-C between the end of the block and telling the task of it would leave
-# the task, which is shielded, for ever. The block itself can be interrupted.
+# Ctrl-C between the end of the block and stopping the task would leave that,
+# which is shielded, running for ever. The block itself can be interrupted.
 @asynccontextmanager
 @enable_ki_protection
 async def _running(sender: _Sender) -> AsyncIterator[_Sender]:
     left_by: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(sender._sending.run)
+        nursery.start_soon(sender._task.run)
         try:
             yield sender
-            await sender._send_the_rest()
+            await sender._task.send_the_rest()
         except BaseException as error:  # noqa: BLE001 (raised again below)
             left_by = error
-            sender._sending.stop()
+            sender._task.stop()
             if isinstance(error, KeyboardInterrupt):
-                sender._sending.hurry()
+                sender._task.hurry()
         while True:
             try:
                 with trio.CancelScope(shield=True):
-                    await sender._sending.wait_ended()
+                    await sender._task.wait_ended()
                 break
             except KeyboardInterrupt as error:
                 left_by = error
-                sender._sending.hurry()
+                sender._task.hurry()
         if left_by is not None and nursery.cancel_scope.cancel_called:
-            # The sending task crashed: the two errors go as a group.
+            # The sending task crashed: the nursery groups the two errors.
             raise left_by
     if left_by is not None:
         # Out here, so that the nursery does not wrap it in a group.
         try:
             raise left_by
         finally:
-            # It holds this frame, which must not hold it.
+            # Its traceback holds this frame, which must not hold it.
             del left_by
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
@@ -10,6 +9,7 @@ import trio
 from trio import socket as tsocket
 
 from triobatch._datagrams.socket import DatagramSocket
+from triobatch._names import bound_sockets, check_host, check_port
 from triobatch._senders.open import open_batch_sender
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def serve_udp(
         of its own for each batch: whatever has arrived makes one, so batches
         grow with load. An exception that it lets out ends the server.
       port: 0 to 65535; 0 lets the kernel choose.
-      host: An address or a name; None for all interfaces.
+      host: An address or a name, or None or ``""`` for all interfaces.
       max_datagrams: How many datagrams a batch has at most.
       handler_nursery: Where the handlers run; a nursery of the server's own
         by default. Those that outlive the server cannot answer any more.
@@ -58,13 +58,21 @@ async def serve_udp(
         the sockets once they are bound.
 
     Raises:
-      OSError: an address could not be bound.
+      OSError: an address could not be bound, or none of those that ``host``
+        stands for is this host's.
+      TypeError, ValueError: ``port`` is no integer, or not in 0..65535.
 
     Nothing holds back a peer that sends without end. A handler that waits for
-    something else should count how many wait already, and drop its batch.
+    something else should count how many wait already, and drop its batch when
+    they are too many.
     """
+    check_port(port)
+    check_host(host)
     async with AsyncExitStack() as stack:
-        sockets = await _bound_sockets(port, host, stack)
+        sockets = [
+            DatagramSocket(stack.enter_context(sock))
+            for sock in await bound_sockets(host, port, tsocket.SOCK_DGRAM)
+        ]
         async with trio.open_nursery() as nursery:
             for sock in sockets:
                 nursery.start_soon(
@@ -88,33 +96,3 @@ async def _serve(
         while True:
             datagrams = await sock.receive_batch(max_datagrams)
             handlers.start_soon(handler, datagrams, sender)
-
-
-async def _bound_sockets(
-    port: int, host: str | bytes | None, stack: AsyncExitStack
-) -> list[DatagramSocket]:
-    """Bind a socket for each address that ``host`` stands for."""
-    found = await tsocket.getaddrinfo(
-        host, port, type=tsocket.SOCK_DGRAM, flags=tsocket.AI_PASSIVE
-    )
-    sockets: list[DatagramSocket] = []
-    unsupported: OSError | None = None
-    for family, kind, protocol, _, address in found:
-        try:
-            sock = tsocket.socket(family, kind, protocol)
-        except OSError as error:
-            # As trio.open_tcp_listeners does: a host without IPv6, say, may
-            # still have the addresses in its files.
-            if error.errno != errno.EAFNOSUPPORT:
-                raise
-            unsupported = error
-            continue
-        stack.enter_context(sock)
-        if family == tsocket.AF_INET6:
-            # Or it would take the IPv4 socket's port too.
-            sock.setsockopt(tsocket.IPPROTO_IPV6, tsocket.IPV6_V6ONLY, 1)
-        await sock.bind(address)
-        sockets.append(DatagramSocket(sock))
-    if not sockets and unsupported is not None:
-        raise unsupported
-    return sockets

@@ -6,41 +6,49 @@ those who wait by.
 What a message costs
 --------------------
 A sender under load gets a thousand messages between two system calls, so
-``put`` is all that is done for one of them: it appends to a list and adds to a
-sum. Everything else that one may want to know is worked out a batch at a time.
-Where messages end matters only when a batch stops part-way, so nobody keeps
-account of it until then. A queue only grows between two batches, so its peak
-is found when one is done. The oldest message of a batch is its first, so one
-clock reading a batch gives the longest wait. And whether there is room is
-looked at again when there may be none, and not before.
+``put`` only appends a message to a list and adds its size to a sum. The rest
+is worked out once a batch: the longest wait is that of its first message, and
+the peak is what is buffered at its end, as a queue only grows meanwhile. Where
+messages end is worked out only when a batch stops part-way, and whether there
+is room only when there may be none.
 
 What a message weighs
 ---------------------
-A message of two bytes takes fifty, so bytes alone would bound nothing: 256 KiB
-of such messages take 7 MB. So their number is bounded too. It does not add up
-with the bytes, so that whoever counts bytes gets what the limit says.
+A message of two bytes takes fifty, so a limit of bytes alone would bound
+nothing: 256 KiB of such messages take 7 MB. So their number is bounded too, on
+its own, so that the limit of bytes is the one that was asked for.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from triobatch._core.chunks import locate
-from triobatch._senders.batch import Batch, Message, extra_weight, size_of
+from triobatch._queues.buffers import Buffers
+from triobatch._queues.views import release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-# Bytes of the limit for each message that may be buffered: what one takes
-# beside its own bytes, rounded up, in the lists that it passes through and in
-# its object. So its like is what all of them take.
+# A Buffers is one message of many chunks, and is nobody else's.
+Message: TypeAlias = bytes | Buffers
+_Waiters: TypeAlias = (
+    "OrderedDict[Hashable, Message] | OrderedDict[Hashable, int]"
+)
+
+# Bytes of the limit for each message that may be buffered: what its object
+# and the lists that it passes through take beside its bytes, rounded up. So
+# all of these take no more than the limit again.
 _WEIGHT_SIZE: Final = 64
-# Not fewer, however low the limit is: these take 64 KiB.
-_MIN_WEIGHT: Final = 1024
+_MIN_WEIGHT: Final = 1024  # 64 KiB of them, however low the limit is.
+# What a Buffers weighs more than a message that is bytes, and what each of
+# its chunks does, which may be a view.
+_BUFFERS_WEIGHT: Final = 8
+_CHUNK_WEIGHT: Final = 4
 
 
-class Outbox:
+class StreamOutbox:
     """A queue of messages, with those who wait to add to it, or for its end.
 
     Args:
@@ -50,41 +58,45 @@ class Outbox:
       clock: Returns the time, in seconds.
 
     Attributes:
-      nbytes: Bytes in the queue, and in batches that are not done.
-      queued: The messages that no batch has yet.
+      nbytes: Bytes in the queue, and in batches that are on their way.
       closed: Whether nothing more is let in.
-      batches: How many batches are done.
+      batches: How many batches were sent.
       messages: How many messages they had.
+      refused: None, through a stream.
       longest_wait: Seconds from when a message was queued to when its batch
-        was done, at most. What a limited batch leaves in the queue counts
+        was sent, at most. What a limited batch leaves in the queue counts
         from the first message of that batch.
     """
 
+    refused = 0
+
     def __init__(self, max_buffered: int, clock: Callable[[], float]) -> None:
         self.nbytes = 0
-        self.queued: list[Message] = []
         self.batches = 0
         self.messages = 0
         self.longest_wait = 0.0
         self._max_buffered = max_buffered
         self._max_weight = max(_MIN_WEIGHT, max_buffered // _WEIGHT_SIZE)
-        # No more bytes than this, and a message is let in, whatever else.
+        # While no more bytes than this are buffered, a message is let in.
         self._look_again = -1
         self._clock = clock
         self.closed = False
+        # The messages that no batch has yet, from this index on.
+        self._queued: list[Message] = []
+        self._first = 0
         self._gathered = False
-        # Of the batches that are not done, and that of the Buffers in the
-        # queue beyond one a message.
+        # Of the batches that are on their way; and of the queue, beyond one a
+        # message.
         self._weight_taken = self._extra_weight = 0
         self._peak = 0
         # When the oldest message in the queue was put there.
         self._since = 0.0
-        # Bytes of all the batches that are done. A flush is over when it has
-        # come to what it was, with all that was buffered, at the call.
-        self._done = 0
+        # Bytes of all the batches that were sent. A flush is over when there
+        # are as many as were sent or buffered at the call.
+        self._sent_size = 0
         self._waiting: OrderedDict[Hashable, Message] = OrderedDict()
         self._flushing: OrderedDict[Hashable, int] = OrderedDict()
-        # Those that waited in vain, until they have taken notice.
+        # Those that waited in vain, until they withdraw.
         self._refused: dict[Hashable, None] = {}
 
     @property
@@ -99,13 +111,13 @@ class Outbox:
 
     def put(self, message: Message) -> bool:
         """Queue a message, if there is room, and nobody waits for room."""
-        queued = self.queued
+        queued = self._queued
         if self.nbytes > self._look_again and not self._admits():
             return False
         if type(message) is bytes:
             size = len(message)
         else:
-            size = size_of(message)
+            size = _size_of(message)
             if size:
                 self._note_gathered(message)
         if size:
@@ -115,22 +127,28 @@ class Outbox:
             self.nbytes += size
         return True
 
-    def wait(self, token: Hashable, message: Message) -> None:
+    def put_later(self, token: Hashable, message: Message) -> None:
         """Queue a message as soon as there is room, in the order of calls."""
         self._waiting[token] = message
         self._look_again = -1
 
-    def wait_flushed(self, token: Hashable) -> None:
-        """Wait until all that is buffered now is done."""
-        self._flushing[token] = self._done + self.nbytes
-
     def withdraw(self, token: Hashable) -> bool:
-        """Wait no longer; return False if what was waited for has happened."""
-        for waiters in (self._waiting, self._flushing, self._refused):
-            if token in waiters:
-                del waiters[token]
-                return True
-        return False
+        """Wait for room no longer; return False if there was some."""
+        return self._remove(token, self._waiting)
+
+    def start_flush(self, token: Hashable) -> bool:
+        """Return whether there is something to wait for, and note the token.
+
+        It is freed when all that is buffered now was sent.
+        """
+        if not self.nbytes:
+            return False
+        self._flushing[token] = self._sent_size + self.nbytes
+        return True
+
+    def withdraw_flush(self, token: Hashable) -> bool:
+        """Wait no longer; return False if the wait was over."""
+        return self._remove(token, self._flushing)
 
     def close(self) -> list[Hashable]:
         """Let nothing more in.
@@ -149,9 +167,13 @@ class Outbox:
           The tokens of all that wait, in vain.
         """
         self._peak = self.peak
-        self.nbytes = 0
-        self.queued = []
+        self.nbytes = self._first = 0
+        self._queued = []
         return [*self.close(), *self._refuse(self._flushing)]
+
+    def has_next(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._queued)
 
     def take(self, max_size: int | None = None) -> Batch:
         """Take the messages at the front, or all.
@@ -160,20 +182,17 @@ class Outbox:
           max_size: Bytes. The messages that fit in it whole are taken, and
             the first in any case.
         """
-        messages = self.queued
-        count = len(messages)
+        count = len(self._queued) - self._first
         if max_size is not None and self.nbytes > max_size:
             count = self._count_within(max_size)
-        batch = Batch(messages[:count], self._gathered, self._since)
-        # A new list: to empty this one would cost the same.
-        self.queued = messages[count:]
+        batch = Batch(self._take(count), self._gathered, self._since)
         self._weight_taken += batch.weight
         self._extra_weight -= batch.weight - batch.count
-        if not self.queued:
+        if not self._queued:
             self._gathered = False
         return batch
 
-    def done(self, batch: Batch) -> list[Hashable]:
+    def sent(self, batch: Batch) -> list[Hashable]:
         """Account for a batch that was sent whole.
 
         Returns:
@@ -182,12 +201,12 @@ class Outbox:
         self._peak = self.peak
         self._count(batch, batch.count)
         self.nbytes -= batch.nbytes
-        self._done += batch.nbytes
+        self._sent_size += batch.nbytes
         self._weight_taken -= batch.weight
         self._look_again = -1
         freed: list[Hashable] = []
         flushing = self._flushing
-        while flushing and next(iter(flushing.values())) <= self._done:
+        while flushing and next(iter(flushing.values())) <= self._sent_size:
             freed.append(flushing.popitem(last=False)[0])
         if self._waiting:
             freed += self._let_in()
@@ -198,6 +217,22 @@ class Outbox:
         if count:
             self._count(batch, count)
 
+    def _take(self, count: int) -> list[Message]:
+        queued, first = self._queued, self._first
+        if count == len(queued):
+            self._queued = []
+            return queued
+        last = first + count
+        messages = queued[first:last]
+        # Released now, and deleted when they are half of the list, so that a
+        # message costs the same however many are behind it.
+        queued[first:last] = [b""] * count
+        self._first = last
+        if 2 * last >= len(queued):
+            del queued[:last]
+            self._first = 0
+        return messages
+
     def _count(self, batch: Batch, count: int) -> None:
         self.batches += 1
         self.messages += count
@@ -205,13 +240,13 @@ class Outbox:
 
     def _note_gathered(self, message: Message) -> None:
         self._gathered = True
-        self._extra_weight += extra_weight(message)
+        self._extra_weight += _extra_weight_of(message)
         self._look_again = -1
 
     def _admits(self) -> bool:
         """Whether a message is let in."""
         room = self._max_weight - self._weight_taken - self._extra_weight
-        room -= len(self.queued)
+        room -= len(self._queued) - self._first
         if (
             self.nbytes > self._max_buffered
             or room <= 0
@@ -223,10 +258,14 @@ class Outbox:
         self._look_again = min(self._max_buffered, self.nbytes + room - 1)
         return True
 
-    def _refuse(
-        self,
-        waiters: OrderedDict[Hashable, Message] | OrderedDict[Hashable, int],
-    ) -> list[Hashable]:
+    def _remove(self, token: Hashable, waiters: _Waiters) -> bool:
+        for place in (waiters, self._refused):
+            if token in place:
+                del place[token]
+                return True
+        return False
+
+    def _refuse(self, waiters: _Waiters) -> list[Hashable]:
         tokens: list[Hashable] = list(waiters)
         waiters.clear()
         self._refused.update(dict.fromkeys(tokens))
@@ -247,13 +286,114 @@ class Outbox:
         return let_in
 
     def _count_within(self, size: int) -> int:
-        if not self._gathered:
-            queued = cast("list[bytes | memoryview]", self.queued)
-            return max(1, locate(queued, 0, 0, size)[0])
-        count = 0
-        for message in self.queued:
-            size -= size_of(message)
-            if size < 0:
-                break
-            count += 1
-        return max(1, count)
+        queued, first = self._queued, self._first
+        if self._gathered:
+            last = first
+            while last < len(queued) and size >= _size_of(queued[last]):
+                size -= _size_of(queued[last])
+                last += 1
+        else:
+            chunks = cast("list[bytes | memoryview]", queued)
+            last = locate(chunks, first, 0, size)[0]
+        return max(1, last - first)
+
+
+class Batch:
+    """Messages that leave together, and how far they have got.
+
+    Args:
+      messages: At least one. The list is the batch's from now on.
+      gathered: Whether one of them may be a ``Buffers``.
+      since: When the first of them was queued, in seconds.
+
+    Attributes:
+      buffers: What is left of them, consumed as it is sent.
+      count: How many messages there were.
+      nbytes: How many bytes there were.
+      weight: What they weigh.
+    """
+
+    __slots__ = (
+        "_messages",
+        "_sizes",
+        "buffers",
+        "count",
+        "nbytes",
+        "since",
+        "weight",
+    )
+
+    def __init__(
+        self, messages: list[Message], gathered: bool, since: float
+    ) -> None:
+        self.count = self.weight = len(messages)
+        self.since = since
+        self._messages = messages
+        self._sizes: list[int] | None = None
+        if gathered:
+            self._sizes = list(map(_size_of, messages))
+            self.weight += sum(map(_extra_weight_of, messages))
+            self.buffers = _chain(messages)
+        else:
+            self.buffers = Buffers(cast("list[bytes]", messages))
+        self.nbytes = self.buffers.nbytes
+
+    def boundary(self) -> tuple[int, int]:
+        """Return where it stopped.
+
+        Returns:
+          The number of the first message of which nothing was sent, and the
+          bytes left of the one before it: 0 at a message boundary.
+        """
+        left = self.buffers.nbytes
+        sizes = self._message_sizes()
+        index = len(sizes)
+        while index and sizes[index - 1] <= left:
+            index -= 1
+            left -= sizes[index]
+        return index, left
+
+    def part(self) -> Buffers:
+        """Return the rest of the message that is part-way out."""
+        return Buffers(self.buffers._front(self.boundary()[1]))
+
+    def unsent(self) -> tuple[bytes, list[bytes]]:
+        """Consume what is left.
+
+        Returns:
+          The rest of a message that is part-way out, and the messages of
+          which nothing was sent.
+        """
+        index, part = self.boundary()
+        read = self.buffers.read
+        return read(part), list(map(read, self._message_sizes()[index:]))
+
+    def _message_sizes(self) -> list[int]:
+        if self._sizes is None:
+            self._sizes = list(map(_size_of, self._messages))
+        return self._sizes
+
+
+def _size_of(message: Message) -> int:
+    return message.nbytes if isinstance(message, Buffers) else len(message)
+
+
+def _extra_weight_of(message: Message) -> int:
+    if isinstance(message, Buffers):
+        return _BUFFERS_WEIGHT + _CHUNK_WEIGHT * len(message)
+    return 0
+
+
+def _chain(messages: list[Message]) -> Buffers:
+    """Return one queue of the chunks of all of them."""
+    chain = Buffers()
+    for message in messages:
+        if isinstance(message, Buffers):
+            chunks = list(message)
+            chain.extend(chunks)
+            # The chain has views of its own by now.
+            release(chunks)
+            message.clear()
+        else:
+            chain.append(message)
+    return chain

@@ -1,4 +1,4 @@
-"""Many tasks, one stream: what they call.
+"""Many tasks, one stream: what they call, and the task that sends.
 
 Why everything goes through the one task
 ----------------------------------------
@@ -14,10 +14,20 @@ message was sent and to leave the next waiting for ever
 (https://github.com/python-trio/trio-websocket/issues/12). So whoever waits
 here has an entry of its own, that is taken out once, by whichever comes first:
 room, the kernel, a cancellation, or the end.
+
+How it stops between two messages
+---------------------------------
+A ``BatchSocketStream`` consumes a ``Buffers`` exactly, so there the send is
+cancelled at once, and what is left of the message that was part-way out gets
+the grace time. Any other stream gets batches of one ``send_all`` each, or of
+one message that takes several, and the grace time is for the batch on its way.
+If that is cancelled within ``send_all``, nobody can say what was sent, and a
+TLS connection is broken: the batch is neither sent nor unsent.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import trio
@@ -31,12 +41,18 @@ from trio.lowlevel import (
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes
 from triobatch._resource import Claim
-from triobatch._senders.statistics import SenderStatistics
-from triobatch._senders.stream_outbox import Outbox
-from triobatch._senders.stream_task import StreamSendingTask
+from triobatch._senders.stream_outbox import StreamOutbox
+from triobatch._senders.task import SendingTask, reschedule_all
+from triobatch._streams.send_buffers import PIECE_SIZE, send_buffers
+from triobatch._streams.stream import BatchSocketStream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
+
     from typing_extensions import Buffer
+
+    from triobatch._senders.stream_outbox import Batch
+    from triobatch._senders.task import SenderStatistics
 
 
 class BatchSender:
@@ -52,8 +68,8 @@ class BatchSender:
     def __init__(
         self, target: trio.abc.SendStream, max_buffered: int, grace: float
     ) -> None:
-        self._outbox = Outbox(max_buffered, trio.current_time)
-        self._sending = StreamSendingTask(target, self._outbox, grace)
+        self._task = StreamSendingTask(target, max_buffered, grace)
+        self._outbox = self._task.outbox
 
     @property
     def unsent(self) -> list[bytes]:
@@ -62,7 +78,7 @@ class BatchSender:
         Empty until the block was left, or the stream broke. What comes before
         these, in the order of the calls, is ``unfinished``, or ``uncertain``.
         """
-        return self._sending.unsent
+        return self._task.unsent
 
     @property
     def uncertain(self) -> list[bytes]:
@@ -74,25 +90,26 @@ class BatchSender:
         at most or a single one, whole. After that the stream, if it is TLS,
         is of no more use.
         """
-        return self._sending.uncertain
+        return self._task.uncertain
 
     @property
     def unfinished(self) -> bytes:
         """What is left of a message that was begun, and not finished.
 
-        Through another stream than a ``BatchSocketStream`` only of a message
-        above 64 KiB, from its last piece of that size on of which nobody can
-        say how much was sent. ``b""``, with nothing ``uncertain``, when the
-        stream has stopped at a message boundary, and can go on to be used.
+        Through another stream than a ``BatchSocketStream`` only a message
+        above 64 KiB can be so, and this begins with the last piece of that
+        size, of which nobody can say how much was sent. ``b""``, with nothing
+        ``uncertain``, means that the stream has stopped at a message boundary,
+        and can be used further.
         """
-        return self._sending.unfinished
+        return self._task.unfinished
 
     @enable_ki_protection
     async def send(self, data: Buffer | Buffers) -> None:
         """Queue a message; wait while too much is buffered.
 
         Args:
-          data: One message, of any size. An empty one is none.
+          data: One message, of any size. An empty one is not queued.
 
         Raises:
           TypeError: ``data`` does not have the buffer protocol.
@@ -111,8 +128,8 @@ class BatchSender:
             data = _copy(data)
         await checkpoint_if_cancelled()
         if self._outbox.put(data):
-            if self._sending.parked is not None:
-                self._sending.wake()
+            if self._task.parked is not None:
+                self._task.wake()
             await cancel_shielded_checkpoint()
         else:
             await self._wait_for_room(data)
@@ -139,9 +156,9 @@ class BatchSender:
         else:
             queued = self._outbox.put(_copy(data))
         if queued:
-            self._sending.wake()
+            self._task.wake()
             return
-        self._sending.check_open()
+        self._task.check_open()
         raise trio.WouldBlock
 
     @enable_ki_protection
@@ -158,23 +175,11 @@ class BatchSender:
         What others queue meanwhile may be waited for too, as far as it leaves
         in the same batch. Cancelling this cancels nothing else.
         """
-        await checkpoint_if_cancelled()
-        await self._sending.checkpoint_if_ended()
-        await self._flush()
+        await self._task.flush()
 
     def statistics(self) -> SenderStatistics:
         """Return what this sender has done so far."""
-        outbox = self._outbox
-        return SenderStatistics(
-            buffered_size=outbox.nbytes,
-            peak_size=outbox.peak,
-            waiting=outbox.waiting,
-            messages=outbox.messages,
-            refused=0,
-            batches=outbox.batches,
-            send_calls=self._sending.send_calls,
-            longest_wait=outbox.longest_wait,
-        )
+        return self._task.statistics()
 
     async def _send_gathered(self, data: Buffers) -> None:
         await checkpoint_if_cancelled()
@@ -184,7 +189,7 @@ class BatchSender:
             size = message.nbytes
             if self._outbox.put(message):
                 data._consume(size)
-                self._sending.wake()
+                self._task.wake()
                 await cancel_shielded_checkpoint()
                 return
             try:
@@ -195,26 +200,126 @@ class BatchSender:
             data._consume(size)
 
     async def _wait_for_room(self, message: bytes | Buffers) -> None:
-        await self._sending.checkpoint_if_ended()
+        await self._task.checkpoint_if_ended()
         task = current_task()
-        self._outbox.wait(task, message)
-        await self._sending.wait(lambda: self._outbox.withdraw(task))
+        self._outbox.put_later(task, message)
+        await self._task.wait(lambda: self._outbox.withdraw(task))
 
-    async def _send_the_rest(self) -> None:
-        """Let nothing more in, and wait until all the rest was sent."""
-        sending = self._sending
-        sending.finish()
-        if sending.cause is not None and sending.has_left():
-            sending.raise_ended()
-        await self._flush()
 
-    async def _flush(self) -> None:
-        if not self._outbox.nbytes:
-            await cancel_shielded_checkpoint()
+class StreamSendingTask(SendingTask):
+    """Sends queued messages on a stream.
+
+    Args:
+      target: The stream.
+      max_buffered: See ``open_batch_sender``.
+      grace: Seconds for a message that is part-way out at the end.
+
+    Attributes:
+      unsent: See ``BatchSender``.
+      uncertain: See ``BatchSender``.
+      unfinished: See ``BatchSender``.
+    """
+
+    TARGET_ERRORS = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+    outbox: StreamOutbox
+
+    def __init__(
+        self, target: trio.abc.SendStream, max_buffered: int, grace: float
+    ) -> None:
+        # Whether a Buffers, after a cancellation, holds what was not sent.
+        self._exact = isinstance(target, BatchSocketStream)
+        super().__init__(
+            StreamOutbox(max_buffered, trio.current_time),
+            _call_counter(target),
+        )
+        self.unsent: list[bytes] = []
+        self.uncertain: list[bytes] = []
+        self.unfinished = b""
+        self._grace = grace
+        self._max_size = None if self._exact else PIECE_SIZE
+        self._send = (
+            target.send_buffers
+            if isinstance(target, BatchSocketStream)
+            else functools.partial(send_buffers, target)
+        )
+        self._batch: Batch | None = None
+        self._stopping = False
+        # In which a message that is part-way out is finished.
+        self._grace_scope = trio.CancelScope(shield=True)
+
+    def stop(self) -> None:
+        """End at a message boundary, or when the grace time is over."""
+        self._stopping = True
+        self.finish()
+        grace_ends = trio.current_time() + self._grace
+        if self._exact:
+            self._scope.cancel()
+            self._grace_scope.deadline = grace_ends
+        else:
+            self._scope.deadline = grace_ends
+
+    def hurry(self) -> None:
+        """End the grace time."""
+        super().hurry()
+        self._grace_scope.cancel()
+
+    def has_left(self) -> bool:
+        """Whether it ended with something not sent, or perhaps not."""
+        return bool(self.unsent or self.uncertain or self.unfinished)
+
+    async def _send_batches(self) -> None:
+        outbox = self.outbox
+        while not self._stopping:
+            if outbox.has_next():
+                batch = self._batch = outbox.take(self._max_size)
+                await self._send(batch.buffers)
+                self._account(batch)
+            elif outbox.closed:
+                break
+            else:
+                await self._park()
+
+    async def _finish(self) -> None:
+        """Finish the message that is part-way out."""
+        batch = self._batch
+        if batch is None or not self._exact:
             return
-        task = current_task()
-        self._outbox.wait_flushed(task)
-        await self._sending.wait(lambda: self._outbox.withdraw(task))
+        part = batch.part()
+        size = part.nbytes
+        with self._grace_scope:
+            try:
+                if size:
+                    await self._send(part)
+            finally:
+                batch.buffers.consume(size - part.nbytes)
+                part.clear()
+        if not batch.buffers:
+            self._account(batch)
+
+    def _account(self, batch: Batch) -> None:
+        self._batch = None
+        reschedule_all(self.outbox.sent(batch))
+
+    def _abandon(self) -> Iterable[Hashable]:
+        outbox, batch = self.outbox, self._batch
+        if batch is not None:
+            index, left = batch.boundary()
+            self.unfinished, whole = batch.unsent()
+            if self._exact:
+                self.unsent = whole
+                outbox.cut_short(batch, index - bool(left))
+            else:
+                self.uncertain = whole
+        if outbox.has_next():
+            self.unsent += outbox.take().unsent()[1]
+        return outbox.abandon()
+
+
+def _call_counter(target: trio.abc.SendStream) -> Callable[[], int] | None:
+    if isinstance(target, BatchSocketStream):
+        return lambda: target.statistics().send_calls
+    return None
 
 
 def _copy(data: Buffer) -> bytes:

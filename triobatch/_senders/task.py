@@ -1,4 +1,4 @@
-"""A task that sends what others queue: how it rests, ends, and is told to.
+"""The one task that sends what others queue: its life, and its account.
 
 It is shielded, because the block that it serves may be cancelled while there
 is something left to be done. It ends when it is told to, and the block waits
@@ -8,12 +8,14 @@ for that.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol, cast
 
 import trio
 from trio.lowlevel import (
     Abort,
     cancel_shielded_checkpoint,
+    checkpoint_if_cancelled,
     current_task,
     enable_ki_protection,
     reschedule,
@@ -26,49 +28,97 @@ if TYPE_CHECKING:
     from trio.lowlevel import RaiseCancelT, Task
 
 
-class Closable(Protocol):
-    """What the messages come from.
+@dataclass(frozen=True, slots=True)
+class SenderStatistics:
+    """What a batch sender has done so far, and in the end when it has ended.
 
     Attributes:
-      closed: Whether it lets nothing more in.
+      buffered_size: Bytes that are queued, or in the batch on its way. What
+        is ``unsent`` when it has ended is neither.
+      peak_size: The most that this ever was.
+      waiting: How many tasks wait for room; of a ``DatagramBatchSender``, how
+        many datagrams have a task that waits for their outcome.
+      messages: How many messages, or datagrams, the target has taken.
+      refused: How many datagrams the kernel refused.
+      batches: In how many batches; one that was cut short counts if any
+        message of it was taken.
+      send_calls: The system calls by which the target has sent for it; None
+        for a stream that is no ``BatchSocketStream``.
+      longest_wait: The longest that a message took from the queue to the
+        kernel, in seconds.
+    """
+
+    buffered_size: int
+    peak_size: int
+    waiting: int
+    messages: int
+    refused: int
+    batches: int
+    send_calls: int | None
+    longest_wait: float
+
+
+class Outbox(Protocol):
+    """Where others queue what the task sends; tokens are tasks that wait.
+
+    Attributes:
+      closed: Whether nothing more is let in.
+
+    The others are what ``SenderStatistics`` says.
     """
 
     closed: bool
+    nbytes: int
+    messages: int
+    refused: int
+    batches: int
+    longest_wait: float
+
+    @property
+    def peak(self) -> int: ...
+
+    @property
+    def waiting(self) -> int: ...
+
+    def close(self) -> Iterable[Hashable]:
+        """Let nothing more in; return who waited for room, in vain."""
+
+    def start_flush(self, token: Hashable) -> bool:
+        """Return whether there is something to wait for, and note who does."""
+
+    def withdraw_flush(self, token: Hashable) -> bool:
+        """Wait no longer; return False if all has left meanwhile."""
 
 
 class SendingTask(ABC):
     """Sends what is queued, for the length of a block.
 
     Args:
-      source: Where others queue it.
+      outbox: Where others queue it.
       count_calls: Returns the target's system calls; None if it has no count.
 
     Attributes:
+      TARGET_ERRORS: What its target raises when it is of no more use.
+      outbox: Where others queue it.
       cause: What ended it early; None while it runs, and when it was told to.
       parked: The task, while it has nothing to do.
     """
 
+    TARGET_ERRORS: ClassVar[tuple[type[Exception], ...]]
+
+    outbox: Outbox
+
     def __init__(
-        self, source: Closable, count_calls: Callable[[], int] | None
+        self, outbox: Outbox, count_calls: Callable[[], int] | None
     ) -> None:
         self.cause: BaseException | None = None
         self.parked: Task | None = None
-        self._source = source
+        self.outbox = outbox
         self._count_calls = count_calls
         self._calls_before = count_calls() if count_calls else 0
         self._calls_at_end: int | None = None
         self._scope = trio.CancelScope(shield=True)
         self._ended = trio.Event()
-
-    @property
-    def send_calls(self) -> int | None:
-        """The system calls since, until it ended; None if not counted."""
-        if self._count_calls is None:
-            return None
-        calls = self._calls_at_end
-        if calls is None:
-            calls = self._count_calls()
-        return calls - self._calls_before
 
     @enable_ki_protection
     async def run(self) -> None:
@@ -79,8 +129,8 @@ class SendingTask(ABC):
             await self._finish()
         except BaseException as error:
             self.cause = error
-            # Anything else is nobody's to expect: let it out.
-            if not self._is_the_targets(error):
+            # Anything else is a fault, and not the target's: let it out.
+            if not isinstance(error, self.TARGET_ERRORS):
                 raise
         finally:
             if self._count_calls is not None:
@@ -95,26 +145,31 @@ class SendingTask(ABC):
             task, self.parked = self.parked, None
             reschedule(task)
 
-    @abstractmethod
     def finish(self) -> None:
         """Let nothing more in, and end when all the rest was sent."""
+        reschedule_all(self.outbox.close())
+        self.wake()
 
-    @abstractmethod
     def stop(self) -> None:
         """Let nothing more in, and end soon."""
+        self.finish()
+        self._scope.cancel()
 
-    @abstractmethod
     def hurry(self) -> None:
         """After ``stop``: end now."""
+        self._scope.cancel()
 
     def check_open(self) -> None:
         """Raise what ``raise_ended`` does, if nothing more is let in."""
-        if self._source.closed:
+        if self.outbox.closed:
             self.raise_ended()
 
     async def checkpoint_if_ended(self) -> None:
-        """Likewise, and let others run, so that a loop that goes on does."""
-        if self._source.closed:
+        """Raise what ``raise_ended`` does, after a checkpoint.
+
+        Or a task that tries again and again would let no other run.
+        """
+        if self.outbox.closed:
             await cancel_shielded_checkpoint()
             self.raise_ended()
 
@@ -139,7 +194,7 @@ class SendingTask(ABC):
             self.raise_ended()
 
     def raise_ended(self) -> NoReturn:
-        """Raise what those are told who want something to be sent now.
+        """Raise the error of a call that comes after the end.
 
         Raises:
           trio.BrokenResourceError: the target broke.
@@ -154,25 +209,61 @@ class SendingTask(ABC):
             f"the target can't be sent to: {cause}"
         ) from cause
 
+    async def flush(self) -> None:
+        """Wait until all that is queued now has left."""
+        await checkpoint_if_cancelled()
+        await self.checkpoint_if_ended()
+        await self._flush()
+
+    async def send_the_rest(self) -> None:
+        """Let nothing more in, and wait until all the rest was sent."""
+        self.finish()
+        if self.cause is not None and self.has_left():
+            self.raise_ended()
+        await self._flush()
+
     async def wait_ended(self) -> None:
         """Wait until the task has nothing more to do with its target."""
         await self._ended.wait()
+
+    def statistics(self) -> SenderStatistics:
+        """Return what it has done so far."""
+        outbox = self.outbox
+        calls = self._calls_at_end
+        if calls is None and self._count_calls is not None:
+            calls = self._count_calls()
+        return SenderStatistics(
+            buffered_size=outbox.nbytes,
+            peak_size=outbox.peak,
+            waiting=outbox.waiting,
+            messages=outbox.messages,
+            refused=outbox.refused,
+            batches=outbox.batches,
+            send_calls=None if calls is None else calls - self._calls_before,
+            longest_wait=outbox.longest_wait,
+        )
+
+    @abstractmethod
+    def has_left(self) -> bool:
+        """Whether it ended with something not sent, or perhaps not."""
 
     @abstractmethod
     async def _send_batches(self) -> None:
         """Send what is queued, again and again, until it is to end."""
 
-    @abstractmethod
-    async def _finish(self) -> None:
-        """Do what has to be done after a stop."""
-
-    @abstractmethod
-    def _is_the_targets(self, error: BaseException) -> bool:
-        """Whether it says that nothing more can be sent."""
+    async def _finish(self) -> None:  # noqa: B027 (nothing, by default)
+        """Finish what is part-way out, after a stop."""
 
     @abstractmethod
     def _abandon(self) -> Iterable[Hashable]:
         """Keep what was not sent; return the tasks that wait in vain."""
+
+    async def _flush(self) -> None:
+        task = current_task()
+        if self.outbox.start_flush(task):
+            await self.wait(lambda: self.outbox.withdraw_flush(task))
+        else:
+            await cancel_shielded_checkpoint()
 
     async def _park(self) -> None:
         self.parked = current_task()

@@ -3,20 +3,21 @@
 Most peers of a hub have room for a message, so most of a broadcast is one pass
 over the descriptors, without a wait: 5 us a stream, nearly all of it in the
 kernel, where ``send_all`` takes 27. What that pass could not send goes on in a
-task for each stream, so that a slow peer holds up nobody but its own end of
-the call.
+task for each stream, so that a slow peer holds up no other.
 
-A stream on which another task is sending is not waited for: whatever came
-between that task's bytes would corrupt them, and Trio has no queue of senders
-(https://github.com/python-trio/trio/issues/328). It is reported as busy. A hub
-whose clients are sent other things too gives each a ``BatchSender``, and
-broadcasts with ``send_nowait``.
+A stream on which another task is sending is reported as busy, and not waited
+for: Trio has no queue of senders
+(https://github.com/python-trio/trio/issues/328). A hub that sends its clients
+other things too gives each a ``BatchSender``, and broadcasts with
+``send_nowait``.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import trio
 from trio.lowlevel import (
@@ -28,19 +29,106 @@ from trio.lowlevel import (
 from triobatch._core import calls
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes
-from triobatch._streams.broadcast_result import BroadcastResult
 from triobatch._streams.stream import BatchSocketStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from typing_extensions import Buffer
+
+    from triobatch._streams.sending import SendHalf
+
+Status: TypeAlias = Literal[
+    "sent", "partial", "unsent", "unknown", "busy", "broken", "closed"
+]
 
 _STREAM_ERRORS = (
     trio.BrokenResourceError,
     trio.BusyResourceError,
     trio.ClosedResourceError,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of a broadcast on one stream.
+
+    Attributes:
+      stream: The stream.
+      status: ``"sent"``, all of it was; ``"partial"``, a part of it was, and
+        the stream is in the middle of it; ``"unsent"``, nothing was.
+        ``"broken"`` and ``"closed"``, the stream is. ``"busy"``: another task
+        was sending on it, and nothing was sent. ``"unknown"``: cancelled
+        within a stream that cannot tell, as ``trio.SSLStream``, which is no
+        longer of any use.
+      sent: How many bytes were sent, as far as that is known.
+      error: Why a stream is ``"broken"``, ``"closed"`` or ``"busy"``.
+    """
+
+    stream: trio.abc.SendStream
+    status: Status
+    sent: int
+    error: Exception | None
+
+
+class BroadcastResult:
+    """What has become of a broadcast so far, stream by stream.
+
+    One that is passed to ``broadcast`` is filled in as it goes, so it tells
+    what was done also when the call was cancelled. It iterates over a
+    ``Delivery`` for each stream, in the order in which they were given.
+    """
+
+    def __init__(self) -> None:
+        self._streams: list[trio.abc.SendStream] = []
+        self._size = 0
+        self._sent: list[int] = []
+        # The few that did not get it at once, by their place in the list.
+        self._errors: dict[int, Exception] = {}
+        self._unknown: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __iter__(self) -> Iterator[Delivery]:
+        return map(self._delivery, range(len(self._streams)))
+
+    def __repr__(self) -> str:
+        whole = len(self) - len(self.missed)
+        return f"<BroadcastResult: {whole} of {len(self)} got all>"
+
+    @property
+    def missed(self) -> list[Delivery]:
+        """Those that did not get all of it, in the order of the streams."""
+        return [
+            self._delivery(index)
+            for index, sent in enumerate(self._sent)
+            if sent != self._size or index in self._errors
+        ]
+
+    def _start(self, streams: list[trio.abc.SendStream], size: int) -> None:
+        self._streams = streams
+        self._size = size
+        self._sent = [0] * len(streams)
+        self._errors = {}
+        self._unknown = set()
+
+    def _delivery(self, index: int) -> Delivery:
+        sent, error = self._sent[index], self._errors.get(index)
+        status: Status
+        if isinstance(error, trio.BusyResourceError):
+            status = "busy"
+        elif isinstance(error, trio.ClosedResourceError):
+            status = "closed"
+        elif error is not None:
+            status = "broken"
+        elif sent == self._size:
+            status = "sent"
+        elif index in self._unknown:
+            status = "unknown"
+        else:
+            status = "partial" if sent else "unsent"
+        return Delivery(self._streams[index], status, sent, error)
 
 
 @enable_ki_protection
@@ -98,8 +186,8 @@ async def broadcast(
         for index in left:
             stream = targets[index]
             if isinstance(stream, BatchSocketStream):
-                # Held from now on, before another task can send in the middle
-                # of the message.
+                # Held from now on, so that no other task's bytes get into the
+                # middle of the message.
                 held = ExitStack()
                 held.enter_context(stream._send_guard)
                 nursery.start_soon(
@@ -170,13 +258,30 @@ def _as_payload(data: Buffer | Buffers) -> bytes:
         return bytes(view)
 
 
+class _Answers:
+    """What one pass over many descriptors came to, one answer a push."""
+
+    __slots__ = ("_answers", "_size")
+
+    def __init__(self, size: int, answers: list[int]) -> None:
+        self._size = size
+        self._answers = iter(answers)
+
+    def push(self, fd: int) -> tuple[int, bool]:  # noqa: ARG002
+        """Tell what ``send(2)`` said of the next descriptor."""
+        answer = next(self._answers)
+        if answer < 0:
+            raise OSError(-answer, os.strerror(-answer))
+        return answer, answer == self._size
+
+
 def _try_each(
     result: BroadcastResult, targets: list[trio.abc.SendStream], payload: bytes
 ) -> list[int]:
     """Send what can be sent now; return the places of those with a rest."""
     size = len(payload)
     fds: list[int] = []
-    tried: list[tuple[int, BatchSocketStream]] = []
+    tried: list[tuple[int, SendHalf]] = []
     left: list[int] = []
     for index, stream in enumerate(targets):
         if not isinstance(stream, BatchSocketStream):
@@ -187,16 +292,17 @@ def _try_each(
         except _STREAM_ERRORS as error:
             result._errors[index] = error
         else:
-            tried.append((index, stream))
-    answers = calls.broadcast(fds, payload)
-    for (index, stream), answer in zip(tried, answers, strict=True):
+            tried.append((index, stream._send))
+    answers = _Answers(size, calls.broadcast(fds, payload))
+    for (index, half), fd in zip(tried, fds, strict=True):
+        before = half.bytes_sent
         try:
-            sent = stream._send.account(size, answer)
+            whole = half._push(answers, fd)
         except _STREAM_ERRORS as error:
             result._errors[index] = error
         else:
-            result._sent[index] = sent
-            if sent != size:
+            result._sent[index] = half.bytes_sent - before
+            if not whole:
                 left.append(index)
     return left
 
@@ -229,7 +335,7 @@ async def _send(
     try:
         await stream.send_all(payload)
     except Exception as error:  # noqa: BLE001 (it is in the result)
-        # Of whatever kind: the others must not be cancelled for it.
+        # Whatever it is, it must not cancel the others.
         result._errors[index] = error
     else:
         result._sent[index] = len(payload)

@@ -60,7 +60,7 @@ class ReceiveHalf:
                 await trio.lowlevel.wait_readable(fd)
                 waited = True
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            # So that a loop that goes on regardless lets others run.
+            # A loop that goes on after the error must not starve other tasks.
             await cancel_shielded_checkpoint()
             raise
         if not waited:

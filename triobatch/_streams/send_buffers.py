@@ -1,13 +1,25 @@
-"""Batches for streams that know nothing of them: TLS, staples, memory."""
+"""Batches for streams of any kind: who sends them, and how.
+
+Who is asked
+------------
+A stream is what its own type makes of it. A wrapper that hands on what it does
+not define (``__getattr__``) has no ``send_buffers``, whatever its inside has:
+to be sent round its ``send_all`` would be to send what it was to encrypt. Nor
+is a ``send_buffers`` to be used that a class inherits, where the class has a
+``send_all`` of its own. So the type of the outermost object is asked, class by
+class, and never the object: ``isinstance`` with a protocol would ask it before
+Python 3.12, and take 11 us to do so.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol, cast
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from triobatch._queues.buffers import Buffers
+from triobatch._queues.buffers import Buffers, drop, first_piece
 from triobatch._resource import Claim
 
 if TYPE_CHECKING:
@@ -21,11 +33,27 @@ if TYPE_CHECKING:
 PIECE_SIZE = 4 * 16384
 
 
-@runtime_checkable
 class _SendsBuffers(Protocol):
     async def send_buffers(
         self, buffers: Buffers | Iterable[Buffer]
     ) -> int: ...
+
+
+@lru_cache(maxsize=256)
+def defines_first(kind: type, method: str, other: str) -> bool:
+    """Tell whether a class has ``method``, and no newer ``other``.
+
+    Args:
+      kind: The class, which is asked before those that it derives from.
+      method: A way to send.
+      other: Another one, that would be bypassed if it was newer.
+    """
+    for base in kind.__mro__:
+        if method in vars(base):
+            return True
+        if other in vars(base):
+            return False
+    return False
 
 
 async def send_buffers(
@@ -34,10 +62,10 @@ async def send_buffers(
     """Send chunks on any stream, with few calls of its methods.
 
     A stream that has a ``send_buffers`` method of its own, as
-    ``BatchSocketStream``, is left to it. Only the outermost object is asked:
-    what a wrapper wraps must not be written to behind its back. Any other
-    stream is given pieces of up to 64 KiB with ``send_all``, never a call a
-    chunk.
+    ``BatchSocketStream``, is left to it. Only the type of the outermost object
+    is asked: what a wrapper wraps must not be written to behind its back, nor
+    what a subclass derives from. Any other stream is given pieces of up to
+    64 KiB with ``send_all``, never a call a chunk.
 
     Args:
       stream: A ``trio.abc.SendStream``: ``trio.SSLStream`` (whose TLS records
@@ -62,8 +90,8 @@ async def send_buffers(
     socket can tell how much of that piece went (``BatchSocketStream`` does);
     through TLS the stream is broken by then.
     """
-    if isinstance(stream, _SendsBuffers):
-        return await stream.send_buffers(buffers)
+    if defines_first(type(stream), "send_buffers", "send_all"):
+        return await cast("_SendsBuffers", stream).send_buffers(buffers)
     if not isinstance(stream, trio.abc.SendStream):
         raise TypeError(
             f"stream must be a trio.abc.SendStream, not "
@@ -89,9 +117,9 @@ async def _send_pieces(stream: trio.abc.SendStream, buffers: Buffers) -> int:
         while buffers:
             # Released even when a traceback keeps it alive, so that the chunk
             # can be let go of.
-            with memoryview(buffers._piece(PIECE_SIZE)) as piece:
+            with memoryview(first_piece(buffers, PIECE_SIZE)) as piece:
                 size = len(piece)
                 await stream.send_all(piece)
-            buffers._consume(size)
+            drop(buffers, size)
             sent += size
     return sent

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 from trio.lowlevel import (
@@ -14,11 +12,10 @@ from trio.lowlevel import (
     enable_ki_protection,
 )
 
-from triobatch._core import calls
 from triobatch._queues.buffers import Buffers
 from triobatch._resource import Claim, open_fd, raise_stream_error
 from triobatch._streams import notsent_lowat as _notsent_lowat
-from triobatch._streams.gather import Gather
+from triobatch._streams.gather import Gather, copy_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,12 +23,15 @@ if TYPE_CHECKING:
     from trio.socket import SocketType
     from typing_extensions import Buffer
 
-    from triobatch._core.streams_c import Copy
-
 # A peer that reads as fast as we write never makes us wait. So that the other
 # tasks get their turn, a long send yields each time it has sent this many
 # bytes: 7 us in about 500 (loopback).
 _YIELD_SIZE = 2**20
+
+
+class _Batch(Protocol):
+    def push(self, fd: int) -> tuple[int, bool]:
+        """Make one system call; return the bytes taken, and if it was all."""
 
 
 class SendHalf:
@@ -53,29 +53,31 @@ class SendHalf:
 
         Args:
           buffers: What to send.
-          refused: Whether the kernel has just not taken all of it.
+          refused: Whether the kernel has just turned some of it down, so that
+            waiting comes before the next call.
         """
         await checkpoint_if_cancelled()
         before = unyielded_from = self.bytes_sent
         yielded = False
         try:
-            if not buffers:
+            gather = Gather(buffers)
+            if not gather.left:
                 open_fd(self._socket)
             with Claim(buffers):
-                gather = Gather(buffers)
-                self._put_back_before(buffers._nbytes)
-                while buffers._nbytes > 0:
+                if self._lifted:
+                    self._put_back_before(gather.left)
+                while gather.left:
                     whole = not refused and self._push(
                         gather, open_fd(self._socket)
                     )
                     refused = False
-                    if buffers._nbytes <= 0:
+                    if not gather.left:
                         break
                     if whole:
                         if self.bytes_sent - unyielded_from < _YIELD_SIZE:
                             continue
                         await checkpoint()
-                    elif self._lift_for(buffers._nbytes):
+                    elif self._lift_for(gather.left):
                         continue
                     else:
                         # The kernel's buffer is full, or all but full.
@@ -83,7 +85,7 @@ class SendHalf:
                     yielded = True
                     unyielded_from = self.bytes_sent
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            # So that a loop that goes on regardless lets others run.
+            # A loop that goes on after the error must not starve other tasks.
             await cancel_shielded_checkpoint()
             raise
         if not yielded:
@@ -92,28 +94,29 @@ class SendHalf:
 
     async def send_iterable(self, chunks: Iterable[Buffer]) -> int:
         """Send chunks that nobody needs to see consumed."""
-        # A list of little bytes is copied and sent without becoming a Buffers
-        # first: that saves 10 us of 55 for 1024 x 64 bytes.
-        copy = calls.copy_list(chunks) if type(chunks) is list else None
+        scratch = copy_list(chunks) if type(chunks) is list else None
         sent = 0
-        if copy is not None:
+        if scratch is not None:
             await checkpoint_if_cancelled()
-            self._put_back_before(copy.size)
+            if self._lifted:
+                self._put_back_before(scratch.size)
+            before = self.bytes_sent
             try:
-                sent = self._push_copy(copy)
+                whole = self._push(scratch, open_fd(self._socket))
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 await cancel_shielded_checkpoint()
                 raise
-            if sent == copy.size:
-                copy.give_back()
+            sent = self.bytes_sent - before
+            if whole:
+                scratch.give_back()
                 await cancel_shielded_checkpoint()
                 return sent
             # Not from the list, which another thread may have changed.
-            chunks = (copy.rest(sent),)
-            copy.give_back()
+            chunks = (scratch.rest(sent),)
+            scratch.give_back()
         buffers = Buffers(chunks)
         try:
-            return sent + await self.send(buffers, refused=copy is not None)
+            return sent + await self.send(buffers, refused=scratch is not None)
         finally:
             # Even when a traceback keeps it alive.
             buffers.clear()
@@ -126,11 +129,10 @@ class SendHalf:
         fd = open_fd(self._socket)
         before = self.bytes_sent
         gather = Gather(buffers)
-        self._put_back_before(buffers._nbytes)
-        while buffers._nbytes:
-            if not self._push(gather, fd) and not (
-                self._lift_for(buffers._nbytes)
-            ):
+        if self._lifted:
+            self._put_back_before(gather.left)
+        while gather.left:
+            if not self._push(gather, fd) and not self._lift_for(gather.left):
                 break
         return self.bytes_sent - before
 
@@ -139,23 +141,6 @@ class SendHalf:
         fd = open_fd(self._socket)
         self._put_back_before(size)
         return fd
-
-    def account(self, size: int, result: int) -> int:
-        """Account for what ``send(2)`` answered; return the bytes it took.
-
-        Raises:
-          trio.ClosedResourceError: the descriptor was closed on this side.
-          trio.BrokenResourceError: the connection broke.
-        """
-        self.calls += 1
-        if result < 0:
-            if -result == errno.EAGAIN:
-                return 0
-            raise_stream_error(OSError(-result, os.strerror(-result)))
-        self.bytes_sent += result
-        if result != size:
-            self.partial_writes += 1
-        return result
 
     async def wait_might_not_block(self) -> None:
         """Wait until sending might not block, by Trio's measure of it."""
@@ -199,11 +184,11 @@ class SendHalf:
         self._lifted = 0
 
     @enable_ki_protection
-    def _push(self, gather: Gather, fd: int) -> bool:
+    def _push(self, batch: _Batch, fd: int) -> bool:
         """Make one system call; return whether it took all it was offered."""
         self.calls += 1
         try:
-            sent, whole = gather.push(fd)
+            sent, whole = batch.push(fd)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -213,19 +198,3 @@ class SendHalf:
         if not whole:
             self.partial_writes += 1
         return whole
-
-    @enable_ki_protection
-    def _push_copy(self, copy: Copy) -> int:
-        """Send what was copied; return the bytes taken."""
-        fd = open_fd(self._socket)
-        self.calls += 1
-        try:
-            sent = copy.send(fd)
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            raise_stream_error(error)
-        self.bytes_sent += sent
-        if sent != copy.size:
-            self.partial_writes += 1
-        return sent

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
 
 import trio
 from trio import socket as tsocket
@@ -13,12 +14,11 @@ from trio.lowlevel import checkpoint, enable_ki_protection
 from triobatch._core.chunks import IOV_MAX
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes, writable_views
-from triobatch._resource import Claim, Guard, raise_stream_error
-from triobatch._streams.options import StreamOptions
+from triobatch._resource import Guard, raise_stream_error
+from triobatch._streams import notsent_lowat
 from triobatch._streams.receiving import ReceiveHalf
 from triobatch._streams.send_file import send_file_on_socket
 from triobatch._streams.sending import SendHalf
-from triobatch._streams.statistics import StreamStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,7 +32,30 @@ if TYPE_CHECKING:
 DEFAULT_RECEIVE_SIZE = 65536
 
 
-class BatchSocketStream(StreamOptions, trio.abc.HalfCloseableStream):
+@dataclass(frozen=True, slots=True)
+class StreamStatistics:
+    """What a ``BatchSocketStream`` has done so far.
+
+    Attributes:
+      bytes_sent: Bytes that the kernel took.
+      send_calls: System calls that sent, or tried to.
+      partial_writes: Those of them that took less than they were offered.
+      send_waits: How often a task waited until the socket was writable.
+      bytes_received: Bytes that the kernel gave.
+      receive_calls: System calls that received, or tried to.
+      receive_waits: How often a task waited until the socket was readable.
+    """
+
+    bytes_sent: int
+    send_calls: int
+    partial_writes: int
+    send_waits: int
+    bytes_received: int
+    receive_calls: int
+    receive_waits: int
+
+
+class BatchSocketStream(trio.abc.HalfCloseableStream):
     """A stream over a socket, as ``trio.SocketStream``, that gathers writes.
 
     It has all that ``trio.SocketStream`` has, and ``isinstance(stream,
@@ -131,19 +154,18 @@ class BatchSocketStream(StreamOptions, trio.abc.HalfCloseableStream):
         if self.socket.did_shutdown_SHUT_WR:
             raise _sent_eof()
         guard = self._send_guard
-        guard.check()
         if not isinstance(buffers, Buffers):
+            guard.check()
             kind = type(buffers).__name__
             raise TypeError(
                 f"send_buffers_nowait requires a Buffers, not {kind}"
             )
-        Claim.check(buffers)
-        guard._busy = buffers._claimed = True  # a third of two with blocks
+        guard.take(buffers)
         try:
             sent = self._send.send_nowait(buffers)
         finally:
-            guard._busy = buffers._claimed = False
-        if not sent and buffers._nbytes:
+            guard.let_go(buffers)
+        if not sent and buffers:
             raise trio.WouldBlock
         return sent
 
@@ -270,6 +292,53 @@ class BatchSocketStream(StreamOptions, trio.abc.HalfCloseableStream):
         """Close the socket; tasks that wait on it get an error at once."""
         self.socket.close()
         await checkpoint()
+
+    @overload
+    def setsockopt(
+        self, level: int, option: int, value: int | Buffer
+    ) -> None: ...
+
+    @overload
+    def setsockopt(
+        self, level: int, option: int, value: None, length: int
+    ) -> None: ...
+
+    def setsockopt(
+        self,
+        level: int,
+        option: int,
+        value: int | Buffer | None,
+        length: int | None = None,
+    ) -> None:
+        """Set a socket option; see ``socket.socket.setsockopt``."""
+        if length is None:
+            if value is None:
+                raise TypeError("value must not be None without a length")
+            self.socket.setsockopt(level, option, value)
+        elif value is not None:
+            raise TypeError(
+                f"value must be None when length is given, not {value!r}"
+            )
+        else:
+            self.socket.setsockopt(level, option, value, length)
+        if notsent_lowat.is_meant(level, option):
+            self._send.may_lift = False
+
+    @overload
+    def getsockopt(self, level: int, option: int) -> int: ...
+
+    @overload
+    def getsockopt(
+        self, level: int, option: int, buffersize: int
+    ) -> bytes: ...
+
+    def getsockopt(
+        self, level: int, option: int, buffersize: int = 0
+    ) -> int | bytes:
+        """Return a socket option; see ``socket.socket.getsockopt``."""
+        if buffersize:
+            return self.socket.getsockopt(level, option, buffersize)
+        return self.socket.getsockopt(level, option)
 
     def statistics(self) -> StreamStatistics:
         """Return what this stream has done so far."""

@@ -15,10 +15,12 @@ address on an IPv4 socket is refused by the kernel, as one datagram's error.
 Hosts are numeric, because a look-up waits.
 """
 
+from __future__ import annotations
+
 import os
 import socket
 import struct
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Address: TypeAlias = (
     tuple[str, int] | tuple[str, int, int, int] | str | bytes | None
@@ -31,8 +33,17 @@ _PORT = struct.Struct(">H")
 _IPV6 = struct.Struct(">HI16s")
 _SCOPE = struct.Struct("=I")
 
+MAX_PORT = 0xFFFF
 # What IPv6 has for the flow label (RFC 8200), and the standard library takes.
 MAX_FLOWINFO = 0xFFFFF
+MAX_SCOPE_ID = 0xFFFFFFFF
+
+# The numbers of an address, and how large each may be.
+_NUMBERS = (
+    ("the port of an address", MAX_PORT),
+    ("flowinfo", MAX_FLOWINFO),
+    ("scope_id", MAX_SCOPE_ID),
+)
 
 SOCKADDR_IN_SIZE = 16
 SOCKADDR_IN6_SIZE = 28
@@ -61,51 +72,69 @@ def encode_address(address: Address) -> bytes:
     if isinstance(address, str | bytes):
         return _encode_unix(address)
     if not isinstance(address, tuple) or len(address) not in {2, 3, 4}:
-        raise TypeError(f"not a socket address: {address!r}")
-    host, port, flowinfo, scope_id = (*address, 0, 0)[:4]
+        raise TypeError(
+            "address must be a (host, port) tuple, a path or None, "
+            f"not {type(address).__name__}: {address!r}"
+        )
+    host, *numbers = address
     if not isinstance(host, str):
-        raise TypeError(f"the host is not a str: {address!r}")
-    if not all(isinstance(x, int) for x in (port, flowinfo, scope_id)):
-        raise TypeError(f"a number is not an int: {address!r}")
-    if not 0 <= flowinfo <= MAX_FLOWINFO:
-        raise ValueError(f"flowinfo is not in 0..1048575: {address!r}")
-    try:
-        if ":" not in host:
-            if len(address) != 2:
-                raise ValueError(f"too many items for IPv4: {address!r}")
-            return (
-                _FAMILY.pack(AF_INET)
-                + _PORT.pack(port)
-                + socket.inet_pton(socket.AF_INET, host)
-                + bytes(8)
+        raise TypeError(
+            "the host of an address must be a str, "
+            f"not {type(host).__name__}: {address!r}"
+        )
+    for number, (name, most) in zip(numbers, _NUMBERS, strict=False):
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise TypeError(
+                f"{name} must be an int, "
+                f"not {type(number).__name__}: {address!r}"
             )
+        if not 0 <= number <= most:
+            raise ValueError(
+                f"{name} must be between 0 and {most}, not {number}: "
+                f"{address!r}"
+            )
+    port, flowinfo, scope_id = (*numbers, 0, 0)[:3]
+    if ":" in host:
         return (
             _FAMILY.pack(AF_INET6)
-            + _IPV6.pack(
-                port, flowinfo, socket.inet_pton(socket.AF_INET6, host)
-            )
+            + _IPV6.pack(port, flowinfo, _pton(socket.AF_INET6, address))
             + _SCOPE.pack(scope_id)
         )
-    except OSError:
+    if len(address) != 2:
         raise ValueError(
-            f"the host is not a numeric address: {address!r};"
-            " resolve names first, with trio.socket.getaddrinfo"
+            f"an IPv4 address must be (host, port), not {address!r}"
+        )
+    return (
+        _FAMILY.pack(AF_INET)
+        + _PORT.pack(port)
+        + _pton(socket.AF_INET, address)
+        + bytes(8)
+    )
+
+
+def _pton(family: int, address: tuple[Any, ...]) -> bytes:
+    try:
+        return socket.inet_pton(family, address[0])
+    # ValueError: a zero byte.
+    except (OSError, ValueError):
+        raise ValueError(
+            "the host of an address must be numeric: "
+            f"{address!r}; resolve names first, with trio.socket.getaddrinfo"
         ) from None
-    except struct.error as exc:
-        raise ValueError(f"{exc}: {address!r}") from None
 
 
 def _encode_unix(address: str | bytes) -> bytes:
-    path = os.fsencode(address)
-    if not path:
-        raise ValueError("an empty path names no Unix socket")
-    if len(path) > SUN_PATH_SIZE:
+    # Of the bytes themselves, whatever len() a subclass has.
+    path = bytes(memoryview(os.fsencode(address)))
+    if not 0 < len(path) <= SUN_PATH_SIZE:
         raise ValueError(
-            f"a path of {len(path)} bytes does not fit sun_path,"
-            f" which has {SUN_PATH_SIZE}: {address!r}"
+            f"a path must have 1..{SUN_PATH_SIZE} bytes (sun_path),"
+            f" not {len(path)}: {address!r}"
         )
     if path[0] and 0 in path:
-        raise ValueError(f"a zero byte inside a path: {address!r}")
+        raise ValueError(
+            f"a path must not have a zero byte inside, as {address!r} has"
+        )
     return _FAMILY.pack(AF_UNIX) + path
 
 
@@ -133,7 +162,7 @@ def decode_address(sockaddr: bytes) -> Address:
             return name, port, flowinfo & MAX_FLOWINFO, scope_id
         if family == AF_UNIX:
             return _decode_unix(sockaddr[_FAMILY.size :])
-    raise ValueError(f"not a sockaddr: {sockaddr!r}")
+    raise ValueError(f"sockaddr must be a whole one, not {sockaddr!r}")
 
 
 def _decode_unix(path: bytes) -> Address:
@@ -198,7 +227,7 @@ def endpoint(sockaddr: bytes) -> bytes:
 
 
 def takes_v6_datagrams(sockaddr: bytes) -> bool:
-    """Tell whether a datagram to ``sockaddr`` leaves as IPv6."""
+    """Whether a datagram to ``sockaddr`` leaves as IPv6."""
     # The size first: it spares the common IPv4 the rest.
     return (
         len(sockaddr) == SOCKADDR_IN6_SIZE

@@ -3,13 +3,18 @@
 Sans-IO: parses what recvmsg(2) returns with MSG_ERRQUEUE.
 """
 
+from __future__ import annotations
+
 import errno
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from triobatch._wire.addresses import Address, decode_address
-from triobatch._wire.metadata import SOL_IP, SOL_IPV6, ControlMessage
+from triobatch._wire.control import SOL_IP, SOL_IPV6, ControlMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 IP_RECVERR = 11
 IPV6_RECVERR = 25

@@ -5,24 +5,26 @@ the kernel supply them. The numbers are Linux's (include/uapi/linux/in.h and
 in6.h); Python's socket module lacks most of them.
 """
 
+from __future__ import annotations
+
 import ipaddress
 import operator
 import socket
 import struct
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
-from triobatch._wire.addresses import AF_INET6, Address
+from triobatch._wire.addresses import AF_INET6
+from triobatch._wire.control import (
+    SOL_IP,
+    SOL_IPV6,
+    SOL_SOCKET,
+    unpack_control,
+)
 
-# (level, type, data), as sendmsg of the standard library takes them.
-ControlMessage: TypeAlias = tuple[int, int, bytes]
-
-SOL_SOCKET = 1
-SOL_IP = 0
-SOL_IPV6 = 41
-SOL_UDP = 17
+if TYPE_CHECKING:
+    from triobatch._wire.addresses import Address
+    from triobatch._wire.control import ControlMessage
 
 IP_TOS = 1
 IP_TTL = 2
@@ -36,15 +38,13 @@ IPV6_HOPLIMIT = 52
 IPV6_RECVTCLASS = 66
 IPV6_TCLASS = 67
 SO_TIMESTAMPNS = 35
-UDP_SEGMENT = 103
-UDP_GRO = 104
 
-_HEADER = struct.Struct("Nii")
-_ALIGNMENT = struct.calcsize("N")
 _INT = struct.Struct("=i")
 _PKTINFO = struct.Struct("=i4s4s")
 _PKTINFO6 = struct.Struct("=16si")
 _TIMESPEC = struct.Struct("ll")
+_MAPPED = "::ffff:"
+_LOOPBACK_BROADCAST = ipaddress.IPv4Address("127.255.255.255")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +72,41 @@ class Metadata:
         """The ECN codepoint: 0 none, 1 and 2 capable, 3 congestion."""
         return None if self.tos is None else self.tos & 3
 
-    def for_reply(self) -> "Metadata":
+    def for_reply(self) -> Metadata:
         """Return what makes an answer leave from the address asked.
 
-        A multicast address is none to answer from; the kernel then chooses.
+        A link-local address goes with its interface, without which it is
+        none. Where it is not known that the address is this host's own, the
+        kernel chooses: for a multicast, and for an IPv4 datagram that came
+        before its metadata were asked for, which may be a broadcast.
         """
-        host = self.local_address
-        if host is not None and ipaddress.ip_address(host).is_multicast:
+        if self.local_address is None:
             return Metadata()
-        return Metadata(local_address=host)
+        host = ipaddress.ip_address(self.local_address)
+        index = self.interface_index
+        if isinstance(host, ipaddress.IPv6Address):
+            if host.ipv4_mapped is None:
+                if not host.is_link_local:
+                    index = None
+                elif index is None:
+                    return Metadata()
+                return _source(self.local_address, index, host)
+            host = host.ipv4_mapped
+        # All of 127.0.0.0/8 is this host, but for its broadcast (RFC 1122).
+        own = host.is_loopback and host != _LOOPBACK_BROADCAST
+        if index is None and not own:
+            return Metadata()
+        return _source(self.local_address, None, host)
+
+
+def _source(
+    address: str,
+    index: int | None,
+    host: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> Metadata:
+    if host.is_multicast:
+        return Metadata()
+    return Metadata(local_address=address, interface_index=index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +168,9 @@ def encode_metadata(
         if value is None:
             continue
         if not lowest <= operator.index(value) <= highest:
-            raise ValueError(f"{name} {value} is not in {lowest}..{highest}")
+            raise ValueError(
+                f"{name} must be in {lowest}..{highest}, not {value}"
+            )
     if metadata.tos is not None:
         tos = _INT.pack(metadata.tos)
         messages.append((SOL_IP, IP_TOS, tos))
@@ -170,34 +198,14 @@ def _packet_info(metadata: Metadata, family: int) -> ControlMessage:
         return SOL_IP, IP_PKTINFO, _PKTINFO.pack(index, source, bytes(4))
     except OSError:
         raise ValueError(
-            f"not a numeric local address of this family: {host!r}"
+            "local_address must be a numeric host of the socket's family, "
+            f"not {host!r}"
         ) from None
-
-
-@lru_cache(maxsize=64)
-def pack_control(messages: Sequence[ControlMessage]) -> bytes:
-    """Return a control buffer (cmsg(3)) that holds ``messages``."""
-    packed = bytearray()
-    for level, kind, data in messages:
-        packed += _HEADER.pack(_HEADER.size + len(data), level, kind) + data
-        packed += bytes(-len(packed) % _ALIGNMENT)
-    return bytes(packed)
-
-
-def unpack_control(control: bytes) -> Iterator[ControlMessage]:
-    """Yield the control messages in a buffer; a cut one ends it."""
-    start = 0
-    while start + _HEADER.size <= len(control):
-        size, level, kind = _HEADER.unpack_from(control, start)
-        if not _HEADER.size <= size <= len(control) - start:
-            return
-        yield level, kind, control[start + _HEADER.size : start + size]
-        start += size + -size % _ALIGNMENT
 
 
 def decode_metadata(control: bytes) -> tuple[Metadata, int | None]:
     """Return the metadata and the timestamp that a control buffer holds."""
-    tos = ttl = host = index = timestamp = None
+    tos = ttl = host = index = ipv4 = ipv4_index = timestamp = None
     for level, kind, data in unpack_control(control):
         if (level, kind) == (SOL_SOCKET, SO_TIMESTAMPNS):
             seconds, nanoseconds = _TIMESPEC.unpack(data)
@@ -213,10 +221,15 @@ def decode_metadata(control: bytes) -> tuple[Metadata, int | None]:
         elif (level, kind) == (SOL_IPV6, IPV6_PKTINFO):
             packed, index = _PKTINFO6.unpack(data)
             host = socket.inet_ntop(socket.AF_INET6, packed)
-        elif (level, kind) == (SOL_IP, IP_PKTINFO) and host is None:
-            index, local, destination = _PKTINFO.unpack(data)
-            # The local address is unset on a datagram that was queued before
-            # the option was on; for a multicast it is the one to answer from.
+        elif (level, kind) == (SOL_IP, IP_PKTINFO):
+            # A dual-stack socket gets one of IPv6 as well, which has the
+            # destination only. The address to answer from is another for a
+            # broadcast or multicast; it is unset, as the interface is, on a
+            # datagram that was queued before the option was on.
+            ipv4_index, local, destination = _PKTINFO.unpack(data)
             packed = local if any(local) else destination
-            host = socket.inet_ntop(socket.AF_INET, packed)
+            ipv4 = socket.inet_ntop(socket.AF_INET, packed)
+    if ipv4 is not None and (host is None or host.startswith(_MAPPED)):
+        host = ipv4 if host is None else _MAPPED + ipv4
+        index = ipv4_index
     return Metadata(tos, ttl, host, index or None), timestamp

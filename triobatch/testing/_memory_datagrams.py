@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -28,9 +29,11 @@ def memory_datagram_pair(
 ) -> tuple[MemoryDatagramSocket, MemoryDatagramSocket]:
     """Return two connected datagram sockets that exist in memory only.
 
-    They have the methods of ``DatagramSocket`` that move datagrams, and never
-    lose or change one of their own accord, so that a test of a protocol is
-    deterministic.
+    They have the methods of ``DatagramSocket`` that send, without metadata,
+    and those that receive payloads and addresses, but none for what only a
+    network has: no ``receive_messages``, ``receive_errors`` or
+    ``statistics``. They never lose or change a datagram of their own accord,
+    so that a test of a protocol is deterministic.
 
     Args:
       max_queued: How many datagrams an end holds until they are received;
@@ -116,15 +119,7 @@ class MemoryDatagramSocket:
 
     def send_batch_nowait(self, datagrams: Datagrams) -> int:
         """Send what goes now of a batch, and leave the rest in it."""
-        sent = 0
-        for payload, address in list(datagrams):
-            try:
-                self.send_nowait(payload, address)
-            except trio.WouldBlock:
-                if not sent:
-                    raise
-                break
-            sent += 1
+        sent = self._send_now(list(datagrams))
         datagrams.consume(sent)
         return sent
 
@@ -138,6 +133,24 @@ class MemoryDatagramSocket:
         for payload in listed:
             await self.send(payload, address)
         return len(listed)
+
+    def send_many_nowait(
+        self, payloads: Iterable[Buffer], address: object = None
+    ) -> int:
+        """Send what goes now, from the first on, or raise ``WouldBlock``."""
+        return self._send_now((payload, address) for payload in payloads)
+
+    async def send_segments(
+        self, data: Buffer, segment_size: int, address: object = None
+    ) -> int:
+        """Send ``data`` as datagrams of one size, but for the last."""
+        return await self.send_many(_cut(data, segment_size), address)
+
+    def send_segments_nowait(
+        self, data: Buffer, segment_size: int, address: object = None
+    ) -> int:
+        """Send what goes now, from the first on, or raise ``WouldBlock``."""
+        return self.send_many_nowait(_cut(data, segment_size), address)
 
     async def receive(self) -> tuple[bytes, str]:
         """Receive one datagram, and where it is from."""
@@ -196,6 +209,18 @@ class MemoryDatagramSocket:
     ) -> None:
         await self.aclose()
 
+    def _send_now(self, datagrams: Iterable[tuple[Buffer, object]]) -> int:
+        sent = 0
+        for payload, address in datagrams:
+            try:
+                self.send_nowait(payload, address)
+            except trio.WouldBlock:
+                if not sent:
+                    raise
+                break
+            sent += 1
+        return sent
+
     def _check_open(self) -> None:
         if self._closed:
             raise trio.ClosedResourceError("this socket was already closed")
@@ -208,3 +233,15 @@ class MemoryDatagramSocket:
             or self._max_queued is None
             or len(peer._queue) < self._max_queued
         )
+
+
+def _cut(data: Buffer, segment_size: int) -> list[bytes]:
+    if operator.index(segment_size) < 1:
+        raise ValueError(
+            f"segment_size must be at least 1, not {segment_size}"
+        )
+    with view_of_bytes(data, "data") as view:
+        return [
+            bytes(view[start : start + segment_size])
+            for start in range(0, len(view), segment_size)
+        ]

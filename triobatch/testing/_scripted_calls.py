@@ -2,8 +2,8 @@
 
 A loopback connection never takes 3 bytes of 10, and no machine runs out of
 buffers on demand. So the calls on one socket are made to: what a script does
-not say, the kernel still does. The seam is the modules' own names for their
-system calls, so nothing in the way of a normal call pays for it.
+not say, the kernel still does. What is patched is ``triobatch._core.calls``,
+through which every call is made, so no normal call pays for it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 from unittest import mock
 
-from triobatch._core import calls, streams_python
-from triobatch._core.chunks import front, locate
+from triobatch._core import calls
+from triobatch._core.chunks import COPY_SIZE, front, locate
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterable, Iterator
+
+    import trio
 
     from triobatch._datagrams.socket import DatagramSocket
     from triobatch._streams.stream import BatchSocketStream
@@ -33,16 +36,23 @@ class ScriptedCalls:
     Attributes:
       log: The steps that were taken, in order.
       left: The steps that were not.
+      offered: What each call on the socket offered, an item a call, those
+        after the last step included: the sizes in bytes of the chunks or
+        messages that it was to send, or of the rooms that it was to fill.
     """
 
     def __init__(self, fileno: Callable[[], int], steps: list[Step]) -> None:
         self.log: list[Step] = []
         self.left = steps
+        self.offered: list[list[int]] = []
         self._fileno = fileno
 
-    def _next(self, fd: int) -> int | None:
+    def _next(self, fd: int, offered: list[int]) -> int | None:
         """Return the limit for a call on ``fd``, or raise its error."""
-        while self.left and fd == self._fileno():
+        if fd != self._fileno():
+            return None
+        self.offered.append(offered)
+        while self.left:
             step = self.left.pop(0)
             self.log.append(step)
             if isinstance(step, InterruptedError):
@@ -56,7 +66,10 @@ class ScriptedCalls:
 
 @contextmanager
 def scripted_calls(
-    target: BatchSocketStream | DatagramSocket,
+    target: BatchSocketStream
+    | DatagramSocket
+    | trio.socket.SocketType
+    | socket.socket,
     *,
     sending: Iterable[int | OSError | None] = (),
     receiving: Iterable[int | OSError | None] = (),
@@ -77,12 +90,12 @@ def scripted_calls(
                 await stream.send_all(b"message")
 
     Args:
-      target: The stream or the socket.
+      target: The stream or the datagram socket, or a socket itself.
       sending: What the calls that send come to.
       receiving: What the calls that receive come to.
 
     Returns:
-      What has become of the two scripts.
+      What has become of the two scripts, and what the calls offered.
 
     Raises:
       ValueError: a number is less than 1.
@@ -90,13 +103,13 @@ def scripted_calls(
 
     For one thread: two blocks of different threads must not overlap.
     """
-    fileno = target.socket.fileno
-    sent = ScriptedCalls(fileno, _as_steps(sending))
-    received = ScriptedCalls(fileno, _as_steps(receiving))
+    sock: Any = getattr(target, "socket", target)
+    sent = ScriptedCalls(sock.fileno, _as_steps(sending))
+    received = ScriptedCalls(sock.fileno, _as_steps(receiving))
     with mock.patch.multiple(
         calls,
         # The way around a Buffers; the general one does the same.
-        copy_list=lambda _: None,
+        copy=lambda *_: None,
         **_stream_sends(sent),
         **_stream_receives(sent, received),
         **_datagrams(sent, received),
@@ -123,45 +136,50 @@ def os_error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
+def _sizes(chunks: Iterable[bytes | memoryview]) -> list[int]:
+    return [len(chunk) for chunk in chunks]
+
+
 def _stream_sends(script: ScriptedCalls) -> dict[str, Any]:
     send_copied, send_pointed = calls.send_copied, calls.send_pointed
 
     def send_front(
-        fd: int,
-        chunks: list[bytes | memoryview],
-        index: int,
-        offset: int,
-        limit: int,
+        fd: int, offered: list[bytes | memoryview], limit: int
     ) -> tuple[int, bool]:
-        offered = b"".join(front(chunks, index, offset, limit))
-        return calls.send(fd, offered), False
-
-    class ScriptedVector(streams_python.Vector):
-        def send(self, fd: int) -> tuple[int, bool]:
-            limit = script._next(fd)
-            if limit is None:
-                return super().send(fd)
-            chunks, offset = self._chunks, self._offset
-            sent, _ = send_front(fd, chunks, 0, offset, limit)
-            index, self._offset = locate(chunks, 0, offset, sent)
-            self._chunks = chunks[index:]
-            return sent, not self._chunks
+        sent = calls.send(fd, b"".join(front(offered, 0, 0, limit)))
+        return sent, sent == sum(_sizes(offered))
 
     def copied(
         fd: int, chunks: list[bytes | memoryview], index: int, offset: int
     ) -> tuple[int, bool]:
-        limit = script._next(fd)
+        offered = front(chunks, index, offset, COPY_SIZE)
+        limit = script._next(fd, _sizes(offered))
         if limit is None:
             return send_copied(fd, chunks, index, offset)
-        return send_front(fd, chunks, index, offset, limit)
+        return send_front(fd, offered, limit)
 
     def pointed(
         fd: int, chunks: list[bytes | memoryview], offset: int
     ) -> tuple[int, bool]:
-        limit = script._next(fd)
+        offered = [memoryview(chunks[0])[offset:], *chunks[1:]]
+        limit = script._next(fd, _sizes(offered))
         if limit is None:
             return send_pointed(fd, chunks, offset)
-        return send_front(fd, chunks, 0, offset, limit)
+        return send_front(fd, offered, limit)
+
+    class ScriptedVector:
+        def __init__(
+            self, chunks: list[bytes | memoryview], offset: int
+        ) -> None:
+            self._chunks = chunks
+            self._offset = offset
+
+        def send(self, fd: int) -> tuple[int, bool]:
+            chunks, offset = self._chunks, self._offset
+            sent, whole = pointed(fd, chunks, offset)
+            index, self._offset = locate(chunks, 0, offset, sent)
+            self._chunks = chunks[index:]
+            return sent, whole
 
     return {
         "Vector": ScriptedVector,
@@ -177,11 +195,11 @@ def _stream_receives(
     send = calls.send
 
     def scripted_receive(fd: int, size: int) -> bytes:
-        limit = received._next(fd)
+        limit = received._next(fd, [size])
         return receive(fd, size if limit is None else min(size, limit))
 
     def scripted_receive_into(fd: int, buffers: list[memoryview]) -> int:
-        limit = received._next(fd)
+        limit = received._next(fd, _sizes(buffers))
         if limit is not None:
             buffers = [
                 memoryview(part) for part in front(list(buffers), 0, 0, limit)
@@ -192,7 +210,8 @@ def _stream_receives(
         results: list[int] = []
         for fd in fds:
             try:
-                results.append(send(fd, data[: sent._next(fd)]))
+                limit = sent._next(fd, [len(data)])
+                results.append(send(fd, data[:limit]))
             except OSError as error:
                 results.append(-(error.errno or errno.EIO))
         return results
@@ -217,9 +236,7 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
         peers: list[bytes],
         *rest: Any,
     ) -> int:
-        limit = sent._next(fd)
-        if limit is None:
-            limit = len(sizes)
+        limit = sent._next(fd, list(sizes[: calls.MAX_MESSAGES]))
         return send_datagrams(
             fd,
             joined,
@@ -230,15 +247,24 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
         )
 
     def scripted_segments(
-        fd: int, data: bytes | memoryview, segment_size: int, *rest: Any
+        fd: int,
+        data: bytes | memoryview,
+        segment_size: int,
+        run_size: int,
+        *rest: Any,
     ) -> int:
-        limit = sent._next(fd)
+        most = min(len(data), calls.MAX_MESSAGES * run_size)
+        runs = [
+            min(run_size, most - start) for start in range(0, most, run_size)
+        ]
+        limit = sent._next(fd, runs)
         if limit is not None:
-            data = data[: limit * segment_size]
-        return send_segments(fd, data, segment_size, *rest)
+            data = data[: limit * run_size]
+        return send_segments(fd, data, segment_size, run_size, *rest)
 
     def scripted_receive(fd: int, arena: Any, slots: int) -> int:
-        limit = received._next(fd)
+        slots = min(slots, arena.slots)
+        limit = received._next(fd, [arena.slot_size] * slots)
         return receive_datagrams(
             fd, arena, slots if limit is None else min(slots, limit)
         )

@@ -125,7 +125,7 @@ async def test_every_datagram_is_counted_once(datagram_pair, end):
                 sender.send_nowait(bytes(2**20))
                 await wait_all_tasks_blocked()
                 if end == "normally":
-                    nursery.start_soon(drain, right)
+                    nursery.start_soon(discard_datagrams, right)
                     await sender.flush()
                 elif end == "by an error":
                     raise BodyError
@@ -146,7 +146,7 @@ async def test_every_datagram_is_counted_once(datagram_pair, end):
     assert done.peak_size > 2**20
 
 
-async def drain(socket: DatagramSocket):
+async def discard_datagrams(socket: DatagramSocket):
     while True:
         await socket.receive_batch()
 

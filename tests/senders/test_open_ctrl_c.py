@@ -12,9 +12,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from triobatch import BatchSocketStream, open_batch_sender
 
-pytestmark = pytest.mark.skipif(
-    os.name == "nt", reason="Windows has no signals to send to oneself"
-)
+pytestmark = [
+    pytest.mark.usefixtures("python_handles_ctrl_c"),
+    pytest.mark.skipif(
+        os.name == "nt", reason="Windows has no signals to send to oneself"
+    ),
+]
 
 # So long that a test that waits for it fails.
 GRACE = 1000
@@ -22,14 +25,6 @@ GRACE = 1000
 
 class BodyError(Exception):
     """What a body raises."""
-
-
-@pytest.fixture(autouse=True)
-def python_handles_ctrl_c():
-    """Trio takes over Ctrl-C only from Python's own handler."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def press():

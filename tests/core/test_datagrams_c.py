@@ -1,0 +1,211 @@
+"""The C core's calls on datagram sockets, beside the Python core's."""
+
+import errno
+import os
+import socket
+
+import extensions
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triobatch._core import datagrams_python
+from triobatch._core.chunks import COPY_SIZE
+from triobatch._wire import control
+from triobatch._wire.addresses import encode_address
+
+CORES = {"python": datagrams_python}
+datagrams_c = extensions.find("triobatch._core.datagrams_c", extensions.C_CORE)
+if datagrams_c is not None:
+    CORES["c"] = datagrams_c
+
+
+@pytest.fixture(params=CORES)
+def core(request):
+    return CORES[request.param]
+
+
+needs_c = pytest.mark.skipif(datagrams_c is None, reason="needs the C core")
+
+
+@pytest.fixture
+def hosts():
+    """A socket, and two to send to."""
+    socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in "abc"]
+    for sock in socks:
+        sock.bind(("127.0.0.1", 0))
+        sock.setblocking(False)
+    yield socks
+    for sock in socks:
+        sock.close()
+
+
+def peer_of(sock):
+    return encode_address(sock.getsockname())
+
+
+def received(sock):
+    try:
+        return sock.recv(99)
+    except BlockingIOError:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sent"),
+    [
+        ([], 0),
+        ([6], 1),
+        ([7], None),
+        ([0, 6, 0], 3),
+        ([2, 4], 2),
+        ([2, 5], None),
+        ([6, 1], None),
+        # As sums of 32 bits these would be 0 and 6.
+        ([6, 2**32 - 6], None),
+        ([2**31, 2**31, 6], None),
+        ([2**32 - 1, 7], None),
+        # What is not offered is not looked at.
+        ([0] * 64 + [7], 64),
+    ],
+)
+def test_a_message_lies_within_the_payload(core, hosts, sizes, sent):
+    sender, near, _ = hosts
+    arguments = (
+        sender.fileno(),
+        b"abcdef",
+        sizes,
+        [0] * len(sizes),
+        [peer_of(near)],
+    )
+    if sent is not None:
+        assert core.send_datagrams(*arguments) == sent
+    else:
+        with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+            core.send_datagrams(*arguments)
+        assert received(near) is None
+
+
+def test_a_view_has_the_size_of_its_bytes(core, hosts):
+    sender, near, _ = hosts
+    data = memoryview(b"abcdef")[2:5]
+    arguments = [0], [peer_of(near)]
+    assert core.send_datagrams(sender.fileno(), data, [3], *arguments) == 1
+    assert received(near) == b"cde"
+    with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+        core.send_datagrams(sender.fileno(), data, [4], *arguments)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_there_is_one_peer_for_all_or_one_for_each(core, hosts, count):
+    sender, near, far = hosts
+    peers = [peer_of(far), *[peer_of(near)] * (count - 1)]
+    arguments = sender.fileno(), b"abc", [1] * 3, [0] * 3, peers
+    if count < 3:
+        with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+            core.send_datagrams(*arguments)
+        assert received(far) is None
+    else:
+        assert core.send_datagrams(*arguments) == 3
+        assert [received(sock) for sock in (far, near, near)] == [
+            b"a",
+            b"b",
+            b"c",
+        ]
+
+
+@needs_c
+@pytest.mark.parametrize(
+    ("missing", "name_sizes", "expected"),
+    [
+        (0, [16, 16], 2),
+        (1, [16, 16], -errno.EINVAL),
+        (17, [16, 16], -errno.EINVAL),
+        (0, [16, 17], -errno.EINVAL),
+        (0, [16, 2**32 - 16], -errno.EINVAL),
+        (16, [16], 2),
+        (17, [16], -errno.EINVAL),
+        # A name beyond those of the messages is not looked at.
+        (0, [16, 16, 1], 2),
+    ],
+)
+def test_a_name_lies_within_the_names(hosts, missing, name_sizes, expected):
+    sender, near, _ = hosts
+    names = peer_of(near) * 2
+    sent = datagrams_c.lib.tb_send_datagrams(
+        sender.fileno(),
+        b"ab",
+        2,
+        [1, 1],
+        [0, 0],
+        2,
+        names,
+        len(names) - missing,
+        name_sizes,
+        len(name_sizes),
+        b"",
+        0,
+    )
+    assert sent == expected
+    arrived = [received(near), received(near)]
+    assert arrived == ([b"a", b"b"] if expected > 0 else [None, None])
+
+
+@needs_c
+def test_both_cores_know_the_same_numbers():
+    lib = datagrams_c.lib
+    assert lib.TB_SOL_UDP == control.SOL_UDP
+    assert lib.TB_UDP_SEGMENT == control.UDP_SEGMENT
+    assert lib.TB_UDP_GRO == control.UDP_GRO
+    assert datagrams_c.MAX_MESSAGES == datagrams_python.MAX_MESSAGES
+
+
+def copied(core, payloads):
+    """Return what was copied, and the size of a segment."""
+    found = core.copy_segments(payloads)
+    if found is None:
+        return None
+    data, size, give_back = found
+    copy = bytes(data)
+    if give_back is not None:
+        give_back()
+    return copy, size
+
+
+@pytest.mark.parametrize(
+    ("payloads", "size"),
+    [
+        ([], None),
+        ([b"abc"], None),
+        ([b"abc", b"def"], 3),
+        ([b"abc", b"def", b"g"], 3),
+        ([b"abc", b"d"], 3),
+        ([b"abc", b"d", b"efg"], None),
+        ([b"abc", b"d", b"e"], None),
+        ([b"abc", b"defg"], None),
+        ([b"abc", b""], None),
+        ([b"", b""], None),
+        ([b"abc", bytearray(b"def")], None),
+        ([b"abc", "def"], None),
+        ([b"abc", 7], None),
+        ([bytes(COPY_SIZE // 2)] * 2, COPY_SIZE // 2),
+        ([bytes(COPY_SIZE // 2)] * 2 + [b"x"], None),
+        ([bytes(COPY_SIZE // 2 + 1)] * 2, None),
+    ],
+)
+def test_payloads_of_one_size_are_copied_side_by_side(core, payloads, size):
+    expected = None if size is None else (b"".join(payloads), size)
+    assert copied(core, payloads) == expected
+
+
+@needs_c
+@given(st.lists(st.binary(max_size=2), max_size=5))
+def test_both_cores_copy_the_same(payloads):
+    assert copied(datagrams_c, payloads) == copied(datagrams_python, payloads)
+
+
+@needs_c
+def test_without_the_extension_they_are_joined(monkeypatch):
+    monkeypatch.setattr(datagrams_c, "_copy_segments", None)
+    found = datagrams_c.copy_segments([b"abc", b"def", b"g"])
+    assert found == (b"abcdefg", 3, None)

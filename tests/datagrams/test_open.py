@@ -1,0 +1,115 @@
+"""Opening a UDP socket: names, addresses and options."""
+
+import gc
+import socket
+
+import pytest
+import trio
+from trio.testing import assert_checkpoints
+
+from triobatch._datagrams.open import _look_up, open_udp_socket
+
+
+async def test_opening_binds_and_connects():
+    async with (
+        await open_udp_socket(local_address=("localhost", 0)) as server,
+        await open_udp_socket(
+            local_address=("127.0.0.1", 0),
+            remote_address=server.socket.getsockname()[:2],
+            family=socket.AF_INET,
+            receive_buffer_size=100_000,
+        ) as client,
+    ):
+        room = client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        assert room == 200_000
+        await client.send(b"hello")
+        assert (await server.receive())[0] == b"hello"
+
+
+async def test_opening_without_addresses_is_for_sending():
+    with assert_checkpoints():
+        sock = await open_udp_socket()
+    async with sock:
+        assert sock.socket.family == socket.AF_INET
+
+
+async def test_a_wildcard_is_bound_for_no_host():
+    async with await open_udp_socket(
+        local_address=(None, 0), family=socket.AF_INET
+    ) as sock:
+        assert sock.socket.getsockname()[0] == "0.0.0.0"
+
+
+async def test_ports_are_shared_on_request():
+    async with await open_udp_socket(
+        local_address=("127.0.0.1", 0), reuse_port=True
+    ) as first:
+        name = first.socket.getsockname()
+        async with await open_udp_socket(
+            local_address=name, reuse_port=True
+        ) as second:
+            assert second.socket.getsockname() == name
+        with pytest.raises(OSError, match="in use"):
+            await open_udp_socket(local_address=name)
+
+
+async def test_opening_fails_where_there_is_nothing_to_open():
+    with pytest.raises(OSError, match="no family in common"):
+        await open_udp_socket(
+            local_address=("127.0.0.1", 0), remote_address=("::1", 9)
+        )
+    with pytest.raises(ValueError, match="family"):
+        await open_udp_socket(family=socket.AF_UNIX)
+    with pytest.raises(socket.gaierror):
+        await open_udp_socket(remote_address=("::1", 9), family=socket.AF_INET)
+
+
+async def test_an_address_as_received_can_be_connected_to():
+    async with await open_udp_socket(local_address=("::1", 0, 0, 0)) as server:
+        name = server.socket.getsockname()
+        assert len(name) == 4
+        async with await open_udp_socket(remote_address=name) as client:
+            assert client.socket.getpeername() == name
+            await client.send(b"hello")
+            _, address = await server.receive()
+        async with await open_udp_socket(remote_address=address):
+            pass
+
+
+async def test_the_scope_of_an_address_is_kept():
+    # Looked up only: a link-local address needs an interface of its own.
+    for address in (("fe80::1", 9, 0, 7), ("fe80::1", 9, 5, 7)):
+        found = await _look_up(address, socket.AF_INET6, 0)
+        assert found == [(socket.AF_INET6, address)]
+
+
+@pytest.mark.parametrize("address", ["/path", b"\0name", ("::1",), 7])
+async def test_what_is_no_host_and_port_cannot_be_opened(address):
+    with pytest.raises(TypeError, match=r"remote_address must be a \("):
+        await open_udp_socket(remote_address=address)
+
+
+async def test_a_failed_opening_leaves_no_socket_open(recwarn):
+    with pytest.raises(TypeError):
+        await open_udp_socket(receive_buffer_size="much")
+    with trio.CancelScope() as scope:
+        look_up = trio.socket.getaddrinfo
+
+        class Resolver(trio.abc.HostnameResolver):
+            async def getaddrinfo(self, *arguments):
+                found = await look_up("127.0.0.1", *arguments[1:])
+                scope.cancel()
+                return found
+
+            async def getnameinfo(self, *arguments):
+                raise NotImplementedError
+
+        trio.socket.set_custom_hostname_resolver(Resolver())
+        try:
+            await open_udp_socket(local_address=("a-name", 0))
+        finally:
+            trio.socket.set_custom_hostname_resolver(None)
+    assert scope.cancelled_caught
+    gc.collect()
+    # A ResourceWarning for each.
+    assert not recwarn.list

@@ -1,0 +1,93 @@
+"""What tests of many modules do with a socket, or ask of one."""
+
+import contextlib
+import time
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+
+def address_of(sock):
+    """Return where a datagram socket is bound."""
+    return sock.socket.getsockname()
+
+
+def is_exported(source):
+    """Tell whether something holds a view of a bytearray."""
+    try:
+        source.append(0)
+    except BufferError:
+        return True
+    del source[-1]
+    return False
+
+
+def drain(sock):
+    """Return the bytes that a standard socket has; it must not block."""
+    received = bytearray()
+    with contextlib.suppress(BlockingIOError):
+        while data := sock.recv(2**20):
+            received += data
+    return bytes(received)
+
+
+@contextlib.asynccontextmanager
+async def no_spin(seconds=0.3):
+    """Fail if the process uses a CPU while the body's tasks are blocked."""
+    async with trio.open_nursery() as nursery:
+        yield nursery
+        await wait_all_tasks_blocked(0.01)
+        before = time.process_time()
+        await trio.sleep(seconds)
+        used = time.process_time() - before
+        nursery.cancel_scope.cancel()
+    assert used < seconds / 5
+
+
+async def receive_exactly(stream, size):
+    """Return the next ``size`` bytes of a stream."""
+    received = bytearray()
+    while len(received) < size:
+        data = await stream.receive_some(size - len(received))
+        assert data, f"the stream ended after {len(received)} bytes"
+        received += data
+    return bytes(received)
+
+
+async def receive_to_end(stream):
+    """Return all that comes until the end of a stream."""
+    return b"".join([data async for data in stream])
+
+
+async def discard(stream):
+    """Receive until the end of a stream, and keep nothing."""
+    async for _ in stream:
+        pass
+
+
+async def receive_datagrams(sock, count):
+    """Return the next ``count`` datagrams, with their addresses."""
+    datagrams = []
+    while len(datagrams) < count:
+        batch = await sock.receive_batch()
+        assert batch
+        datagrams += batch
+    return datagrams
+
+
+async def receive_all(sock, count, besides=None):
+    """Return the next ``count`` payloads; ``besides`` is none of them."""
+    payloads = []
+    while len(payloads) < count:
+        batch = await sock.receive_batch()
+        payloads += [payload for payload, _ in batch if payload != besides]
+    return payloads
+
+
+async def received(sock):
+    """Return the payloads that are there, as everything is on loopback."""
+    payloads = []
+    with contextlib.suppress(trio.WouldBlock):
+        while True:
+            payloads += sock.receive_batch_nowait()
+    return [payload for payload, _ in payloads]
