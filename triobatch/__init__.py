@@ -15,6 +15,7 @@ from triobatch._datagrams.errors import (
 from triobatch._datagrams.open import open_udp_socket
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._datagrams.statistics import DatagramStatistics
+from triobatch._inherited import inherited_sockets
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.datagrams import Datagrams
 from triobatch._queues.file_slice import FileSlice
@@ -85,6 +86,8 @@ __all__ = [
     "TruncatedDatagramError",
     "open_udp_socket",
     "serve_udp",
+    # From systemd
+    "inherited_sockets",
     # In a nursery
     "BatchSender",
     "BroadcastResult",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 from trio import socket as tsocket
 
+from triobatch._names import bound_sockets, check_host, check_port
 from triobatch._streams.stream import BatchSocketStream
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
     from trio.socket import SocketType
 
-# Trio's own, which trio.open_tcp_listeners applies too: as long as the
+# Trio's own, for open_tcp_listeners: as many as the
 # system allows (Linux cuts it to net.core.somaxconn).
-_UNIX_BACKLOG = 0xFFFF
+_BACKLOG = 0xFFFF
 
 
 class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
@@ -144,25 +145,63 @@ async def open_unix_socket(
 
 
 async def open_tcp_listeners(
-    port: int, *, host: str | bytes | None = None, backlog: int | None = None
+    port: int,
+    *,
+    host: str | bytes | None = None,
+    backlog: int | None = None,
+    reuse_port: bool = False,
 ) -> list[BatchSocketListener]:
     """Listen for TCP connections, as ``trio.open_tcp_listeners`` does.
 
     Args:
-      port: 0 to 65535; 0 lets the kernel choose.
+      port: 0 to 65535; 0 lets the kernel choose, for each address another.
       host: An address or a name; None for all interfaces.
       backlog: How many connections may wait to be accepted; as many as the
         system allows by default.
+      reuse_port: Let several sockets, one a process, share the port; the
+        kernel spreads the connections over them (SO_REUSEPORT, socket(7)).
+        Each must ask for it, and have the same user.
 
     Returns:
-      A listener for each address that ``host`` stands for.
+      A listener for each address that ``host`` stands for and this host has;
+      with None one for IPv4 and one for IPv6.
 
     Raises:
-      OSError: an address could not be bound.
-      TypeError: ``port`` or ``backlog`` is not an integer.
+      OSError: an address could not be bound, or there was none that could.
+      TypeError: ``port`` or ``backlog`` is not an integer, or ``host`` no
+        string.
+      ValueError: ``port`` is out of range.
     """
-    listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
-    return [BatchSocketListener(listener.socket) for listener in listeners]
+    check_host(host)
+    port = check_port(port)
+    if backlog is not None and not isinstance(backlog, int):
+        raise TypeError(f"backlog must be an int or None, not {backlog!r}")
+
+    def configure(socket: SocketType) -> None:
+        # As Trio does: Windows would let another process steal the port.
+        if hasattr(tsocket, "SO_EXCLUSIVEADDRUSE"):
+            option = tsocket.SO_EXCLUSIVEADDRUSE
+        else:
+            option = tsocket.SO_REUSEADDR
+        socket.setsockopt(tsocket.SOL_SOCKET, option, True)
+        if reuse_port:
+            if not hasattr(tsocket, "SO_REUSEPORT"):
+                raise OSError(
+                    errno.ENOPROTOOPT, "this system has no SO_REUSEPORT"
+                )
+            socket.setsockopt(tsocket.SOL_SOCKET, tsocket.SO_REUSEPORT, True)
+
+    sockets = await bound_sockets(host, port, tsocket.SOCK_STREAM, configure)
+    try:
+        for socket in sockets:
+            socket.listen(
+                _BACKLOG if backlog is None else min(backlog, _BACKLOG)
+            )
+        return [BatchSocketListener(socket) for socket in sockets]
+    except BaseException:
+        for socket in sockets:
+            socket.close()
+        raise
 
 
 async def open_unix_listener(
@@ -206,7 +245,7 @@ async def open_unix_listener(
         try:
             if mode is not None:
                 os.chmod(name, mode)
-            socket.listen(_UNIX_BACKLOG if backlog is None else backlog)
+            socket.listen(_BACKLOG if backlog is None else backlog)
             return _UnixListener(socket, name)
         except BaseException:
             os.unlink(name)
@@ -262,3 +301,8 @@ async def serve_tcp(
         handler_nursery=handler_nursery,
         task_status=task_status,
     )
+
+
+# As for the stream: SocketListener is final, and trio-websocket, say, asks
+# isinstance(listener, trio.SocketListener) to find the port.
+trio.SocketListener.register(BatchSocketListener)
