@@ -129,25 +129,29 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
             return await self._send.send_iterable(buffers)
 
     @enable_ki_protection
-    def send_buffers_nowait(self, buffers: Buffers) -> int:
+    def send_buffers_nowait(self, buffers: Buffers | Sequence[Buffer]) -> int:
         """Send what fits now, and consume it.
 
         Args:
-          buffers: Consumed in place as the kernel takes its bytes.
+          buffers: A ``Buffers``, consumed in place as the kernel takes its
+            bytes; or a list or tuple of bytes-like objects, left as it is:
+            its first bytes were sent, as many as are returned.
 
         Returns:
-          The bytes taken, fewer than ``buffers.nbytes`` when the socket's
-          buffer filled up; 0 when there was nothing to send.
+          The bytes taken, fewer than there were when the socket's buffer
+          filled up; 0 when there was nothing to send.
 
         Raises:
-          TypeError: ``buffers`` is not a ``Buffers``.
+          TypeError: ``buffers`` is neither, or a chunk does not have the
+            buffer protocol.
+          BufferError: a chunk is not contiguous.
           trio.WouldBlock: nothing was taken: the socket's buffer is full.
           trio.BusyResourceError: another task is sending on this stream, or
             sending these buffers.
           trio.ClosedResourceError: this stream was closed, or ``send_eof``
             was called.
           trio.BrokenResourceError: the connection broke. What the kernel took
-            before is consumed.
+            before is consumed, of a ``Buffers``.
 
         Synchronous, and not a checkpoint.
         """
@@ -156,10 +160,18 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         guard = self._send_guard
         if not isinstance(buffers, Buffers):
             guard.check()
-            kind = type(buffers).__name__
-            raise TypeError(
-                f"send_buffers_nowait requires a Buffers, not {kind}"
-            )
+            if not isinstance(buffers, list | tuple):
+                # The rest of an iterator would be lost.
+                kind = type(buffers).__name__
+                raise TypeError(
+                    "send_buffers_nowait requires a Buffers, a list or a "
+                    f"tuple, not {kind}"
+                )
+            own = Buffers(buffers)
+            try:
+                return self.send_buffers_nowait(own)
+            finally:
+                own.clear()
         guard.take(buffers)
         try:
             sent = self._send.send_nowait(buffers)
