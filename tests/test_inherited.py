@@ -190,6 +190,17 @@ def free_port(kind):
         return sock.getsockname()[1]
 
 
+# systemd-socket-activate hands on no variables but these: which core runs, and
+# what a sanitizer needs.
+HANDED_ON = (
+    "ASAN_OPTIONS",
+    "LD_PRELOAD",
+    "PYTHONMALLOC",
+    "TRIOBATCH_CORE",
+    "UBSAN_OPTIONS",
+)
+
+
 @needs_command("systemd-socket-activate")
 @pytest.mark.parametrize("kind", ["stream", "datagram"])
 def test_under_systemd_socket_activate(kind):
@@ -201,6 +212,7 @@ def test_under_systemd_socket_activate(kind):
             *(["--datagram"] if kind == "datagram" else []),
             f"--listen=127.0.0.1:{port}",
             "--fdname=web",
+            *(f"--setenv={name}" for name in HANDED_ON if name in os.environ),
             *("-E", f"PYTHONPATH={os.pathsep.join(filter(None, sys.path))}"),
             *(sys.executable, "-c", textwrap.dedent(ACTIVATED)),
         ],
