@@ -15,6 +15,8 @@ WAIT_TARGET: int = lib.TB_RELAY_WAIT_TARGET
 ENDED: int = lib.TB_RELAY_ENDED
 
 _send_file = lib.tb_send_file
+_send_more = lib.tb_send_more
+_cached = lib.tb_cached
 _relay = lib.tb_relay
 
 # A pipe holds so many pieces of up to 32 KiB, and not bytes, so more can be
@@ -97,8 +99,13 @@ def send_file(fd: int, file: int, offset: int, size: int) -> int:
 
 def send_more(fd: int, data: bytes | memoryview) -> int:
     """Send a piece, of which more will follow; return the bytes taken."""
-    with ffi.from_buffer(data) as exported:
-        sent: int = lib.tb_send_more(fd, exported, len(exported))
+    sent: int
+    if type(data) is bytes:
+        # cffi passes the pointer itself; any other type must be exported.
+        sent = _send_more(fd, data, len(data))
+    else:
+        with ffi.from_buffer(data) as exported:
+            sent = _send_more(fd, exported, len(exported))
     if sent < 0:
         raise OSError(-sent, os.strerror(-sent))
     return sent
@@ -109,5 +116,5 @@ def cached(file: int, offset: int, size: int) -> int:
 
     By samples; all of it where the file system cannot tell.
     """
-    found: int = lib.tb_cached(file, offset, size)
+    found: int = _cached(file, offset, size)
     return size if found < 0 else found

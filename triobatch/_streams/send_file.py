@@ -200,11 +200,13 @@ class _Sending:
         try:
             if not (parts.header or parts.file.nbytes or parts.trailer):
                 open_fd(self._sending._socket)
-            await self._send_chunks(
-                parts.header, more=bool(parts.file.nbytes or parts.trailer)
-            )
+            if parts.header:
+                await self._send_chunks(
+                    parts.header, more=bool(parts.file.nbytes or parts.trailer)
+                )
             await self._send_file()
-            await self._send_chunks(parts.trailer, more=False)
+            if parts.trailer:
+                await self._send_chunks(parts.trailer, more=False)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             # So that a loop that goes on regardless lets others run.
             await cancel_shielded_checkpoint()
@@ -215,7 +217,8 @@ class _Sending:
 
     async def _send_chunks(self, chunks: Buffers, *, more: bool) -> None:
         while chunks:
-            await self._go_on(self._push_chunks(chunks, more))
+            if self._stops(self._push_chunks(chunks, more)):
+                await self._wait()
 
     async def _send_file(self) -> None:
         file = self._parts.file
@@ -233,21 +236,23 @@ class _Sending:
                 self._yielded = True
             sent = self._push_file(min(size, cached))
             cached -= sent
-            await self._go_on(sent)
+            if self._stops(sent):
+                await self._wait()
 
-    async def _go_on(self, sent: int) -> None:
-        """Wait for room, or let the others have their turn, if need be."""
+    def _stops(self, sent: int) -> bool:
+        """Return whether there is no room, or it is the others' turn."""
         self._unyielded += sent
-        if not sent:
+        return not sent or self._unyielded >= _TURN_SIZE
+
+    async def _wait(self) -> None:
+        if self._unyielded >= _TURN_SIZE:
+            await checkpoint()
+        else:
             parts = self._parts
             left = parts.header.nbytes + parts.file.nbytes
             if self._sending._lift_for(left + parts.trailer.nbytes):
                 return
             await self._sending.wait_writable()
-        elif self._unyielded >= _TURN_SIZE:
-            await checkpoint()
-        else:
-            return
         self._unyielded = 0
         self._yielded = True
 
