@@ -44,12 +44,11 @@ async def take_part(
       ChatError: a line is missing, comes twice, or in the wrong order.
     """
     next_line = [0] * clients
-    unfinished = b""
+    reader = triobatch.BufferedReceiveStream(stream)
     async with open_batch_sender(stream) as sender:
         for number in range(lines):
             sender.send_nowait(line(client, number))
-        async for data in stream:
-            *received, unfinished = (unfinished + data).split(b"\n")
+        while received := await reader.receive_frames(chat_server.whole_lines):
             for text in received:
                 who, number = map(int, text[: text.index(b" ")].split(b"."))
                 if next_line[who] != number:
@@ -91,7 +90,7 @@ async def converse(host: str, port: int, clients: int, lines: int) -> None:
     async def note_problems(stream: BatchSocketStream, client: int) -> None:
         try:
             await take_part(stream, client, clients, lines)
-        except (ChatError, trio.BrokenResourceError) as error:
+        except (ChatError, EOFError, trio.BrokenResourceError) as error:
             problems.append(str(error))
 
     start = trio.current_time()

@@ -21,7 +21,11 @@ import trio
 from echo_server import parse_address, serve
 
 import triobatch
-from triobatch import BroadcastResult
+from triobatch import (
+    BroadcastResult,
+    BufferedReceiveStream,
+    FrameTooLargeError,
+)
 
 if TYPE_CHECKING:
     from triobatch import BatchSocketListener, BatchSocketStream
@@ -31,6 +35,21 @@ PATIENCE = 0.5
 # Lines that wait to be broadcast. Who brings more is not read from until then.
 BACKLOG = 1000
 LONGEST_LINE = 4096
+
+# How a client leaves: in the middle of a line, with a line without an end, or
+# because it was dropped.
+LEAVING = (
+    EOFError,
+    FrameTooLargeError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+)
+
+
+def whole_lines(data: memoryview) -> tuple[list[bytes], int]:
+    """Return the lines that are whole, and how much of the data they are."""
+    *lines, unfinished = bytes(data).split(b"\n")
+    return [line + b"\n" for line in lines], len(data) - len(unfinished)
 
 
 class Room:
@@ -43,15 +62,14 @@ class Room:
     async def serve(self, stream: BatchSocketStream) -> None:
         """Take part for one client, until it leaves or is dropped."""
         self.clients.add(stream)
-        unfinished = b""
+        reader = BufferedReceiveStream(stream)
         try:
-            async for data in stream:
-                *lines, unfinished = (unfinished + data).split(b"\n")
+            while lines := await reader.receive_frames(
+                whole_lines, limit=LONGEST_LINE
+            ):
                 for line in lines:
-                    await self._send.send(line + b"\n")
-                if len(unfinished) > LONGEST_LINE:
-                    return
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self._send.send(line)
+        except LEAVING:
             # It is gone, or was dropped. Others stay.
             return
         finally:

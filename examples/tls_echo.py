@@ -32,22 +32,12 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return client, server
 
 
-async def receive_exactly(stream: trio.SSLStream, size: int) -> bytes:
-    """Receive so many bytes."""
-    received = bytearray()
-    while len(received) < size:
-        data = await stream.receive_some(size - len(received))
-        if not data:
-            raise EOFError(f"the echo ends after {len(received)} bytes")
-        received += data
-    return bytes(received)
-
-
 async def converse(stream: trio.SSLStream) -> bool:
     """Send in both ways; return whether the echo is right."""
+    reader = triobatch.BufferedReceiveStream(stream)
     start = trio.current_time()
     size = await triobatch.send_buffers(stream, CHUNKS)
-    right = await receive_exactly(stream, size) == b"".join(CHUNKS)
+    right = await reader.receive_exactly(size) == b"".join(CHUNKS)
     print(
         f"send_buffers: {len(CHUNKS)} chunks, {size} bytes, "
         f"{(trio.current_time() - start) * 1e3:.1f} ms there and back"
@@ -60,7 +50,7 @@ async def converse(stream: trio.SSLStream) -> bool:
     ):
         for message in messages:
             nursery.start_soon(sender.send, message)
-    echo = await receive_exactly(stream, sum(map(len, messages)))
+    echo = await reader.receive_exactly(sum(map(len, messages)))
     right = right and sorted(echo.splitlines(keepends=True)) == messages
     done = sender.statistics()
     print(

@@ -15,8 +15,10 @@ from triobatch._datagrams.errors import (
 from triobatch._datagrams.open import open_udp_socket
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._datagrams.statistics import DatagramStatistics
+from triobatch._inherited import inherited_sockets
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.datagrams import Datagrams
+from triobatch._queues.file_slice import FileSlice
 from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.open import open_batch_sender
 from triobatch._senders.serve_udp import serve_udp
@@ -28,6 +30,10 @@ from triobatch._streams.broadcast import (
     broadcast,
     broadcast_nowait,
 )
+from triobatch._streams.buffered import (
+    BufferedReceiveStream,
+    FrameTooLargeError,
+)
 from triobatch._streams.listener import (
     BatchSocketListener,
     open_tcp_listeners,
@@ -36,25 +42,37 @@ from triobatch._streams.listener import (
     open_unix_socket,
     serve_tcp,
 )
+from triobatch._streams.proxy import receive_proxy_header
+from triobatch._streams.relay import relay
 from triobatch._streams.send_buffers import send_buffers
+from triobatch._streams.send_file import send_file
 from triobatch._streams.stream import BatchSocketStream, StreamStatistics
 from triobatch._version import __version__
 from triobatch._wire.error_queue import PeerError
 from triobatch._wire.metadata import Message, Metadata
+from triobatch._wire.proxy import ProxyHeader, ProxyHeaderError
 
 __all__ = [
     "__version__",
     # Chunks
     "Buffers",
+    "FileSlice",
     # Streams
     "BatchSocketListener",
     "BatchSocketStream",
+    "BufferedReceiveStream",
+    "FrameTooLargeError",
+    "ProxyHeader",
+    "ProxyHeaderError",
     "StreamStatistics",
     "open_tcp_listeners",
     "open_tcp_stream",
     "open_unix_listener",
     "open_unix_socket",
+    "receive_proxy_header",
+    "relay",
     "send_buffers",
+    "send_file",
     "serve_tcp",
     # Datagrams
     "DatagramError",
@@ -68,6 +86,8 @@ __all__ = [
     "TruncatedDatagramError",
     "open_udp_socket",
     "serve_udp",
+    # From systemd
+    "inherited_sockets",
     # In a nursery
     "BatchSender",
     "BroadcastResult",

@@ -458,3 +458,12 @@ def test_consuming_copies_no_list():
             buffers.consume(1)
 
     assert peak_of(consume_a_few) < 10_000
+
+
+def test_a_queue_is_equal_to_itself_alone():
+    buffers = Buffers([b"a"])
+    same = buffers
+    assert buffers == same
+    assert buffers != Buffers([b"a"])
+    assert buffers.copy() != buffers
+    assert hash(buffers) == hash(same)

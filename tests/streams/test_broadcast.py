@@ -69,6 +69,8 @@ async def test_nothing_to_send_is_sent(pairs):
         result = await broadcast(lefts, b"")
     assert statuses(result) == ["sent", "closed", "sent", "sent", "sent"]
     assert len(result.missed) == 1
+    assert len(result.sent) == len(result) - 1
+    assert {delivery.status for delivery in result.sent} == {"sent"}
 
 
 async def test_a_slow_peer_holds_up_nobody_else(pairs, clog):
@@ -368,6 +370,8 @@ async def test_a_deadline_tells_of_500_who_got_it(make_streams, clog, reset):
                     [left for left, _ in pairs], b"m" * 200, result=result
                 )
     assert [d.status for d in result.missed] == ["unsent", "closed", "broken"]
+    whole = [d for d in result if d.status == "sent"]
+    assert result.sent == whole
     for number, (_, right) in enumerate(pairs):
         if number not in (slow, closed, resetting):
             assert right.socket._sock.recv(1000) == b"m" * 200

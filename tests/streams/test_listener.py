@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 
 import pytest
 import trio
@@ -323,3 +324,120 @@ async def test_what_a_handler_lets_out_ends_the_server():
             *listener.socket.getsockname()
         )
         await stream.aclose()
+
+
+# Names, ports, and several processes
+
+
+def test_a_listener_is_a_socket_listener():
+    assert issubclass(BatchSocketListener, trio.SocketListener)
+
+
+@pytest.mark.parametrize(
+    ("port", "error"),
+    [
+        ("80", TypeError),
+        (80.0, TypeError),
+        (None, TypeError),
+        (True, TypeError),
+        (-1, ValueError),
+        (65536, ValueError),
+    ],
+)
+async def test_a_port_that_cannot_be_is_refused(port, error):
+    with pytest.raises(error, match="port must be"):
+        await triobatch.open_tcp_listeners(port, host="127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "options", [{"host": 5}, {"backlog": 1.5}, {"backlog": "1"}]
+)
+async def test_what_is_no_host_and_no_backlog_is_refused(options):
+    with pytest.raises(TypeError, match="must be"):
+        await triobatch.open_tcp_listeners(0, **options)
+
+
+async def test_a_name_that_is_none_is_not_found():
+    with pytest.raises(socket.gaierror):
+        await triobatch.open_tcp_listeners(0, host="a" * 70)
+
+
+async def test_a_name_is_bound_as_far_as_can_be(monkeypatch):
+    rows = [
+        # An address of no host, one of this, and that once more.
+        (tsocket.AF_INET, tsocket.SOCK_STREAM, 6, "", ("192.0.2.1", 0)),
+        (tsocket.AF_INET, tsocket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+        (tsocket.AF_INET, tsocket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+    ]
+
+    async def getaddrinfo(*_, **__):
+        await trio.lowlevel.checkpoint()
+        return rows
+
+    monkeypatch.setattr(tsocket, "getaddrinfo", getaddrinfo)
+    [listener] = await triobatch.open_tcp_listeners(0, host="anything")
+    assert listener.socket.getsockname()[0] == "127.0.0.1"
+    await listener.aclose()
+    del rows[1:]
+    with pytest.raises(OSError, match="assign"):
+        await triobatch.open_tcp_listeners(0, host="anything")
+
+
+async def test_a_port_in_use_is_refused_and_nothing_is_left_open():
+    [first] = await triobatch.open_tcp_listeners(0, host="127.0.0.1")
+    async with first:
+        port = first.socket.getsockname()[1]
+        before = os.listdir("/proc/self/fd")
+        for reuse_port in (False, True):
+            with pytest.raises(OSError, match="in use"):
+                await triobatch.open_tcp_listeners(
+                    port, host="127.0.0.1", reuse_port=reuse_port
+                )
+        assert os.listdir("/proc/self/fd") == before
+
+
+async def test_several_share_a_port_if_each_asks_for_it():
+    [first] = await triobatch.open_tcp_listeners(
+        0, host="127.0.0.1", reuse_port=True
+    )
+    address = first.socket.getsockname()
+    [second] = await triobatch.open_tcp_listeners(
+        address[1], host="127.0.0.1", reuse_port=True
+    )
+    accepted = {first: 0, second: 0}
+    async with first, second, trio.open_nursery() as nursery:
+
+        async def accept(listener):
+            while True:
+                await (await listener.accept()).aclose()
+                accepted[listener] += 1
+
+        for listener in accepted:
+            nursery.start_soon(accept, listener)
+        for _ in range(64):
+            stream = await triobatch.open_tcp_stream(*address)
+            assert await stream.receive_some() == b""
+            await stream.aclose()
+        nursery.cancel_scope.cancel()
+    # Each gets half; that one gets none has the odds of 2**-63.
+    assert all(accepted.values())
+
+
+async def test_a_port_that_was_just_used_can_be_bound_again():
+    [listener] = await triobatch.open_tcp_listeners(0, host="127.0.0.1")
+    address = listener.socket.getsockname()
+    stream = await triobatch.open_tcp_stream(*address)
+    # Whose close leaves the port in TIME_WAIT.
+    await (await listener.accept()).aclose()
+    await listener.aclose()
+    await stream.aclose()
+    [again] = await triobatch.open_tcp_listeners(address[1], host="127.0.0.1")
+    await again.aclose()
+
+
+async def test_a_system_without_reuse_port_says_so(monkeypatch):
+    monkeypatch.delattr(tsocket, "SO_REUSEPORT")
+    with pytest.raises(OSError, match="no SO_REUSEPORT"):
+        await triobatch.open_tcp_listeners(
+            0, host="127.0.0.1", reuse_port=True
+        )

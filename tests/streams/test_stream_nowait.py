@@ -62,15 +62,6 @@ async def test_nothing_to_send_is_0_even_if_the_stream_is_full(clogged_pair):
     assert left.statistics() == before
 
 
-@pytest.mark.parametrize(
-    "chunks", [[b"x"], (b"x",), b"x", bytearray(b"x"), "x", None, 3, iter([])]
-)
-async def test_only_buffers_can_say_what_was_taken(pair, chunks):
-    # From a list nobody could tell what is left.
-    with pytest.raises(TypeError, match="requires a Buffers, not "):
-        pair[0].send_buffers_nowait(chunks)
-
-
 async def test_a_peer_that_went_breaks_the_stream(pair, family):
     left, right = pair
     await right.aclose()
@@ -125,3 +116,44 @@ def test_it_needs_no_task():
     assert stream.send_buffers_nowait(Buffers([b"x"])) == 1
     for sock in (left, right):
         os.close(sock.detach())
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+async def test_of_a_list_what_was_sent_is_what_is_returned(pair, kind):
+    left, right = pair
+    numbers = bytearray(b"two")
+    chunks = kind([b"one ", numbers, memoryview(b"")])
+    with assert_no_checkpoints():
+        assert left.send_buffers_nowait(chunks) == 7
+    assert len(chunks) == 3
+    numbers.append(0)
+    assert await right.receive_some() == b"one two"
+    assert left.send_buffers_nowait(kind()) == 0
+
+
+async def test_of_a_list_that_does_not_fit_the_front_was_sent(pair):
+    left, right = pair
+    chunk = bytearray(os.urandom(2**16))
+    chunks = [chunk] * 400
+    sent = left.send_buffers_nowait(chunks)
+    assert 0 < sent < 400 * 2**16
+    with pytest.raises(trio.WouldBlock):
+        while True:
+            sent += left.send_buffers_nowait([b"".join(chunks)[sent:]])
+    chunk.append(0)
+    received = bytearray()
+    while len(received) < sent:
+        received += await right.receive_some(2**20)
+    assert received == (bytes(chunk[:-1]) * 400)[:sent]
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [b"x", bytearray(b"x"), "x", None, 3, {b"x"}, iter([])],
+)
+async def test_what_is_no_list_is_refused(pair, chunks):
+    with pytest.raises(TypeError, match="a list or a tuple, not"):
+        pair[0].send_buffers_nowait(chunks)
+    with pytest.raises(TypeError, match="chunk 1 must be"):
+        pair[0].send_buffers_nowait([b"a", 5])
+    assert not pair[0].statistics().send_calls

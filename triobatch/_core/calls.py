@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.choice import CORE
+from triobatch._core.splice_python import read_file
 from triobatch._core.streams_python import receive
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if CORE == "c":
         send_datagrams,
         send_segments,
     )
+    from triobatch._core.splice_c import cached, send_file, send_more
     from triobatch._core.streams_c import (
         Vector,
         broadcast,
@@ -52,6 +54,7 @@ else:
         send_datagrams,
         send_segments,
     )
+    from triobatch._core.splice_python import cached, send_file, send_more
     from triobatch._core.streams_python import (  # type: ignore[assignment]
         Vector,
         broadcast,
@@ -67,8 +70,10 @@ __all__ = [
     "Vector",
     "accept",
     "broadcast",
+    "cached",
     "copy",
     "copy_segments",
+    "read_file",
     "receive",
     "receive_datagrams",
     "receive_error",
@@ -76,6 +81,8 @@ __all__ = [
     "send",
     "send_copied",
     "send_datagrams",
+    "send_file",
+    "send_more",
     "send_pointed",
     "send_segments",
 ]

@@ -61,6 +61,66 @@ void tb_point(struct iovec *iovecs, void *bases[], const size_t sizes[],
  */
 ssize_t tb_receive_vector(int fd, struct iovec *iovecs, size_t count);
 
+/* splice.c: bytes that the kernel moves, and nobody sees. */
+
+/* What tb_relay returns, other than -errno. */
+enum {
+    /* `size` bytes were moved, and there may be more. */
+    TB_RELAY_TURN = 0,
+    /* Nothing has come; wait until `source` is readable. */
+    TB_RELAY_WAIT_SOURCE = 1,
+    /* Wait until `target` is writable, with what the pipe holds. */
+    TB_RELAY_WAIT_TARGET = 2,
+    /* `source` has ended, and all of it was moved. */
+    TB_RELAY_ENDED = 3
+};
+
+/* One direction of a relay. The descriptors are set before each call. */
+struct tb_relay {
+    int source;
+    int target;
+    /* A pipe's two ends, and how much is asked for at a time. */
+    int pipe_in;
+    int pipe_out;
+    size_t pipe_size;
+    /* What the pipe holds, the bytes sent so far, and in how many calls. */
+    size_t held;
+    size_t sent;
+    size_t receives;
+    size_t sends;
+};
+
+/* Move bytes from one stream socket to another through a pipe, with
+ * splice(2), until `size` bytes and no more than the pipe's were sent, or
+ * something has to be waited for. SIGPIPE is held off. Both sockets must be
+ * non-blocking: SPLICE_F_NONBLOCK is about the pipe (splice(2)).
+ */
+int tb_relay(struct tb_relay *state, size_t size);
+
+/* Send `size` bytes of a file from `offset` on with one sendfile(2), with
+ * SIGPIPE held off. The file's own position is neither used nor moved, and
+ * the socket must be non-blocking.
+ *
+ * Returns the bytes taken, 0 at the end of the file.
+ */
+ssize_t tb_send_file(int fd, int file, int64_t offset, size_t size);
+
+/* Send `size` bytes with one send(2), of which more will follow (MSG_MORE,
+ * tcp(7)). Returns the bytes taken.
+ */
+ssize_t tb_send_more(int fd, const void *data, size_t size);
+
+/* How far apart tb_cached looks: what Linux reads ahead (128 KiB) has two. */
+enum { TB_CACHED_STEP = 65536 };
+
+/* Look whether `size` bytes of a file from `offset` on are in memory, with a
+ * preadv2(2) of one byte, RWF_NOWAIT, for each TB_CACHED_STEP bytes.
+ *
+ * Returns how many bytes can be read without waiting for a disk, or -errno
+ * (-EOPNOTSUPP if that file system cannot tell).
+ */
+ssize_t tb_cached(int file, int64_t offset, size_t size);
+
 /* datagrams.c: many datagrams in one system call.
  *
  * A message is what one entry of sendmmsg(2) or recvmmsg(2) holds: a

@@ -65,7 +65,8 @@ class Buffers:
 
     ``len()`` is the chunks left, ``bool()`` whether any bytes are left,
     ``iter()`` the chunks left with the first one trimmed, and ``bytes()`` all
-    that is left in one piece.
+    that is left in one piece. ``==`` is identity, as of a stream: what a queue
+    holds changes as it is sent. Compare ``bytes()``.
 
     Args:
       chunks: Objects with the buffer protocol: ``bytes``, ``bytearray``,

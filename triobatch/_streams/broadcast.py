@@ -98,6 +98,15 @@ class BroadcastResult:
         return f"<BroadcastResult: {whole} of {len(self)} got all>"
 
     @property
+    def sent(self) -> list[Delivery]:
+        """Those that got all of it, in the order of the streams."""
+        return [
+            self._delivery(index)
+            for index, sent in enumerate(self._sent)
+            if sent == self._size and index not in self._errors
+        ]
+
+    @property
     def missed(self) -> list[Delivery]:
         """Those that did not get all of it, in the order of the streams."""
         return [

@@ -15,9 +15,11 @@ from trio.lowlevel import (
 )
 
 from triobatch._core import calls
+from triobatch._names import bound_sockets, check_host
 from triobatch._resource import open_fd, pause_after, raise_if_closed
 from triobatch._streams.stream import BatchSocketStream
 from triobatch._streams.unix_name import UnixName, checked_name, listen
+from triobatch._wire.addresses import check_port
 
 if TYPE_CHECKING:
     import os
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
 
     from trio.socket import SocketType
 
-# Trio's own, which trio.open_tcp_listeners applies too: as long as the
-# system allows (Linux cuts it to net.core.somaxconn).
-_UNIX_BACKLOG = 0xFFFF
+# Trio's own, for open_tcp_listeners: as many as the system allows (Linux cuts
+# it to net.core.somaxconn).
+_BACKLOG = 0xFFFF
 
 # How often to try again to connect where the backlog is full, and how long to
 # wait before the first time, in seconds. Each wait is twice the last, so all
@@ -232,25 +234,63 @@ def _is_connected(socket: SocketType) -> bool:
 
 
 async def open_tcp_listeners(
-    port: int, *, host: str | bytes | None = None, backlog: int | None = None
+    port: int,
+    *,
+    host: str | bytes | None = None,
+    backlog: int | None = None,
+    reuse_port: bool = False,
 ) -> list[BatchSocketListener]:
     """Listen for TCP connections, as ``trio.open_tcp_listeners`` does.
 
     Args:
-      port: 0 to 65535; 0 lets the kernel choose.
+      port: 0 to 65535; 0 lets the kernel choose, for each address another.
       host: An address or a name; None for all interfaces.
       backlog: How many connections may wait to be accepted; as many as the
         system allows by default.
+      reuse_port: Let several sockets, one a process, share the port; the
+        kernel spreads the connections over them (SO_REUSEPORT, socket(7)).
+        Each must ask for it, and have the same user.
 
     Returns:
-      A listener for each address that ``host`` stands for.
+      A listener for each address that ``host`` stands for and this host has;
+      with None one for IPv4 and one for IPv6.
 
     Raises:
-      OSError: an address could not be bound.
-      TypeError: ``port`` or ``backlog`` is not an integer.
+      OSError: an address could not be bound, or there was none that could.
+      TypeError: ``port`` or ``backlog`` is not an integer, or ``host`` no
+        string.
+      ValueError: ``port`` is out of range.
     """
-    listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
-    return [BatchSocketListener(listener.socket) for listener in listeners]
+    check_host(host)
+    port = check_port(port)
+    if backlog is not None and not isinstance(backlog, int):
+        raise TypeError(f"backlog must be an int or None, not {backlog!r}")
+
+    def configure(socket: SocketType) -> None:
+        # As Trio does: Windows would let another process steal the port.
+        if hasattr(tsocket, "SO_EXCLUSIVEADDRUSE"):
+            option = tsocket.SO_EXCLUSIVEADDRUSE
+        else:
+            option = tsocket.SO_REUSEADDR
+        socket.setsockopt(tsocket.SOL_SOCKET, option, True)
+        if reuse_port:
+            if not hasattr(tsocket, "SO_REUSEPORT"):
+                raise OSError(
+                    errno.ENOPROTOOPT, "this system has no SO_REUSEPORT"
+                )
+            socket.setsockopt(tsocket.SOL_SOCKET, tsocket.SO_REUSEPORT, True)
+
+    sockets = await bound_sockets(host, port, tsocket.SOCK_STREAM, configure)
+    try:
+        for socket in sockets:
+            socket.listen(
+                _BACKLOG if backlog is None else min(backlog, _BACKLOG)
+            )
+        return [BatchSocketListener(socket) for socket in sockets]
+    except BaseException:
+        for socket in sockets:
+            socket.close()
+        raise
 
 
 # Or Ctrl-C could come between the socket and its listener.
@@ -289,7 +329,7 @@ async def open_unix_listener(
     """
     name = checked_name(filename)
     listener, owned = await trio.to_thread.run_sync(
-        listen, name, mode, _UNIX_BACKLOG if backlog is None else backlog
+        listen, name, mode, _BACKLOG if backlog is None else backlog
     )
     socket = tsocket.from_stdlib_socket(listener)
     if owned is None:

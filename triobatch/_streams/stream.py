@@ -17,6 +17,7 @@ from triobatch._queues.views import view_of_bytes, writable_views
 from triobatch._resource import Guard, raise_stream_error
 from triobatch._streams import notsent_lowat
 from triobatch._streams.receiving import ReceiveHalf
+from triobatch._streams.send_file import send_file_on_socket
 from triobatch._streams.sending import SendHalf
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from trio.socket import SocketType
     from typing_extensions import Buffer
+
+    from triobatch._queues.file_slice import File, FileSlice
 
 # As in trio.SocketStream.
 DEFAULT_RECEIVE_SIZE = 65536
@@ -126,27 +129,31 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
             return await self._send.send_iterable(buffers)
 
     @enable_ki_protection
-    def send_buffers_nowait(self, buffers: Buffers) -> int:
+    def send_buffers_nowait(self, buffers: Buffers | Sequence[Buffer]) -> int:
         """Send what fits now, and consume it.
 
         Args:
-          buffers: Consumed in place as the kernel takes its bytes.
+          buffers: A ``Buffers``, consumed in place as the kernel takes its
+            bytes; or a list or tuple of bytes-like objects, left as it is:
+            its first bytes were sent, as many as are returned.
 
         Returns:
           The bytes taken; 0 when there was nothing to send. They are fewer
-          than ``buffers.nbytes`` when the socket's buffer filled up, and
-          after 2 to 6 MiB: a peer that reads as fast would keep
-          all other tasks from running.
+          than there were when the socket's buffer filled up, and after 2 to
+          6 MiB: a peer that reads as fast would keep all other tasks from
+          running.
 
         Raises:
-          TypeError: ``buffers`` is not a ``Buffers``.
+          TypeError: ``buffers`` is neither, or a chunk does not have the
+            buffer protocol.
+          BufferError: a chunk is not contiguous.
           trio.WouldBlock: nothing was taken: the socket's buffer is full.
           trio.BusyResourceError: another task is sending on this stream, or
             sending these buffers.
           trio.ClosedResourceError: this stream was closed, or ``send_eof``
             was called.
           trio.BrokenResourceError: the connection broke. What the kernel took
-            before is consumed.
+            before is consumed, of a ``Buffers``.
 
         Synchronous, and not a checkpoint.
         """
@@ -155,10 +162,18 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         guard = self._send_guard
         if not isinstance(buffers, Buffers):
             guard.check()
-            kind = type(buffers).__name__
-            raise TypeError(
-                f"send_buffers_nowait requires a Buffers, not {kind}"
-            )
+            if not isinstance(buffers, list | tuple):
+                # The rest of an iterator would be lost.
+                kind = type(buffers).__name__
+                raise TypeError(
+                    "send_buffers_nowait requires a Buffers, a list or a "
+                    f"tuple, not {kind}"
+                )
+            own = Buffers(buffers)
+            try:
+                return self.send_buffers_nowait(own)
+            finally:
+                own.clear()
         guard.take(buffers)
         try:
             sent = self._send.send_nowait(buffers)
@@ -167,6 +182,23 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         if not sent and buffers:
             raise trio.WouldBlock
         return sent
+
+    async def send_file(
+        self,
+        file: File | FileSlice,
+        offset: int = 0,
+        size: int | None = None,
+        *,
+        header: Buffers | Iterable[Buffer] = (),
+        trailer: Buffers | Iterable[Buffer] = (),
+    ) -> int:
+        """Send a part of a file, not copied; see ``triobatch.send_file``."""
+        if self.socket.did_shutdown_SHUT_WR:
+            raise _sent_eof()
+        with self._send_guard:
+            return await send_file_on_socket(
+                self._send, file, offset, size, header, trailer
+            )
 
     async def send_all(self, data: Buffer) -> None:
         """Send all of ``data``.

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triobatch._streams.received import Received
+
+
+def test_what_is_taken_whole_is_the_piece_itself():
+    received, piece = Received(), b"abcdef" * 100
+    received.put(piece)
+    assert received.take(600) is piece
+    assert not received.nbytes
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_a_delimiter_is_found_between_two_places(kind):
+    received = Received()
+    received.put(kind(b"xab"))
+    received.take(1)
+    received.put(kind(b"cab"))
+    assert received.find(b"ab", 0, 5) == 2
+    assert received.find(b"ab", 1, 5) == 5
+    assert received.find(b"ab", 1, 4) == 0
+    assert received.find(b"ab", 4, 5) == 0
+
+
+def test_what_is_put_back_comes_first():
+    received = Received()
+    received.put(b"_def")
+    received.take(1)
+    received.put_back([b"ab", memoryview(b"c")])
+    assert received.take(100) == b"abcdef"
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.binary(min_size=1, max_size=9)),
+        st.tuples(st.just("back"), st.lists(st.binary(max_size=4))),
+        st.tuples(st.just("take"), st.integers(0, 12)),
+        st.tuples(st.just("into"), st.integers(0, 12)),
+        st.tuples(st.just("keep"), st.integers(0, 12)),
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_it_is_a_queue_of_bytes(steps):
+    received, model, kept = Received(), b"", []
+    for kind, value in steps:
+        if kind == "put":
+            received.put(value)
+            model += value
+        elif kind == "back":
+            received.put_back(value)
+            model = b"".join(value) + model
+        elif kind == "take":
+            assert received.take(value) == model[:value]
+            model = model[value:]
+        elif kind == "into":
+            memory = bytearray(value)
+            size = received.take_into(memoryview(memory))
+            assert memory[:size] == model[:size]
+            assert size == min(value, len(model))
+            model = model[size:]
+        else:
+            kept.append((received.view(value), model[:value]))
+        assert received.nbytes == len(model)
+        assert bytes(received.view()) == model
+        assert all(view == copy for view, copy in kept)

@@ -1,0 +1,90 @@
+"""A part of a file that is consumed from the front as it is sent."""
+
+from __future__ import annotations
+
+import io
+import operator
+import os
+import stat
+from typing import ClassVar, Protocol, TypeAlias
+
+
+class _AsyncFile(Protocol):
+    @property
+    def wrapped(self) -> io.IOBase: ...
+
+
+# What stands for a file, said without the event loop of Trio's.
+File: TypeAlias = (
+    "io.FileIO | io.BufferedReader | io.BufferedRandom | _AsyncFile"
+)
+
+# Whose descriptor stands for what their read() returns. A gzip.GzipFile has
+# one too, of something else.
+_OPENED = (io.FileIO, io.BufferedReader, io.BufferedRandom)
+
+
+class FileSlice:
+    """A part of a file, consumed from the front as it is sent.
+
+    Args:
+      file: A regular file, opened for reading in a binary mode with ``open``
+        or ``trio.open_file``. It stays the caller's, to be closed when it is
+        sent. Its own position is neither used nor moved; what was written to
+        it must have been flushed.
+      offset: Where the part starts, in bytes.
+      size: How large it is; to the end of the file by default.
+
+    Raises:
+      TypeError: ``file`` is none.
+      ValueError: it is not a regular file, it is closed, or it has no such
+        part.
+
+    Attributes:
+      file: The file.
+      offset: Where what is left starts.
+      nbytes: The bytes left.
+    """
+
+    __slots__ = ("__weakref__", "_claimed", "file", "nbytes", "offset")
+
+    KIND: ClassVar[str] = "parts of a file"
+
+    def __init__(
+        self, file: File, offset: int = 0, size: int | None = None
+    ) -> None:
+        wrapped = getattr(file, "wrapped", file)
+        raw = getattr(wrapped, "raw", wrapped)
+        if type(wrapped) not in _OPENED or type(raw) is not io.FileIO:
+            raise TypeError(
+                "file must be a file opened in a binary mode, not "
+                f"{type(wrapped).__name__}"
+            )
+        self.file: io.FileIO = raw
+        if not raw.readable():
+            raise ValueError("file must be opened for reading")
+        status = os.fstat(raw.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("file must be a regular file")
+        offset = operator.index(offset)
+        if not 0 <= offset <= status.st_size:
+            raise ValueError(
+                f"offset must be between 0 and {status.st_size}, not {offset}"
+            )
+        most = status.st_size - offset
+        size = most if size is None else operator.index(size)
+        if not 0 <= size <= most:
+            raise ValueError(
+                f"size must be between 0 and {most}, not {size}: the file "
+                f"has {status.st_size} bytes"
+            )
+        self.offset = offset
+        self.nbytes = size
+        self._claimed = False
+
+    def __repr__(self) -> str:
+        return f"<FileSlice: {self.nbytes} bytes from {self.offset} left>"
+
+    def _consume(self, size: int) -> None:
+        self.offset += size
+        self.nbytes -= size

@@ -1,0 +1,361 @@
+"""Files on streams, by sendfile(2) where the stream is a socket.
+
+A page that is not in memory would keep sendfile(2), and with it every task,
+waiting for the disk. So each turn looks first (preadv2(2), RWF_NOWAIT: 1 us a
+turn), and has what is missing read in a worker thread.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import trio
+from trio.lowlevel import (
+    cancel_shielded_checkpoint,
+    checkpoint,
+    checkpoint_if_cancelled,
+    enable_ki_protection,
+)
+
+from triobatch._core import calls
+from triobatch._queues.buffers import Buffers
+from triobatch._queues.file_slice import FileSlice
+from triobatch._resource import Claim, open_fd, raise_stream_error
+from triobatch._streams.send_buffers import send_buffers
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterable
+
+    from typing_extensions import Buffer
+
+    from triobatch._queues.file_slice import File
+    from triobatch._streams.sending import SendHalf
+
+# What is sent before the others get their turn: 100 to 500 us on loopback.
+_TURN_SIZE = 2**20
+
+# What a worker thread reads before any of it is sent: a hop between threads
+# (100 us) should not count, and a cancellation waits for it.
+_HOP_SIZE = 2**22
+_READ_SIZE = 2**18
+
+# What sendfile(2) says of the file, and not of the socket.
+_FILE_ERRORS = frozenset((errno.EIO, errno.EINVAL, errno.ENOMEM))
+
+# What other streams are given at a time: whole TLS records.
+_PIECE_SIZE = 2**18
+
+
+@runtime_checkable
+class _SendsFiles(Protocol):
+    async def send_file(
+        self,
+        file: File | FileSlice,
+        offset: int = 0,
+        size: int | None = None,
+        *,
+        header: Buffers | Iterable[Buffer] = (),
+        trailer: Buffers | Iterable[Buffer] = (),
+    ) -> int: ...
+
+
+async def send_file(
+    stream: trio.abc.SendStream,
+    file: File | FileSlice,
+    offset: int = 0,
+    size: int | None = None,
+    *,
+    header: Buffers | Iterable[Buffer] = (),
+    trailer: Buffers | Iterable[Buffer] = (),
+) -> int:
+    """Send a part of a file on any stream.
+
+    On a ``BatchSocketStream`` no byte of it is copied, and the header leaves
+    with the first of them. Others are given pieces.
+
+    Args:
+      stream: Where to.
+      file: A regular file, opened for reading in a binary mode with ``open``
+        or ``trio.open_file``, which is left as it is; or a ``FileSlice``,
+        which is consumed as it is sent.
+      offset: Where the part starts, in bytes. Not with a ``FileSlice``.
+      size: How large it is; to the end of the file by default. Likewise.
+      header: Chunks that go before it. A ``Buffers`` is consumed.
+      trailer: Chunks that go after it. A ``Buffers`` is consumed.
+
+    Returns:
+      The bytes sent, which is all that there was.
+
+    Raises:
+      TypeError: ``file`` is no such file, or a chunk does not have the buffer
+        protocol.
+      ValueError: the file has no such part, or is closed.
+      EOFError: the file has become shorter while it was sent. The peer waits
+        for bytes that are not there: close the stream.
+      OSError: the file could not be read.
+      trio.BusyResourceError: another task is sending on this stream, or
+        sending this slice or these buffers.
+      trio.ClosedResourceError: this stream was closed, or ``send_eof`` was
+        called.
+      trio.BrokenResourceError: the connection broke.
+
+    After any exception, ``Cancelled`` included, ``FileSlice`` and ``Buffers``
+    hold exactly what the kernel did not take: passing them again goes on
+    where the stream stopped. On other streams, as ``trio.SSLStream``, they
+    hold what was not yet sent, with the piece on its way counted as not sent.
+
+    A long file leaves other tasks their turns. See ``sendfile(2)``.
+    """
+    if isinstance(stream, _SendsFiles):
+        return await stream.send_file(
+            file, offset, size, header=header, trailer=trailer
+        )
+    if not isinstance(stream, trio.abc.SendStream):
+        raise TypeError(
+            f"stream must be a trio.abc.SendStream, not "
+            f"{type(stream).__name__}"
+        )
+    with _Parts(file, offset, size, header, trailer) as parts:
+        return await _send_pieces(stream, parts)
+
+
+async def send_file_on_socket(
+    sending: SendHalf,
+    file: File | FileSlice,
+    offset: int,
+    size: int | None,
+    header: Buffers | Iterable[Buffer],
+    trailer: Buffers | Iterable[Buffer],
+) -> int:
+    """Send it on a socket; see ``send_file``."""
+    with _Parts(file, offset, size, header, trailer) as parts:
+        return await _Sending(sending, parts).run()
+
+
+class _Parts:
+    """What is to be sent, claimed for a ``with`` block."""
+
+    def __init__(
+        self,
+        file: File | FileSlice,
+        offset: int,
+        size: int | None,
+        header: Buffers | Iterable[Buffer],
+        trailer: Buffers | Iterable[Buffer],
+    ) -> None:
+        self._own: list[Buffers] = []
+        if not isinstance(file, FileSlice):
+            file = FileSlice(file, offset, size)
+        elif offset or size is not None:
+            raise TypeError("offset and size must not be given a FileSlice")
+        self.file = file
+        self.header = self._as_buffers(header)
+        self.trailer = self._as_buffers(trailer)
+
+    def _as_buffers(self, chunks: Buffers | Iterable[Buffer]) -> Buffers:
+        if isinstance(chunks, Buffers):
+            return chunks
+        own = Buffers(chunks)
+        self._own.append(own)
+        return own
+
+    # A with block of a Claim each would cost 10 us. Ctrl-C in the midst of it
+    # would leave something claimed for ever.
+    @enable_ki_protection
+    def __enter__(self) -> _Parts:  # noqa: PYI034
+        if self.header is self.trailer:
+            raise ValueError("header and trailer must be two Buffers")
+        for queue in (self.header, self.file, self.trailer):
+            Claim.check(queue)
+        self._set_claimed(True)
+        return self
+
+    @enable_ki_protection
+    def __exit__(self, *exc_info: object) -> None:
+        self._set_claimed(False)
+        for own in self._own:
+            own.clear()
+
+    def _set_claimed(self, claimed: bool) -> None:
+        self.header._claimed = claimed
+        self.file._claimed = claimed
+        self.trailer._claimed = claimed
+
+
+class _Sending:
+    """One file on its way to a socket."""
+
+    def __init__(self, sending: SendHalf, parts: _Parts) -> None:
+        self._sending = sending
+        self._parts = parts
+        # Since the others had their turn, or a wait that stood for it.
+        self._unyielded = 0
+        self._yielded = False
+
+    async def run(self) -> int:
+        parts, before = self._parts, self._sending.bytes_sent
+        await checkpoint_if_cancelled()
+        try:
+            if not (parts.header or parts.file.nbytes or parts.trailer):
+                open_fd(self._sending._socket)
+            if parts.header:
+                await self._send_chunks(
+                    parts.header, more=bool(parts.file.nbytes or parts.trailer)
+                )
+            await self._send_file()
+            if parts.trailer:
+                await self._send_chunks(parts.trailer, more=False)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            # So that a loop that goes on regardless lets others run.
+            await cancel_shielded_checkpoint()
+            raise
+        if not self._yielded:
+            await cancel_shielded_checkpoint()
+        return self._sending.bytes_sent - before
+
+    async def _send_chunks(self, chunks: Buffers, *, more: bool) -> None:
+        while chunks:
+            if self._stops(self._push_chunks(chunks, more)):
+                await self._wait()
+
+    async def _send_file(self) -> None:
+        file = self._parts.file
+        cached = 0
+        while file.nbytes:
+            size = min(file.nbytes, _TURN_SIZE)
+            if not cached:
+                cached = calls.cached(file.file.fileno(), file.offset, size)
+            if not cached:
+                cached = min(file.nbytes, _HOP_SIZE)
+                await trio.to_thread.run_sync(
+                    _read_in, file.file, file.offset, cached
+                )
+                self._unyielded = 0
+                self._yielded = True
+            sent = self._push_file(min(size, cached))
+            cached -= sent
+            if self._stops(sent):
+                await self._wait()
+
+    def _stops(self, sent: int) -> bool:
+        """Return whether there is no room, or it is the others' turn."""
+        self._unyielded += sent
+        return not sent or self._unyielded >= _TURN_SIZE
+
+    async def _wait(self) -> None:
+        if self._unyielded >= _TURN_SIZE:
+            await checkpoint()
+        else:
+            parts = self._parts
+            left = parts.header.nbytes + parts.file.nbytes
+            if self._sending._lift_for(left + parts.trailer.nbytes):
+                return
+            await self._sending.wait_writable()
+        self._unyielded = 0
+        self._yielded = True
+
+    @enable_ki_protection
+    def _push_chunks(self, chunks: Buffers, more: bool) -> int:
+        """Make one system call; return the bytes taken, 0 for no room."""
+        send = calls.send_more if more else calls.send
+        piece = chunks._piece(_PIECE_SIZE)
+        size = len(piece)
+        try:
+            sent = send(self._count_call(), piece)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            # The frames of the failed call hold the piece.
+            raise_stream_error(error.with_traceback(None))
+        finally:
+            del piece
+        chunks._consume(sent)
+        return self._account(size, sent)
+
+    @enable_ki_protection
+    def _push_file(self, size: int) -> int:
+        """Make one system call; return the bytes taken, 0 for no room."""
+        file = self._parts.file
+        source = file.file.fileno()
+        try:
+            sent = calls.send_file(
+                self._count_call(), source, file.offset, size
+            )
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if error.errno in _FILE_ERRORS:
+                raise
+            raise_stream_error(error)
+        if not sent:
+            raise _shorter(file)
+        file._consume(sent)
+        return self._account(size, sent)
+
+    def _count_call(self) -> int:
+        fd = open_fd(self._sending._socket)
+        self._sending.calls += 1
+        return fd
+
+    def _account(self, offered: int, sent: int) -> int:
+        self._sending.bytes_sent += sent
+        if sent != offered:
+            self._sending.partial_writes += 1
+        return sent
+
+
+def _shorter(file: FileSlice) -> EOFError:
+    return EOFError(
+        f"the file has become shorter: {file.nbytes} bytes from "
+        f"{file.offset} are not there"
+    )
+
+
+def _read_in(file: io.FileIO, offset: int, size: int) -> None:
+    """Read a part of a file, so that it is in memory."""
+    end = offset + size
+    while offset < end:
+        # Asked anew each time: another task may have closed the file
+        # (ValueError), and its number be another file's by now.
+        read = calls.read_file(
+            file.fileno(), offset, min(_READ_SIZE, end - offset)
+        )
+        if not read:
+            return
+        offset += len(read)
+
+
+# So that what is sent is consumed before Ctrl-C comes out.
+@enable_ki_protection
+async def _send_pieces(stream: trio.abc.SendStream, parts: _Parts) -> int:
+    file, sent = parts.file, 0
+    while True:
+        size = min(file.nbytes, _PIECE_SIZE)
+        chunks = [bytes(parts.header), await _read(file, size)]
+        last = size == file.nbytes
+        if last:
+            chunks.append(bytes(parts.trailer))
+        sent += await send_buffers(stream, chunks)
+        parts.header._consume(parts.header.nbytes)
+        file._consume(size)
+        if last:
+            parts.trailer._consume(parts.trailer.nbytes)
+            return sent
+
+
+async def _read(file: FileSlice, size: int) -> bytes:
+    """Return so many bytes, read in a worker thread unless they are there."""
+    if not size:
+        return b""
+    fd = file.file.fileno()
+    if calls.cached(fd, file.offset, size) >= size:
+        data = calls.read_file(fd, file.offset, size)
+    else:
+        data = await trio.to_thread.run_sync(
+            calls.read_file, fd, file.offset, size
+        )
+    if len(data) != size:
+        raise _shorter(file)
+    return data
