@@ -33,6 +33,7 @@ if CORE == "c":
         copy_segments,
         receive_datagrams,
         send_datagrams,
+        send_each,
         send_segments,
     )
     from triobatch._core.streams_c import (
@@ -50,6 +51,7 @@ else:
         copy_segments,
         receive_datagrams,
         send_datagrams,
+        send_each,
         send_segments,
     )
     from triobatch._core.streams_python import (  # type: ignore[assignment]
@@ -75,6 +77,7 @@ __all__ = [
     "send",
     "send_copied",
     "send_datagrams",
+    "send_each",
     "send_pointed",
     "send_segments",
 ]
