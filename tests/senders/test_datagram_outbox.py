@@ -66,7 +66,7 @@ def test_who_waits_is_freed_with_the_last_outcome(outbox):
     assert (waiter.sent, waiter.left) == (2, 0)
     assert error.errno == errno.EMSGSIZE
     assert (error.index, error.address) == (1, "a")
-    assert [datagram.sent for datagram in sent] == [True, False, True]
+    assert [datagram.done for datagram in sent] == [True, False, True]
     assert (outbox.messages, outbox.refused, outbox.batches) == (2, 1, 1)
     assert (outbox.count, outbox.waiting, outbox.nbytes) == (0, 0, 0)
 

@@ -23,15 +23,28 @@ def test_a_report_names_who_sent_it(level, kind, host):
     offender = encode_address((host, 0))
     control = [(1, 35, bytes(16)), (level, kind, entry(2, offender=offender))]
     assert decode_error(b"head", control, PEER) == PeerError(
-        PEER, errno.EHOSTUNREACH, None, b"head", host
+        PEER, errno.EHOSTUNREACH, None, b"head", host, 3, 1
     )
 
 
 def test_a_report_of_this_host_has_no_offender_and_may_have_an_mtu():
     data = entry(1, number=errno.EMSGSIZE, info=1280, offender=bytes(16))
-    assert decode_error(b"", [(0, 11, data)], PEER) == PeerError(
-        PEER, errno.EMSGSIZE, 1280, b"", None
-    )
+    error = decode_error(b"", [(0, 11, data)], PEER)
+    assert error == PeerError(PEER, errno.EMSGSIZE, 1280, b"", None)
+    assert (error.type, error.code) == (None, None)
+    assert error.is_local_refusal
+
+
+@pytest.mark.parametrize(
+    ("origin", "number"),
+    [(1, errno.EHOSTUNREACH), (2, errno.EMSGSIZE), (3, errno.EMSGSIZE)],
+)
+def test_only_a_size_that_this_host_refuses_is_a_refusal_of_its_own(
+    origin, number
+):
+    data = entry(origin, number=number, info=1280)
+    error = decode_error(b"", [(0, 11, data)], PEER)
+    assert not error.is_local_refusal
 
 
 @pytest.mark.parametrize("origin", [4, 5, 6])

@@ -23,15 +23,15 @@ from triobatch._wire.addresses import (
     Address,
 )
 
-MSG_CTRUNC = 0x08
 MSG_TRUNC = 0x20
 
 # Any UDP datagram and any train fits (a 16-bit length); what a smaller slot
 # cuts off is lost.
 SLOT_SIZE = 65536
 # Enough for every control message that the metadata asks for (136 bytes for
-# IPv4, 216 on a dual-stack socket) and the segment size.
-CONTROL_SIZE = 256
+# IPv4, 216 on a dual-stack socket), the segment size, and what a program turns
+# on itself: timestamps of all kinds, drops, the original destination.
+CONTROL_SIZE = 512
 
 
 # Append to a list the given number of pieces of the given size, which start

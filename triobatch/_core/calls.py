@@ -34,6 +34,7 @@ if CORE == "c":
         copy_segments,
         receive_datagrams,
         send_datagrams,
+        send_each,
         send_segments,
     )
     from triobatch._core.splice_c import cached, send_file, send_more
@@ -52,6 +53,7 @@ else:
         copy_segments,
         receive_datagrams,
         send_datagrams,
+        send_each,
         send_segments,
     )
     from triobatch._core.splice_python import cached, send_file, send_more
@@ -81,6 +83,7 @@ __all__ = [
     "send",
     "send_copied",
     "send_datagrams",
+    "send_each",
     "send_file",
     "send_more",
     "send_pointed",

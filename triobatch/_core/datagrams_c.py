@@ -10,6 +10,7 @@ from triobatch._core.choice import CHUNK_EXTENSION
 from triobatch._core.chunks import COPY_SIZE
 from triobatch._core.counts import os_error
 from triobatch._core.streams_c import take_scratch
+from triobatch._core.tries import Tried
 from triobatch._wire.control import ControlMessage, pack_control
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ MAX_MESSAGES: int = lib.TB_MESSAGES
 
 # A look-up in lib costs 23 ns a call.
 _send_datagrams = lib.tb_send_datagrams
+_send_each = lib.tb_send_each
 _send_segments = lib.tb_send_segments
 _receive_datagrams = lib.tb_receive_datagrams
 _from_buffer = ffi.from_buffer
@@ -90,6 +92,57 @@ def send_datagrams(
     if sent < 0:
         raise os_error(-sent)
     return sent
+
+
+def send_each(
+    fd: int,
+    payload: bytes | memoryview,
+    sizes: Sequence[int],
+    peers: Sequence[bytes],
+    control: tuple[ControlMessage, ...],
+    refusal: int,
+    tries: int,
+) -> Tried:
+    """Send up to ``MAX_MESSAGES`` plain messages with a call for each.
+
+    Args:
+      fd: A datagram socket.
+      payload: The messages' bytes, one behind the other.
+      sizes: Bytes a message.
+      peers: As for ``send_datagrams``.
+      control: What goes with every message.
+      refusal: The errno that refuses a message, and keeps none behind it.
+      tries: How often running a message must fail so.
+
+    Returns:
+      What the messages came to, up to the first that another error stopped,
+      of which the next call tells.
+
+    Raises:
+      OSError: another error stopped the first message.
+    """
+    data = payload if type(payload) is bytes else _from_buffer(payload)
+    names = b"".join(peers)
+    packed = pack_control(control) if control else b""
+    refusals = ffi.new("struct tb_refusals *", (refusal, tries))
+    tried: int = _send_each(
+        fd,
+        data,
+        len(data),
+        sizes,
+        len(sizes),
+        names,
+        len(names),
+        list(map(len, peers)),
+        len(peers) if names else 0,
+        packed,
+        len(packed),
+        refusals,
+    )
+    if tried < 0:
+        raise os_error(-tried)
+    refused = ffi.buffer(refusals.refused, tried)[:]
+    return Tried(refused, refusals.calls, refusals.passed)
 
 
 def send_segments(

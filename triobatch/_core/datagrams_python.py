@@ -11,17 +11,20 @@ import errno
 import os
 import socket
 import sys
+from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
 from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.chunks import COPY_SIZE
+from triobatch._core.tries import Tried, try_each
 from triobatch._wire.addresses import (
     AF_INET,
     AF_INET6,
     SOCKADDR_UN_SIZE,
-    AddressCache,
     SockaddrCache,
+    decode_address,
     family_of,
 )
 from triobatch._wire.control import (
@@ -54,7 +57,6 @@ _WSAEMSGSIZE = 10040
 _FAILURES = (OSError, ValueError, OverflowError)
 
 # Safe to share between threads: what is missing is computed again.
-_addresses = AddressCache()
 _sockaddrs = SockaddrCache()
 
 
@@ -74,15 +76,17 @@ def send_datagrams(
         raise _error(errno.EINVAL)
     sent = start = 0
     with borrowed_socket(fd) as sock, memoryview(payload) as view:
+        family = int(sock.family)
         for size, segment_size, peer in zip(
             sizes, segment_sizes, peers, strict=False
         ):
             ancillary = list(control)
             if segment_size:
-                data = segment_size.to_bytes(2, sys.byteorder)
-                ancillary.append((SOL_UDP, UDP_SEGMENT, data))
+                packed = segment_size.to_bytes(2, sys.byteorder)
+                ancillary.append((SOL_UDP, UDP_SEGMENT, packed))
             try:
-                _send(sock, view[start : start + size], ancillary, peer)
+                data = view[start : start + size]
+                _send(sock, family, data, ancillary, peer)
             except _FAILURES:
                 if sent:
                     break
@@ -90,6 +94,34 @@ def send_datagrams(
             sent += 1
             start += size
     return sent
+
+
+def send_each(
+    fd: int,
+    payload: bytes | memoryview,
+    sizes: Sequence[int],
+    peers: Sequence[bytes],
+    control: tuple[ControlMessage, ...],
+    refusal: int,
+    tries: int,
+) -> Tried:
+    """Send messages one by one, past the refused; see ``datagrams_c``."""
+    sizes = sizes[:MAX_MESSAGES]
+    if len(peers) == 1:
+        peers = list(peers) * len(sizes)
+    if sum(sizes) > len(payload) or len(peers) < len(sizes):
+        raise _error(errno.EINVAL)
+    ends = list(accumulate(sizes))
+    ancillary = list(control)
+    with borrowed_socket(fd) as sock, memoryview(payload) as view:
+        family = int(sock.family)
+
+        def send(message: int) -> None:
+            end = ends[message]
+            data = view[end - sizes[message] : end]
+            _send(sock, family, data, ancillary, peers[message])
+
+        return try_each(send, len(sizes), refusal, tries)
 
 
 def send_segments(
@@ -117,6 +149,7 @@ def send_segments(
 
 def _send(
     sock: socket.socket,
+    family: int,
     payload: memoryview,
     ancillary: list[ControlMessage],
     peer: bytes,
@@ -127,22 +160,20 @@ def _send(
         else:
             sock.send(payload, _SEND_FLAGS)
         return
-    address = _destination(sock, peer)
+    address = _destination(family, peer)
     if ancillary:
         sock.sendmsg([payload], ancillary, _SEND_FLAGS, address)
     else:
         sock.sendto(payload, _SEND_FLAGS, address)
 
 
-def _destination(
-    sock: socket.socket, peer: bytes
-) -> tuple[Any, ...] | str | bytes:
+@lru_cache(maxsize=4096)
+def _destination(own: int, peer: bytes) -> tuple[Any, ...] | str | bytes:
     """Return the address, or raise what Linux says to a wrong family.
 
     The standard library would raise an error of its own there.
     """
-    family, own = family_of(peer), int(sock.family)
-    address = _addresses[peer]
+    family, address = family_of(peer), decode_address(peer)
     if own == AF_INET6 and family == AF_INET and isinstance(address, tuple):
         return f"::ffff:{address[0]}", address[1]
     if own == AF_INET and family == AF_INET6:

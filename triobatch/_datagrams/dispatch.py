@@ -13,40 +13,37 @@ message of a call may not be about that message at all. So:
   itself. That run goes again unsegmented, from its own first datagram, so
   that nothing is sent twice and each datagram gets a result of its own. If
   they go now, it was segmentation, and that rests (see ``gso``).
-* ENOBUFS and ENOMEM pass: the caller waits a while. If they do not pass, the
-  datagram is refused, and each of those behind it gets one try.
-* Any other error refuses the datagram, and the rest goes on.
+* ENOBUFS and ENOMEM pass, and so does a flood of reports: the caller waits a
+  while. What does not pass refuses the datagram, and each of those behind it
+  gets one try.
+* Any other error refuses the datagram, and the rest goes on (see ``pace``).
 
 A refused datagram stays in the queue, at its front; everything before the
 refused ones is sent. So at any time the queue holds exactly what was not.
+Where refusals are ignored, it is counted and leaves the queue.
 """
 
 from __future__ import annotations
 
-import enum
 import errno
-from dataclasses import dataclass, field
 from itertools import compress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from triobatch._core import calls
 from triobatch._datagrams import errnos, gso
 from triobatch._datagrams.errors import DatagramError
-from triobatch._datagrams.statistics import SendCounters
+from triobatch._datagrams.outcomes import Outcome
+from triobatch._datagrams.pace import PLANNED, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from triobatch._core.tries import Tried
+    from triobatch._datagrams.outcomes import Observer, Outlet
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
     from triobatch._wire.control import ControlMessage
 
-# Datagrams planned at once: enough for four full runs. More would be cut off
-# by the limits below and be planned again.
-PLANNED = 256
-# As many after a refusal, and four times as many after each whole success.
-# Where all are refused, planning those behind cost 800 us a datagram.
-PLANNED_WITH_CARE = 4
 # Joined at once. Eight runs of 64 KiB cost 13 % less than one (measured),
 # sixteen no less than eight, and the copy falls out of the cache.
 MAX_JOINED = 512 * 1024
@@ -54,90 +51,6 @@ MAX_JOINED = 512 * 1024
 WINDOW = max(PLANNED, calls.MAX_MESSAGES)
 # sendmsg(2) takes no larger one (INT_MAX); so it needs not be copied.
 MAX_MESSAGE = 2**31 - 1
-
-
-class Outcome(enum.Enum):
-    """What one system call has come to."""
-
-    DONE = enum.auto()
-    MORE = enum.auto()
-    # Wait until the socket is writable, or the dispatch's `peer` has room.
-    FULL = enum.auto()
-    # Wait a while.
-    CONGESTED = enum.auto()
-
-
-class AnyDispatch(Protocol):
-    """What the loop that sends needs of a batch on its way."""
-
-    @property
-    def peer(self) -> bytes:
-        """After ``FULL``: where the datagram goes that was not taken."""
-
-    @property
-    def sent(self) -> int:
-        """Datagrams that the kernel took."""
-
-    @property
-    def sent_bytes(self) -> int:
-        """Bytes of them."""
-
-    @property
-    def errors(self) -> list[DatagramError]:
-        """Why the others were refused, in their order."""
-
-    def step(self, fd: int) -> Outcome:
-        """Make one system call, and account for what it has taken."""
-
-    def hold(self, peer: bytes) -> bool:
-        """Leave out all datagrams to one destination, between two steps.
-
-        Returns:
-          Whether that can be done; if not, all wait for that destination.
-        """
-
-    def close(self) -> tuple[list[DatagramError], int]:
-        """Let go of the payloads; return the errors, and what is unsent.
-
-        A traceback keeps this object, and so would an error that it keeps.
-        """
-
-
-class Observer(Protocol):
-    """Learns the outcome of each datagram of a batch as soon as there is one.
-
-    It may then withdraw datagrams, and let destinations wait. A tag is what
-    it knows a datagram by.
-    """
-
-    def sent(self, tags: list[int]) -> None:
-        """The kernel has taken these."""
-
-    def refuse(self, tag: int, number: int) -> None:
-        """The kernel has refused one, with an errno."""
-
-    def hold(self, tag: int, peer: bytes) -> None:
-        """One has left the batch, because its destination has no room."""
-
-
-@dataclass(slots=True)
-class Outlet:
-    """What all batches of one socket share.
-
-    Attributes:
-      segmentation: What the kernel may be asked to cut up.
-      internet: Whether it is an IPv4 or IPv6 socket.
-      counters: What is counted of them.
-    """
-
-    segmentation: gso.Segmentation
-    internet: bool
-    counters: SendCounters = field(default_factory=SendCounters)
-
-    def is_fatal(self, error: OSError) -> bool:
-        """Whether the socket has failed, and not one datagram."""
-        fatal = errnos.FATAL_ON_INTERNET if self.internet else errnos.FATAL
-        return error.errno in fatal
 
 
 class Dispatch:
@@ -153,26 +66,30 @@ class Dispatch:
       tags: What each datagram is known by: its index in an error, and the
         observer's name for it. 0, 1, 2 and so on by default.
       observer: Who wants to know of each datagram at once.
+      ignore: Whether refused datagrams are dropped, and are no errors.
     """
 
     __slots__ = (
         "_addresses",
         "_congested",
         "_control",
+        "_floods",
         "_held",
+        "_ignore",
         "_observer",
         "_on_sent",
         "_outlet",
+        "_pace",
         "_payloads",
         "_peers",
-        "_planned",
         "_refused",
         "_reports",
         "_tags",
         "_unsegmented",
         "_withdrawn",
-        "errors",
+        "ignored",
         "peer",
+        "refusals",
         "sent",
         "sent_bytes",
     )
@@ -188,9 +105,12 @@ class Dispatch:
         on_sent: Callable[[], object] | None = None,
         tags: Iterable[int] | None = None,
         observer: Observer | None = None,
+        ignore: bool = False,
     ) -> None:
-        self.errors: list[DatagramError] = []
+        # Of the datagrams at the front, which errors are made of in the end.
+        self.refusals: list[int] = []
         self.sent = 0
+        self.ignored = 0
         self.sent_bytes = 0
         self.peer = b""
         self._outlet = outlet
@@ -207,35 +127,47 @@ class Dispatch:
         # Runs that may have been refused for being runs: errno and segment.
         self._refused: dict[bytes, tuple[int, int]] = {}
         self._reports = errnos.Reports(outlet.counters)
-        self._congested = 0
+        self._congested = self._floods = 0
+        self._ignore = ignore
         self._withdrawn: set[int] = set()
         # The destinations that have no room.
         self._held: set[bytes] = set()
-        # How many are planned at once.
-        self._planned = PLANNED
+        self._pace = Pace()
 
     def step(self, fd: int) -> Outcome:
         """See ``AnyDispatch``."""
-        first = len(self.errors)
+        first = len(self.refusals)
         if self._withdrawn or self._held:
             self._leave_out(first)
         if first == len(self._tags):
-            return Outcome.DONE
-        messages = self._plan(first)
+            return self._done()
+        refusal = self._pace.refusal
+        messages = self._plan_each(first) if refusal else self._plan(first)
         if messages.sizes[0] > MAX_MESSAGE:
             return self.judge(errno.EMSGSIZE, messages.peers[0], 1, 0)
         joined = b"".join(self._payloads[first : first + sum(messages.counts)])
         counters = self._outlet.counters
         counters.calls += 1
         try:
-            taken = calls.send_datagrams(
-                fd,
-                joined,
-                messages.sizes,
-                messages.segment_sizes,
-                messages.peers,
-                self._control,
-            )
+            if refusal:
+                tried = calls.send_each(
+                    fd,
+                    joined,
+                    messages.sizes,
+                    messages.peers,
+                    self._control,
+                    refusal,
+                    2 if self._outlet.may_be_report(refusal) else 1,
+                )
+            else:
+                taken = calls.send_datagrams(
+                    fd,
+                    joined,
+                    messages.sizes,
+                    messages.segment_sizes,
+                    messages.peers,
+                    self._control,
+                )
         except BlockingIOError:
             self._reports.reset()
             self.peer = messages.peers[0]
@@ -249,25 +181,62 @@ class Dispatch:
                 messages.counts[0],
                 messages.segment_sizes[0],
             )
+        self._reports.reset()
+        if refusal:
+            self._account_each(first, tried, messages)
+        else:
+            self._account(first, taken, messages)
+        return Outcome.MORE if len(self._tags) > first else self._done()
+
+    def _account(self, first: int, taken: int, messages: gso.Messages) -> None:
+        """Note that the kernel has taken so many messages from the front."""
         sent = sum(messages.counts[:taken])
         if self._observer is not None:
             self._observer.sent(self._tags[first : first + sent])
         for column in self._columns():
             del column[first : first + sent]
-        self.sent += sent
-        counters.datagrams += sent
+        counters = self._outlet.counters
         runs = messages.segment_sizes[:taken]
         counters.runs += taken - runs.count(0)
-        self.sent_bytes += sum(messages.sizes[:taken])
+        self._count(sent, sum(messages.sizes[:taken]))
         if self._refused:
             self._learn_from(messages.peers[:taken])
-        self._reports.reset()
-        self._congested = 0
-        if taken == len(messages.sizes):
-            self._planned = min(4 * self._planned, PLANNED)
-        if len(self._tags) > first:
-            return Outcome.MORE
-        if self._on_sent is not None and not self.errors:
+        whole = taken == len(messages.sizes)
+        self._pace.note_taken(sent, whole=whole)
+
+    def _account_each(
+        self, first: int, tried: Tried, messages: gso.Messages
+    ) -> None:
+        """Note what became of datagrams that were sent one by one."""
+        refused, number = tried.refused, self._pace.refusal
+        self._pace.note_tried(refused)
+        counters = self._outlet.counters
+        counters.calls += tried.calls - 1
+        counters.reports += tried.passed
+        taken = [not item for item in refused]
+        end = first + len(refused)
+        if self._observer is not None:
+            self._observer.sent(list(compress(self._tags[first:end], taken)))
+        sizes = messages.sizes[: len(refused)]
+        self._count(sum(taken), sum(compress(sizes, taken)))
+        if self._refused:
+            peers = self._peers[first:end]
+            for peer in compress(peers, refused):
+                self._refused.pop(peer, None)
+            self._learn_from(list(compress(peers, taken)))
+        for column in self._columns():
+            column[first:end] = compress(column[first:end], refused)
+        self._refuse(number, first + sum(refused))
+
+    def _count(self, sent: int, size: int) -> None:
+        self.sent += sent
+        self.sent_bytes += size
+        self._outlet.counters.datagrams += sent
+        if sent:
+            self._congested = self._floods = 0
+
+    def _done(self) -> Outcome:
+        if self._on_sent is not None and not self.refusals:
             self._on_sent()
         return Outcome.DONE
 
@@ -302,7 +271,7 @@ class Dispatch:
                 return
             if not stays[0]:
                 # The tries so far were not of the one that is first now.
-                self._congested = 0
+                self._congested = self._floods = 0
                 self._reports.reset()
             for tag, peer, here in zip(tags, peers, stays, strict=True):
                 if tag in self._withdrawn:
@@ -319,7 +288,7 @@ class Dispatch:
         yield self._tags
 
     def _plan(self, first: int) -> gso.Messages:
-        planned = self._planned
+        planned = self._pace.size
         segments = self._outlet.segmentation.segments
         if segments == 1:
             planned = min(planned, calls.MAX_MESSAGES)
@@ -336,6 +305,13 @@ class Dispatch:
         fitting = gso.within(sizes, MAX_JOINED)
         messages = gso.plan(sizes[:fitting], peers[:fitting], self._limit)
         return messages.front(calls.MAX_MESSAGES)
+
+    def _plan_each(self, first: int) -> gso.Messages:
+        count = min(self._pace.size, calls.MAX_MESSAGES)
+        sizes = list(map(len, self._payloads[first : first + count]))
+        count = gso.within(sizes[: len(self._tags) - first], MAX_JOINED)
+        peers = self._peers[first : first + count]
+        return gso.Messages(sizes[:count], [0] * count, [1] * count, peers)
 
     def _limit(self, peer: bytes) -> gso.Limit:
         if peer in self._unsegmented:
@@ -354,34 +330,45 @@ class Dispatch:
           segment_size: What it was to be cut into, if there are more than
             one.
         """
-        congestion = number in errnos.CONGESTION
-        if congestion and self._congested < errnos.MAX_CONGESTED:
+        passing = number in errnos.CONGESTION
+        if passing and self._congested < errnos.MAX_CONGESTED:
             self._congested += 1
             self._reports.reset()
             return Outcome.CONGESTED
-        if self._outlet.internet or number in errnos.REPORTED_BY_UNIX:
+        if self._outlet.may_be_report(number):
             verdict = self._reports.judge(number)
             if verdict is errnos.Verdict.REPORT:
                 return Outcome.MORE
-            if verdict is errnos.Verdict.FLOOD:
+            passing = verdict is errnos.Verdict.FLOOD
+            if passing and self._floods < errnos.MAX_FLOODS:
+                self._floods += 1
                 return Outcome.CONGESTED
-        if count > 1 and not congestion:
+        if count > 1 and not passing:
             if number in errnos.REFUSALS:
                 self._refused[peer] = number, segment_size
             self._unsegmented.add(peer)
             return Outcome.MORE
-        self._planned = PLANNED_WITH_CARE
-        first = len(self.errors)
-        self.errors += [
-            DatagramError(number, self._tags[i], self._addresses[i])
-            for i in range(first, first + count)
-        ]
-        if self._observer is not None:
-            for tag in self._tags[first : first + count]:
-                self._observer.refuse(tag, number)
+        alone = passing or self._outlet.must_ask_queue(number)
+        self._pace.note_refusal(0 if alone else number)
+        self._refuse(number, len(self.refusals) + count)
         # Where a datagram alone fails as well, segmentation is not to blame.
         self._refused.pop(peer, None)
         return Outcome.MORE
+
+    def _refuse(self, number: int, end: int) -> None:
+        """Refuse the datagrams behind those that were, up to ``end``."""
+        first = len(self.refusals)
+        self._outlet.counters.refused += end - first
+        tags = self._tags[first:end]
+        if self._observer is not None:
+            for tag in tags:
+                self._observer.refuse(tag, number)
+        if self._ignore:
+            self.ignored += end - first
+            for column in self._columns():
+                del column[first:end]
+            return
+        self.refusals += [number] * (end - first)
 
     def _learn_from(self, peers: list[bytes]) -> None:
         """Note where datagrams went that had been refused as a run."""
@@ -391,7 +378,16 @@ class Dispatch:
 
     def close(self) -> tuple[list[DatagramError], int]:
         """See ``AnyDispatch``."""
-        errors, self.errors = self.errors, []
-        left = len(self._tags) - len(errors)
+        numbers, self.refusals = self.refusals, []
+        count = len(numbers)
+        left = len(self._tags) - count
+        order = sorted(range(count), key=self._tags.__getitem__)
+        self._payloads[:count] = [self._payloads[i] for i in order]
+        addresses = [self._addresses[i] for i in order]
+        self._addresses[:count] = addresses
+        errors = [
+            DatagramError(numbers[i], self._tags[i], address)
+            for i, address in zip(order, addresses, strict=True)
+        ]
         self._payloads, self._on_sent = [], None
         return errors, left

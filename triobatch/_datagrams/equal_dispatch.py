@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from triobatch._core import calls
-from triobatch._datagrams.dispatch import Dispatch, Outcome, Outlet
+from triobatch._datagrams.dispatch import Dispatch
 from triobatch._datagrams.gso import MAX_SIZE_V6
+from triobatch._datagrams.outcomes import Outcome, Outlet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ class EqualDispatch:
       control: What goes with every datagram.
       give_back: Called when ``data`` is no longer needed; without it, ``data``
         is there for as long as anybody refers to it.
+      ignore: Whether refused datagrams are dropped, and are no errors.
     """
 
     __slots__ = (
@@ -42,6 +44,7 @@ class EqualDispatch:
         "_control",
         "_data",
         "_give_back",
+        "_ignore",
         "_outlet",
         "_rest",
         "_segment_size",
@@ -58,6 +61,8 @@ class EqualDispatch:
         peer: bytes,
         control: tuple[ControlMessage, ...],
         give_back: Callable[[], None] | None = None,
+        *,
+        ignore: bool = False,
     ) -> None:
         self.peer = peer
         self._outlet = outlet
@@ -66,6 +71,7 @@ class EqualDispatch:
         self._address = address
         self._control = control
         self._give_back = give_back
+        self._ignore = ignore
         # Bytes that the kernel took before there was a `_rest`.
         self._taken = 0
         self._rest: Dispatch | None = None
@@ -85,9 +91,14 @@ class EqualDispatch:
         return self._taken + (self._rest.sent_bytes if self._rest else 0)
 
     @property
-    def errors(self) -> list[DatagramError]:
+    def refusals(self) -> list[int]:
         """See ``AnyDispatch``."""
-        return self._rest.errors if self._rest else []
+        return self._rest.refusals if self._rest else []
+
+    @property
+    def ignored(self) -> int:
+        """See ``AnyDispatch``."""
+        return self._rest.ignored if self._rest else 0
 
     def hold(self, peer: bytes) -> bool:  # noqa: ARG002 (the protocol's)
         """Return False: all go to one destination, and wait for it."""
@@ -162,6 +173,7 @@ class EqualDispatch:
             [self.peer] * len(payloads),
             self._control,
             tags=range(first, first + len(payloads)),
+            ignore=self._ignore,
         )
         if self._give_back is not None:
             self._give_back()

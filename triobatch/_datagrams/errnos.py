@@ -7,7 +7,8 @@ by the next call, whatever that does, and each call takes one report off. So
 after such an error the same call is made again:
 
 * ECONNREFUSED and ENOPROTOOPT mean nothing else on an internet socket, and
-  are never believed. Where they do not end, it is time for a pause.
+  are not believed. Where there are many, it is time for a pause; where they
+  do not end, sending does, and receiving waits on.
 * ECONNRESET is the one report that there is on a Unix socket, and is treated
   in the same way.
 * The others are also what the kernel says of a bad route or a filter. They
@@ -76,6 +77,9 @@ REPORTED = ONLY_REPORTED | {
 REPORTED_BY_UNIX = frozenset({errno.ECONNRESET})
 # So many reports in a row are a flood, or no reports at all.
 MAX_REPORTS = 8
+# So many floods, with a pause behind each, are no reports: where 99 of 100
+# calls meet one, a datagram that could go meets so many once in a billion.
+MAX_FLOODS = 256
 
 
 class Verdict(enum.Enum):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +20,29 @@ if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
 
+# What becomes of the datagrams that the kernel refuses.
+Errors: TypeAlias = Literal["raise", "ignore"]
+
+# What an unconnected internet, and Unix, socket says without an address.
+_NO_PEER = frozenset({errno.EDESTADDRREQ, errno.ENOTCONN})
+
+
+def ignores(errors: Errors) -> bool:
+    """Return whether refused datagrams are dropped.
+
+    Raises:
+      ValueError: ``errors`` is no such choice.
+    """
+    if errors not in ("raise", "ignore"):
+        raise ValueError(f"errors must be 'raise' or 'ignore', not {errors!r}")
+    return errors == "ignore"
+
+
+@lru_cache(maxsize=64)
+def _strerror(number: int) -> str:
+    return os.strerror(number)
+
+
 class DatagramError(OSError):
     """The kernel refused one datagram.
 
@@ -27,21 +52,43 @@ class DatagramError(OSError):
       address: Where it was to go, ``None`` for the connected peer.
     """
 
-    def __init__(self, number: int, index: int, address: Address) -> None:
-        super().__init__(number, os.strerror(number))
+    # With these, and without super(), a million refusals cost half.
+    __slots__ = ("_alone", "address", "index")
+
+    def __init__(
+        self,
+        number: int,
+        index: int,
+        address: Address,
+        alone: bool = False,
+    ) -> None:
+        OSError.__init__(self, number, _strerror(number))
         self.index = index
         self.address = address
+        # Whether it was given without a batch, so that it needs no number.
+        self._alone = alone
+
+    def as_lone(self) -> Self:
+        """Return the error of a datagram that was given without a batch."""
+        return type(self)(self.errno or 0, self.index, self.address, True)
 
     def __str__(self) -> str:
-        peer = repr(self.address) if self.address else "the connected peer"
-        return f"{super().__str__()}: datagram {self.index} to {peer}"
+        which = "" if self._alone else f"datagram {self.index} "
+        if self.address is not None:
+            peer = f"to {self.address!r}"
+        elif self.errno in _NO_PEER:
+            peer = "without an address, on a socket that is not connected"
+        else:
+            peer = "to the connected peer"
+        return f"{super().__str__()}: {which}{peer}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.errno, self.index, self.address)
+        fields = self.errno, self.index, self.address, self._alone
+        return type(self), fields
 
 
 class DatagramErrorGroup(ExceptionGroup[DatagramError]):
-    """The datagrams of one batch that were refused.
+    """The datagrams of one batch that were refused, in the batch's order.
 
     All others were sent, except by a method that does not wait: it may leave
     some which can be sent later.
@@ -69,6 +116,7 @@ class DatagramErrorGroup(ExceptionGroup[DatagramError]):
         offered: int | None = None,
     ) -> Self:
         """Name the numbers in the message."""
+        errors = _in_order(errors)
         offered = _offered(errors, sent, left, offered)
         summary = _summary(errors, sent, left, offered)
         group = super().__new__(cls, summary, errors)
@@ -83,6 +131,7 @@ class DatagramErrorGroup(ExceptionGroup[DatagramError]):
         offered: int | None = None,
     ) -> None:
         # The backport for Python 3.10 looks for its message in `args`.
+        errors = _in_order(errors)
         offered = _offered(errors, sent, left, offered)
         super().__init__(_summary(errors, sent, left, offered), errors)
 
@@ -95,6 +144,14 @@ class DatagramErrorGroup(ExceptionGroup[DatagramError]):
     def __reduce__(self) -> tuple[Any, ...]:
         numbers = self.sent, self.left, self.offered
         return type(self), (self.exceptions, *numbers)
+
+
+def _in_order(errors: Sequence[DatagramError]) -> Sequence[DatagramError]:
+    # Destinations are put side by side on their way, and refused in turn.
+    # What is no sequence, or empty, the group itself refuses.
+    if isinstance(errors, list | tuple):
+        return sorted(errors, key=attrgetter("index"))
+    return errors
 
 
 def _offered(

@@ -19,7 +19,7 @@ from functools import lru_cache
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-from triobatch._core.arena import MSG_CTRUNC, MSG_TRUNC, Arena
+from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._wire.addresses import Address, AddressCache
 from triobatch._wire.metadata import Message, decode_metadata
@@ -135,15 +135,12 @@ class Inbox:
 
     def _is_cut(self, slot: int) -> bool:
         arena = self.arena
-        if arena.sizes[slot] > arena.slot_size:
-            return True
-        flags = arena.flags[slot]
-        # Where the control messages did not fit, the segment size may be
-        # what is missing, and a train would pass for one datagram.
-        return bool(flags & MSG_TRUNC) or bool(
-            flags & MSG_CTRUNC
-            and arena.control_size
-            and not arena.segment_sizes[slot]
+        # Not MSG_CTRUNC: where the control messages did not fit, the datagram
+        # is whole. Nor is the segment size missing then: the kernel puts it
+        # behind what all sockets have, which fits, and before what IP has
+        # (udp_recvmsg in net/ipv4/udp.c).
+        return arena.sizes[slot] > arena.slot_size or bool(
+            arena.flags[slot] & MSG_TRUNC
         )
 
     def _truncation(self, slot: int) -> TruncatedDatagramError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from triobatch._core import calls
-from triobatch._core.arena import Arena
+from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._datagrams.inbox import Inbox
 from triobatch._queues.datagrams import Datagrams
 from triobatch._wire.addresses import Address, encode_address
@@ -89,6 +89,6 @@ def recvmmsg(
     received = calls.receive_datagrams(fd, arena, slots)
     inbox = Inbox(arena)
     return [
-        (arena.sizes[slot], inbox.address(slot), arena.flags[slot])
+        (arena.sizes[slot], inbox.address(slot), arena.flags[slot] & MSG_TRUNC)
         for slot in range(received)
     ]

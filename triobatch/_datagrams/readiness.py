@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from triobatch._core import calls
+from triobatch._datagrams.errnos import FIRST_PAUSE
 from triobatch._datagrams.unix_peer import (
     has_room,
     wait_for_own_room,
@@ -73,6 +74,7 @@ class Readiness:
         )
         self._socket = sock
         self.keep_errors = keep_errors
+        self._local_refusals = 0
         self._internet = sock.family in {AF_INET, AF_INET6}
         self._errors_only: select.epoll | None = None
         # Of those who wait for something other than the socket itself.
@@ -123,6 +125,24 @@ class Readiness:
             and self._socket.family == AF_UNIX
             and has_room(self._socket)
         )
+
+    async def flooded(self) -> None:
+        """Let a flood of reports pass by for a moment.
+
+        Not readiness: with a report pending the socket looks ready for all.
+        """
+        await trio.sleep(FIRST_PAUSE)
+        self._after_wake(again=True)
+
+    def was_refused_here(self) -> bool:
+        """Whether this host has just refused a datagram as too large.
+
+        It then has an entry of its own in the error queue; a report by
+        another host has not (ip(7), IP_RECVERR).
+        """
+        before = self._local_refusals
+        self.drain()
+        return self._local_refusals > before
 
     async def room_at(self, peer: bytes) -> None:
         """Wait until ``peer`` may have room, or the socket is closed."""
@@ -175,6 +195,7 @@ class Readiness:
                 break
             error = decode_error(*entry)
             if error is not None and self.keep_errors:
+                self._local_refusals += error.is_local_refusal
                 self.errors.append(error)
         if len(self.errors) > before:
             for scope in tuple(self._elsewhere):

@@ -21,7 +21,13 @@ import trio
 
 from triobatch._core import calls
 from triobatch._core.arena import Arena
-from triobatch._datagrams.errnos import MAX_REPORTS, REPORTED, REPORTED_BY_UNIX
+from triobatch._datagrams.errnos import (
+    MAX_FLOODS,
+    MAX_REPORTS,
+    ONLY_REPORTED,
+    REPORTED,
+    REPORTED_BY_UNIX,
+)
 from triobatch._datagrams.inbox import Inbox
 from triobatch._datagrams.statistics import ReceiveCounters
 from triobatch._resource import Guard, open_fd, pause_after
@@ -46,10 +52,17 @@ class Filling:
     Args:
       inbox: Told what has come.
       family: The socket's.
+
+    Attributes:
+      flooded: Whether the last call met reports only, so that waiting for
+        readiness is no use.
     """
 
     def __init__(self, inbox: Inbox, family: int) -> None:
         self.counters = ReceiveCounters()
+        self.flooded = False
+        # One behind the other, without anything else between them.
+        self._floods = 0
         self._inbox = inbox
         internet = family in {AF_INET, AF_INET6}
         self._reported = REPORTED if internet else REPORTED_BY_UNIX
@@ -72,6 +85,7 @@ class Filling:
           OSError: the socket has failed. What the network has reported of
             datagrams that were sent is no failure; it is counted.
         """
+        self.flooded = False
         slots = -(-max(wanted, BATCH) // self._train)
         if waited and self._lone:
             slots = 1
@@ -83,15 +97,27 @@ class Filling:
                     fd, self._inbox.arena, slots
                 )
             except BlockingIOError:
+                self._floods = 0
                 return False
             except OSError as exc:
-                # Each call takes one report off; what does not end is none.
-                reports += 1
-                if exc.errno not in self._reported or reports > MAX_REPORTS:
+                if exc.errno not in self._reported:
                     raise
+                # Each call takes one report off, and whoever likes can forge
+                # them as fast. What does not end is none.
+                if (
+                    self._floods >= MAX_FLOODS
+                    and exc.errno not in ONLY_REPORTED
+                ):
+                    raise
+                reports += 1
                 self.counters.reports += 1
+                if reports == MAX_REPORTS:
+                    self._floods += 1
+                    self.flooded = True
+                    return False
                 continue
             break
+        self._floods = 0
         datagrams = self._inbox.fill(received)
         self.counters.datagrams += datagrams
         self._lone = waited and received == 1
@@ -138,14 +164,19 @@ class ReceiveHalf:
         with self._guard:
             await trio.lowlevel.checkpoint_if_cancelled()
             waits = 0
+            paused = False
             while not self._fill(limit, waited=waits > 0):
+                if self._filling.flooded:
+                    await self._readiness.flooded()
+                    paused = True
+                    continue
                 # `again` if this is not the first wait.
                 await self._readiness.readable(again=waits > 0)
                 await pause_after(waits)
                 waits += 1
             # Datagrams leave the inbox after the last point at which
             # anything can be raised.
-            if not waits:
+            if not waits and not paused:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return self._take(limit, take)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
-from triobatch._datagrams.dispatch import Dispatch, Outcome, Outlet
+from triobatch._datagrams.dispatch import Dispatch
 from triobatch._datagrams.equal_dispatch import EqualDispatch
 from triobatch._datagrams.errnos import FIRST_PAUSE, MAX_CONGESTED
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.gso import Segmentation
+from triobatch._datagrams.outcomes import Outcome, Outlet
 from triobatch._resource import Guard, open_fd, pause_after, raise_if_closed
 from triobatch._wire.addresses import (
     AF_INET,
@@ -22,9 +24,9 @@ from triobatch._wire.addresses import (
 from triobatch._wire.metadata import Metadata, encode_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from triobatch._datagrams.dispatch import AnyDispatch, Observer
+    from triobatch._datagrams.outcomes import AnyDispatch, Observer
     from triobatch._datagrams.readiness import Readiness
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
@@ -63,9 +65,13 @@ class SendHalf:
             Segmentation(segments, time.monotonic),
             internet=self._family in {AF_INET, AF_INET6},
         )
+        if readiness.keep_errors:
+            self.outlet.refused_here = readiness.was_refused_here
         self._socket = socket
         self._readiness = readiness
         self._guard = Guard("another task is sending on this socket")
+        # While a batch sender is there.
+        self._turn: trio.Lock | None = None
         self._sockaddrs = SockaddrCache()
 
     def peer_of(self, address: Address) -> bytes:
@@ -103,11 +109,14 @@ class SendHalf:
         on_sent: Callable[[], object] | None = None,
         observer: Observer | None = None,
         tags: Iterable[int] | None = None,
+        *,
+        ignore: bool = False,
     ) -> Dispatch:
         """Return a batch that is ready to go.
 
         Sent datagrams are deleted from both lists. With an observer, no
-        destination that has no room holds up the others.
+        destination that has no room holds up the others. With ``ignore``
+        refused datagrams are counted and dropped.
 
         Raises:
           TypeError: an address is no address.
@@ -122,6 +131,7 @@ class SendHalf:
             on_sent=on_sent,
             observer=observer,
             tags=tags,
+            ignore=ignore,
         )
 
     def dispatch_equal(
@@ -131,6 +141,8 @@ class SendHalf:
         address: Address,
         metadata: Metadata | None,
         give_back: Callable[[], None] | None = None,
+        *,
+        ignore: bool = False,
     ) -> EqualDispatch:
         """Return a batch of one size to one address; see ``dispatch``.
 
@@ -144,6 +156,7 @@ class SendHalf:
             self.peer_of(address),
             self._control(metadata),
             give_back,
+            ignore=ignore,
         )
 
     def _control(
@@ -167,42 +180,91 @@ class SendHalf:
         await self.drive(dispatch)
         _raise_only_error(dispatch)
 
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Take turns with a batch sender, for a block.
+
+        A task that sends on the socket itself then waits for the end of the
+        batch in hand, and the sender for the end of that task's call.
+
+        Raises:
+          BusyResourceError: a task is sending, or another batch sender is
+            there.
+        """
+        if self._turn is not None:
+            raise trio.BusyResourceError(
+                "another batch sender is sending on this socket"
+            )
+        self._guard.check()
+        self._turn = trio.Lock()
+        try:
+            yield
+        finally:
+            self._turn = None
+
     async def drive(self, dispatch: AnyDispatch) -> None:
-        """Send the batch, and leave what was refused in ``errors``."""
+        """Send the batch, and leave what was refused in ``refusals``."""
         with self._guard:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            yielded = False
-            steps = pauses = seen = idle = 0
+            if self._turn is None:
+                await self._drive(dispatch)
+            else:
+                await self._drive_in_turn(dispatch, self._turn)
+
+    async def drive_shared(self, dispatch: AnyDispatch) -> None:
+        """As ``drive``, for the batch sender of ``shared``."""
+        assert self._turn is not None
+        await self._drive_in_turn(dispatch, self._turn)
+
+    # Ctrl-C between taking the turn and passing it on would keep it for ever;
+    # in a wait it is raised all the same.
+    @trio.lowlevel.enable_ki_protection
+    async def _drive_in_turn(
+        self, dispatch: AnyDispatch, turn: trio.Lock
+    ) -> None:
+        try:
+            # The lock's own way costs a checkpoint more.
+            turn.acquire_nowait()
+        except trio.WouldBlock:
+            await turn.acquire()
+        try:
+            await self._drive(dispatch)
+        finally:
+            turn.release()
+
+    async def _drive(self, dispatch: AnyDispatch) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        yielded = False
+        steps = pauses = seen = idle = 0
+        again = False
+        while (outcome := self._step(dispatch)) is not Outcome.DONE:
+            if outcome is Outcome.FULL and not self._hold_up(dispatch):
+                await self._readiness.writable(dispatch.peer, again=again)
+                await pause_after(idle)
+                idle += 1
+                yielded = again = True
+                continue
             again = False
-            while (outcome := self._step(dispatch)) is not Outcome.DONE:
-                if outcome is Outcome.FULL and not self._hold_up(dispatch):
-                    await self._readiness.writable(dispatch.peer, again=again)
-                    await pause_after(idle)
-                    idle += 1
-                    yielded = again = True
-                    continue
-                again = False
-                idle = 0
-                if outcome is Outcome.CONGESTED:
-                    # Not writability: on some systems that stays set, and
-                    # on others it never comes back.
-                    await trio.sleep(FIRST_PAUSE * 2**pauses)
-                    yielded = True
-                    # Where the first in line is withdrawn again and again,
-                    # there are more of them than one datagram has tries.
-                    pauses = min(pauses + 1, MAX_CONGESTED - 1)
-                    continue
-                pauses = 0
-                steps += 1
-                if (
-                    steps == STEPS_BETWEEN_CHECKPOINTS
-                    or dispatch.sent_bytes - seen >= BYTES_BETWEEN_CHECKPOINTS
-                ):
-                    steps, seen = 0, dispatch.sent_bytes
-                    await trio.lowlevel.checkpoint()
-                    yielded = True
-            if not yielded:
-                await trio.lowlevel.cancel_shielded_checkpoint()
+            idle = 0
+            if outcome is Outcome.CONGESTED:
+                # Not writability: on some systems that stays set, and
+                # on others it never comes back.
+                await trio.sleep(FIRST_PAUSE * 2**pauses)
+                yielded = True
+                # Where the first in line is withdrawn again and again,
+                # there are more of them than one datagram has tries.
+                pauses = min(pauses + 1, MAX_CONGESTED - 1)
+                continue
+            pauses = 0
+            steps += 1
+            if (
+                steps == STEPS_BETWEEN_CHECKPOINTS
+                or dispatch.sent_bytes - seen >= BYTES_BETWEEN_CHECKPOINTS
+            ):
+                steps, seen = 0, dispatch.sent_bytes
+                await trio.lowlevel.checkpoint()
+                yielded = True
+        if not yielded:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _hold_up(self, dispatch: AnyDispatch) -> bool:
         """Let only the datagrams wait whose destination has no room.
@@ -229,6 +291,10 @@ class SendHalf:
 
     def _send_nowait(self, dispatch: AnyDispatch) -> None:
         with self._guard:
+            if self._turn is not None and self._turn.locked():
+                raise trio.BusyResourceError(
+                    "a batch sender is sending on this socket"
+                )
             for _ in range(NOWAIT_STEPS):
                 outcome = self._step(dispatch)
                 if (
@@ -237,7 +303,7 @@ class SendHalf:
                 ):
                     break
         if outcome is not Outcome.DONE and not (
-            dispatch.sent or dispatch.errors
+            dispatch.sent or dispatch.refusals or dispatch.ignored
         ):
             raise trio.WouldBlock
 
@@ -253,7 +319,7 @@ class SendHalf:
 
 def _result(dispatch: AnyDispatch) -> int:
     sent = dispatch.sent
-    if not dispatch.errors:
+    if not dispatch.refusals:
         return sent
     # The exception's traceback has this frame, so nothing here may lead back
     # to the exception: a cycle would keep the payloads exported.
@@ -262,6 +328,6 @@ def _result(dispatch: AnyDispatch) -> int:
 
 
 def _raise_only_error(dispatch: AnyDispatch) -> None:
-    if dispatch.errors:
+    if dispatch.refusals:
         errors, _ = dispatch.close()
-        raise errors.pop()
+        raise errors.pop().as_lone()

@@ -78,6 +78,8 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
             # A kernel before 5.0 does not know it, and hands over one by one.
             with contextlib.suppress(OSError):
                 socket.setsockopt(SOL_UDP, UDP_GRO, 1)
+        # What the kernel said last: a closed socket says nothing.
+        self._drops: int | None = None
         self._readiness = Readiness(socket, keep_errors=error_queue)
         DatagramSender.__init__(
             self, SendHalf(socket, self._readiness, segments)
@@ -98,12 +100,19 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
                 errno.errorcode.get(number, str(number)): count
                 for number, count in refusals.items()
             },
+            refused=sent.refused,
             datagrams_received=received.datagrams,
             receive_calls=received.calls,
             truncated=self._receive.inbox.truncated,
             reports=sent.reports + received.reports,
-            kernel_drops=kernel_drops(self.socket.getsockopt),
+            kernel_drops=self._count_drops(),
         )
+
+    def _count_drops(self) -> int | None:
+        drops = kernel_drops(self.socket.getsockopt)
+        if drops is not None:
+            self._drops = drops
+        return self._drops
 
     async def aclose(self) -> None:
         """Close the socket; whoever waits gets ``ClosedResourceError``.
@@ -111,6 +120,7 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
         The socket is closed also if this is cancelled, and it may be closed
         more than once.
         """
+        self._count_drops()
         self._readiness.close()
         await trio.lowlevel.checkpoint()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING
 
 from triobatch._datagrams.receiving import BATCH
+from triobatch._queues.views import as_integer
 
 if TYPE_CHECKING:
     from triobatch._datagrams.receiving import ReceiveHalf
@@ -136,5 +136,5 @@ class DatagramReceiver:
 
 
 def _check_limit(limit: int) -> None:
-    if operator.index(limit) < 1:
+    if as_integer(limit, "max_datagrams") < 1:
         raise ValueError(f"max_datagrams must be at least 1, not {limit}")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import operator
 from typing import TYPE_CHECKING
 
 from triobatch._core import calls
+from triobatch._datagrams.errors import Errors, ignores
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.datagrams import Datagrams
-from triobatch._queues.views import as_payload, as_payloads, list_of
+from triobatch._queues.views import (
+    as_integer,
+    as_payload,
+    as_payloads,
+    list_of,
+)
 from triobatch._resource import Claim
 
 if TYPE_CHECKING:
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from triobatch._datagrams.dispatch import AnyDispatch
+    from triobatch._datagrams.outcomes import AnyDispatch
     from triobatch._datagrams.sending import SendHalf
     from triobatch._queues.datagrams import Datagram
     from triobatch._wire.addresses import Address
@@ -46,6 +51,7 @@ class DatagramSender:
         address: Address = None,
         *,
         metadata: Metadata | None = None,
+        errors: Errors = "raise",
     ) -> None:
         """Send one datagram.
 
@@ -56,6 +62,8 @@ class DatagramSender:
           address: Where to, with a numeric host; ``None`` is the connected
             peer.
           metadata: What its IP header shall say.
+          errors: ``"ignore"`` to count and drop it, a ``Buffers`` too, where
+            the kernel refuses it; see ``send_batch``.
 
         Raises:
           DatagramError: an OSError: the kernel refused it, and a ``Buffers``
@@ -68,7 +76,9 @@ class DatagramSender:
         If it is cancelled, the datagram was not sent. See udp(7), unix(7).
         """
         with _one_at_a_time(data):
-            await self._send.send_one(self._one(data, address, metadata))
+            await self._send.send_one(
+                self._one(data, address, metadata, errors)
+            )
 
     def send_nowait(
         self,
@@ -76,16 +86,20 @@ class DatagramSender:
         address: Address = None,
         *,
         metadata: Metadata | None = None,
+        errors: Errors = "raise",
     ) -> None:
         """Send one datagram now, or raise ``WouldBlock``; see ``send``."""
         with _one_at_a_time(data):
-            self._send.send_one_nowait(self._one(data, address, metadata))
+            self._send.send_one_nowait(
+                self._one(data, address, metadata, errors)
+            )
 
     async def send_batch(
         self,
         datagrams: Datagrams | Iterable[Datagram],
         *,
         metadata: Metadata | None = None,
+        errors: Errors = "raise",
     ) -> int:
         """Send a batch of datagrams, each to its own address.
 
@@ -94,9 +108,14 @@ class DatagramSender:
             returns them. A ``Datagrams`` is consumed as the kernel takes
             them; of another iterable nobody can say afterwards.
           metadata: What the IP header of each shall say.
+          errors: What becomes of the datagrams that the kernel refuses.
+            ``"ignore"`` counts them (``statistics().refused``) and drops
+            them, so that a ``Datagrams`` is empty afterwards. Answer with
+            that: who asks decides about the address, which may be none that
+            can be sent to (port 0, no route, a filter, no name).
 
         Returns:
-          How many datagrams were sent: all of them.
+          How many datagrams were sent: all of them, but for the ignored.
 
         Raises:
           DatagramErrorGroup: some were refused, with a ``DatagramError`` for
@@ -116,30 +135,49 @@ class DatagramSender:
         ``Datagrams`` holds exactly what was not sent, and can be passed
         again. See sendmmsg(2), udp(7), unix(7).
         """
-        if type(datagrams) is list and len(datagrams) == 1:
-            ((data, address),) = datagrams
-            return await self._send.send(self._lone(data, address, metadata))
+        if (
+            type(datagrams) is list
+            and len(datagrams) == 1
+            and type(datagrams[0]) is tuple
+            and len(datagrams[0]) == 2
+        ):
+            return await self._send.send(
+                self._lone(
+                    *datagrams[0],
+                    metadata,
+                    errors,
+                    "the payload of datagram 0",
+                )
+            )
         if not isinstance(datagrams, Datagrams):
             # Not kept in this frame, which an error's traceback has.
             return await self._send.send(
-                self._queued(Datagrams(datagrams), metadata)
+                self._queued(Datagrams(datagrams), metadata, errors)
             )
         with Claim(datagrams):
-            return await self._send.send(self._queued(datagrams, metadata))
+            return await self._send.send(
+                self._queued(datagrams, metadata, errors)
+            )
 
     def send_batch_nowait(
-        self, datagrams: Datagrams, *, metadata: Metadata | None = None
+        self,
+        datagrams: Datagrams,
+        *,
+        metadata: Metadata | None = None,
+        errors: Errors = "raise",
     ) -> int:
         """Send what goes now of a batch; see ``send_batch``.
 
         Args:
           datagrams: A ``Datagrams``, which holds the rest afterwards.
           metadata: What the IP header of each shall say.
+          errors: What becomes of refused datagrams; see ``send_batch``.
 
         Returns:
-          How many datagrams were sent, at least one of a batch that is not
-          empty. Of a long one not all, even where nothing is full: about
-          2 MiB, or 2048 datagrams, so that other tasks get their turn.
+          How many datagrams were sent: at least one of a batch that is not
+          empty, unless those at its front are ignored. Of a long one not all,
+          even where nothing is full: about 2 MiB, or 2048 datagrams, so that
+          other tasks get their turn.
 
         Raises:
           WouldBlock: the first cannot be sent now. Those behind it are not
@@ -151,7 +189,9 @@ class DatagramSender:
                 f"not {type(datagrams).__name__}"
             )
         with Claim(datagrams):
-            return self._send.send_nowait(self._queued(datagrams, metadata))
+            return self._send.send_nowait(
+                self._queued(datagrams, metadata, errors)
+            )
 
     async def send_many(
         self,
@@ -159,6 +199,7 @@ class DatagramSender:
         address: Address = None,
         *,
         metadata: Metadata | None = None,
+        errors: Errors = "raise",
     ) -> int:
         """Send many datagrams to one address; see ``send_batch``.
 
@@ -166,14 +207,15 @@ class DatagramSender:
           payloads: One payload a datagram. Equal sizes go fastest.
           address: Where to; ``None`` is the connected peer.
           metadata: What the IP header of each shall say.
+          errors: What becomes of refused datagrams; see ``send_batch``.
 
         Returns:
-          How many datagrams were sent: all of them.
+          How many datagrams were sent: all of them, but for the ignored.
 
         If it is cancelled, some may have been sent, from the first on;
         ``send_batch`` with a ``Datagrams`` tells which.
         """
-        dispatch = self._many(payloads, address, metadata)
+        dispatch = self._many(payloads, address, metadata, errors)
         return await self._send.send(dispatch)
 
     def send_many_nowait(
@@ -182,6 +224,7 @@ class DatagramSender:
         address: Address = None,
         *,
         metadata: Metadata | None = None,
+        errors: Errors = "raise",
     ) -> int:
         """Send what goes now, from the first on; see ``send_many``.
 
@@ -191,7 +234,7 @@ class DatagramSender:
         Raises:
           WouldBlock: none can be sent now.
         """
-        dispatch = self._many(payloads, address, metadata)
+        dispatch = self._many(payloads, address, metadata, errors)
         return self._send.send_nowait(dispatch)
 
     async def send_segments(
@@ -201,6 +244,7 @@ class DatagramSender:
         address: Address = None,
         *,
         metadata: Metadata | None = None,
+        errors: Errors = "raise",
     ) -> int:
         """Send ``data`` as datagrams of one size; see ``send_batch``.
 
@@ -211,13 +255,14 @@ class DatagramSender:
             where they do not add up.
           address: Where to; ``None`` is the connected peer.
           metadata: What the IP header of each shall say.
+          errors: What becomes of refused datagrams; see ``send_batch``.
 
         Returns:
-          How many datagrams were sent: all of them.
+          How many datagrams were sent: all of them, but for the ignored.
 
         If it is cancelled, some may have been sent, from the first on.
         """
-        dispatch = self._cut(data, segment_size, address, metadata)
+        dispatch = self._cut(data, segment_size, address, metadata, errors)
         return await self._send.send(dispatch)
 
     def send_segments_nowait(
@@ -227,6 +272,7 @@ class DatagramSender:
         address: Address = None,
         *,
         metadata: Metadata | None = None,
+        errors: Errors = "raise",
     ) -> int:
         """Send what goes now, from the first on; see ``send_segments``.
 
@@ -236,7 +282,7 @@ class DatagramSender:
         Raises:
           WouldBlock: none can be sent now.
         """
-        dispatch = self._cut(data, segment_size, address, metadata)
+        dispatch = self._cut(data, segment_size, address, metadata, errors)
         return self._send.send_nowait(dispatch)
 
     def _one(
@@ -244,9 +290,10 @@ class DatagramSender:
         data: Buffer | Buffers,
         address: Address,
         metadata: Metadata | None,
+        errors: Errors,
     ) -> AnyDispatch:
         if not isinstance(data, Buffers):
-            return self._lone(data, address, metadata)
+            return self._lone(data, address, metadata, errors)
         # Joined, not one iovec a chunk: above IOV_MAX there is no other way,
         # and the largest datagram is copied in 3 us.
         payload = b"".join(data)
@@ -255,37 +302,54 @@ class DatagramSender:
             [address],
             metadata,
             functools.partial(data._consume, len(payload)),
+            ignore=ignores(errors),
         )
 
     def _lone(
-        self, data: Buffer, address: Address, metadata: Metadata | None
+        self,
+        data: Buffer,
+        address: Address,
+        metadata: Metadata | None,
+        errors: Errors,
+        name: str = "data",
     ) -> AnyDispatch:
         """Return a batch of one, by the shortest way.
 
         At low load this is the rule: 14 us, and 33 as one of a list.
         """
-        payload = as_payload(data, "data")
+        payload = as_payload(data, name)
         if payload:
             return self._send.dispatch_equal(
-                payload, len(payload), address, metadata
+                payload,
+                len(payload),
+                address,
+                metadata,
+                ignore=ignores(errors),
             )
-        return self._send.dispatch([payload], [address], metadata)
+        return self._send.dispatch(
+            [payload], [address], metadata, ignore=ignores(errors)
+        )
 
     def _many(
         self,
         payloads: Iterable[Buffer],
         address: Address,
         metadata: Metadata | None,
+        errors: Errors,
     ) -> AnyDispatch:
+        ignore = ignores(errors)
         listed = list_of(payloads, "payloads", "bytes-like objects")
         copied = calls.copy_segments(listed)
         if copied is not None:
             data, size, give_back = copied
             return self._send.dispatch_equal(
-                data, size, address, metadata, give_back
+                data, size, address, metadata, give_back, ignore=ignore
             )
         return self._send.dispatch(
-            as_payloads(listed), [address] * len(listed), metadata
+            as_payloads(listed),
+            [address] * len(listed),
+            metadata,
+            ignore=ignore,
         )
 
     def _cut(
@@ -294,21 +358,28 @@ class DatagramSender:
         segment_size: int,
         address: Address,
         metadata: Metadata | None,
+        errors: Errors,
     ) -> AnyDispatch:
-        size = operator.index(segment_size)
+        size = as_integer(segment_size, "segment_size")
         if not 1 <= size <= MAX_SEGMENT_SIZE:
             raise ValueError(
                 f"segment_size must be in 1..{MAX_SEGMENT_SIZE}, not {size}"
             )
         return self._send.dispatch_equal(
-            as_payload(data, "data"), size, address, metadata
+            as_payload(data, "data"),
+            size,
+            address,
+            metadata,
+            ignore=ignores(errors),
         )
 
     def _queued(
-        self, queue: Datagrams, metadata: Metadata | None
+        self, queue: Datagrams, metadata: Metadata | None, errors: Errors
     ) -> AnyDispatch:
         payloads, addresses = queue._columns()
-        return self._send.dispatch(payloads, addresses, metadata)
+        return self._send.dispatch(
+            payloads, addresses, metadata, ignore=ignores(errors)
+        )
 
 
 def _one_at_a_time(

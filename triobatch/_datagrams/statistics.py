@@ -25,6 +25,8 @@ class DatagramStatistics:
         kernel cut up.
       gso_refusals: How often it refused to, by the errno's name; the
         datagrams of such a run were sent again one by one.
+      refused: Datagrams that the kernel refused, whether that was raised or
+        ignored.
       datagrams_received: Datagrams that the kernel handed over.
       receive_calls: System calls that were made for it, those that found
         nothing included.
@@ -32,13 +34,15 @@ class DatagramStatistics:
       reports: Errors that the network reported of datagrams sent earlier,
         and that a call met; ``error_queue`` tells which datagrams.
       kernel_drops: Datagrams that the kernel dropped because the socket's
-        receive buffer was full; ``None`` where it does not say.
+        receive buffer was full; ``None`` where it does not say. Kept when
+        the socket is closed.
     """
 
     datagrams_sent: int
     send_calls: int
     gso_runs: int
     gso_refusals: Mapping[str, int]
+    refused: int
     datagrams_received: int
     receive_calls: int
     truncated: int
@@ -53,6 +57,7 @@ class SendCounters:
     datagrams: int = 0
     calls: int = 0
     runs: int = 0
+    refused: int = 0
     reports: int = 0
 
 

@@ -166,6 +166,34 @@ ssize_t tb_send_datagrams(int fd, const char *payload, size_t payload_size,
                           const uint32_t name_sizes[], size_t name_count,
                           const char *control, size_t control_size);
 
+/* What has become of messages that are sent one by one.
+ *
+ * A message that fails with `error` `tries` times running is refused, and
+ * does not keep those behind it.
+ */
+struct tb_refusals {
+    int error;
+    uint32_t tries;
+    /* System calls. */
+    uint32_t calls;
+    /* Failures with `error` that did not come again. */
+    uint32_t passed;
+    /* 1 for each message that is. */
+    unsigned char refused[TB_MESSAGES];
+};
+
+/* As tb_send_datagrams, but with a sendmmsg(2) for each message; none is cut
+ * up. Fills in `refusals` but for its first two fields.
+ *
+ * Returns how many messages were taken or refused, up to the first that fails
+ * with another error: -errno if that is the first.
+ */
+ssize_t tb_send_each(int fd, const char *payload, size_t payload_size,
+                     const uint32_t sizes[], size_t count, const char *names,
+                     size_t names_size, const uint32_t name_sizes[],
+                     size_t name_count, const char *control,
+                     size_t control_size, struct tb_refusals *refusals);
+
 /* Send the front of payload_size bytes as datagrams of segment_size bytes, the
  * last of which may be shorter, with one sendmmsg(2) of up to TB_MESSAGES
  * messages of run_size bytes. run_size is segment_size, or a multiple of it

@@ -94,6 +94,73 @@ fit(const uint32_t sizes[], size_t count, size_t room)
     return 1;
 }
 
+/* The headers of messages that are sent, and what they point at. */
+struct messages {
+    struct mmsghdr headers[TB_MESSAGES];
+    struct iovec iovecs[TB_MESSAGES];
+    union tb_control rooms[TB_MESSAGES];
+};
+
+/* What goes with the payload of each of them, as tb_send_datagrams has it. */
+struct names {
+    const char *bytes;
+    size_t bytes_size;
+    const uint32_t *sizes;
+    size_t count;
+    const char *control;
+    size_t control_size;
+};
+
+/* Point `messages` at what is to be sent; segment_sizes may be NULL. Returns
+ * how many there are, or -EINVAL.
+ */
+static ssize_t
+point(struct messages *messages, const char *payload, size_t payload_size,
+      const uint32_t sizes[], const uint16_t segment_sizes[], size_t count,
+      struct names names)
+{
+    count = at_most_messages(count);
+    if (names.control_size > TB_CONTROL_SIZE
+        || (names.count > 1 && names.count < count))
+        return -EINVAL;
+    if (names.count > 1)
+        names.count = count;
+    if (!fit(sizes, count, payload_size)
+        || !fit(names.sizes, names.count, names.bytes_size))
+        return -EINVAL;
+    /* Zeroed whole: musl's msghdr has padding that the kernel reads. */
+    memset(messages->headers, 0, count * sizeof(messages->headers[0]));
+    for (size_t i = 0; i < count; i++) {
+        struct msghdr *header = &messages->headers[i].msg_hdr;
+
+        messages->iovecs[i].iov_base = writable(payload);
+        messages->iovecs[i].iov_len = sizes[i];
+        payload += sizes[i];
+        header->msg_iov = &messages->iovecs[i];
+        header->msg_iovlen = 1;
+        if (names.count > 0) {
+            size_t name = names.count == 1 ? 0 : i;
+
+            if (names.sizes[name] > 0) {
+                header->msg_name = writable(names.bytes);
+                header->msg_namelen = names.sizes[name];
+            }
+            if (names.count > 1)
+                names.bytes += names.sizes[name];
+        }
+        if (segment_sizes != NULL && segment_sizes[i] > 0) {
+            header->msg_control = messages->rooms[i].bytes;
+            header->msg_controllen
+                = put_segment_size(&messages->rooms[i], segment_sizes[i],
+                                   names.control, names.control_size);
+        } else if (names.control_size > 0) {
+            header->msg_control = writable(names.control);
+            header->msg_controllen = names.control_size;
+        }
+    }
+    return (ssize_t)count;
+}
+
 ssize_t
 tb_send_datagrams(int fd, const char *payload, size_t payload_size,
                   const uint32_t sizes[], const uint16_t segment_sizes[],
@@ -101,49 +168,52 @@ tb_send_datagrams(int fd, const char *payload, size_t payload_size,
                   const uint32_t name_sizes[], size_t name_count,
                   const char *control, size_t control_size)
 {
-    struct mmsghdr messages[TB_MESSAGES];
-    struct iovec iovecs[TB_MESSAGES];
-    union tb_control rooms[TB_MESSAGES];
+    struct messages messages;
+    ssize_t pointed = point(&messages, payload, payload_size, sizes,
+                            segment_sizes, count,
+                            (struct names){ names, names_size, name_sizes,
+                                            name_count, control,
+                                            control_size });
 
-    count = at_most_messages(count);
-    if (control_size > TB_CONTROL_SIZE
-        || (name_count > 1 && name_count < count))
-        return -EINVAL;
-    if (name_count > 1)
-        name_count = count;
-    if (!fit(sizes, count, payload_size)
-        || !fit(name_sizes, name_count, names_size))
-        return -EINVAL;
-    /* Zeroed whole: musl's msghdr has padding that the kernel reads. */
-    memset(messages, 0, count * sizeof(messages[0]));
-    for (size_t i = 0; i < count; i++) {
-        struct msghdr *header = &messages[i].msg_hdr;
+    if (pointed < 0)
+        return pointed;
+    return send_messages(fd, messages.headers, (size_t)pointed);
+}
 
-        iovecs[i].iov_base = writable(payload);
-        iovecs[i].iov_len = sizes[i];
-        payload += sizes[i];
-        header->msg_iov = &iovecs[i];
-        header->msg_iovlen = 1;
-        if (name_count > 0) {
-            size_t name = name_count == 1 ? 0 : i;
+ssize_t
+tb_send_each(int fd, const char *payload, size_t payload_size,
+             const uint32_t sizes[], size_t count, const char *names,
+             size_t names_size, const uint32_t name_sizes[],
+             size_t name_count, const char *control, size_t control_size,
+             struct tb_refusals *refusals)
+{
+    struct messages messages;
+    ssize_t pointed = point(&messages, payload, payload_size, sizes, NULL,
+                            count,
+                            (struct names){ names, names_size, name_sizes,
+                                            name_count, control,
+                                            control_size });
 
-            if (name_sizes[name] > 0) {
-                header->msg_name = writable(names);
-                header->msg_namelen = name_sizes[name];
-            }
-            if (name_count > 1)
-                names += name_sizes[name];
+    refusals->calls = refusals->passed = 0;
+    for (ssize_t i = 0; i < pointed; i++) {
+        uint32_t failures = 0;
+        long sent = 0;
+
+        while (failures < refusals->tries) {
+            refusals->calls++;
+            sent = send_messages(fd, &messages.headers[i], 1);
+            if (sent != -refusals->error)
+                break;
+            failures++;
         }
-        if (segment_sizes[i] > 0) {
-            header->msg_control = rooms[i].bytes;
-            header->msg_controllen = put_segment_size(
-                &rooms[i], segment_sizes[i], control, control_size);
-        } else if (control_size > 0) {
-            header->msg_control = writable(control);
-            header->msg_controllen = control_size;
-        }
+        refusals->refused[i] = failures == refusals->tries;
+        if (refusals->refused[i])
+            continue;
+        refusals->passed += failures;
+        if (sent < 0)
+            return i > 0 || failures > 0 ? i : sent;
     }
-    return send_messages(fd, messages, count);
+    return pointed;
 }
 
 ssize_t

@@ -9,6 +9,7 @@ it holds, or what lies behind it.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
@@ -192,3 +193,17 @@ def writable_views(
         yield filled
     finally:
         release(views)
+
+
+def as_integer(value: object, name: str) -> int:
+    """Return an argument that is a number of bytes or items.
+
+    Raises:
+      TypeError: it is no integer.
+    """
+    try:
+        return operator.index(cast("int", value))
+    except TypeError:
+        raise TypeError(
+            f"{name} must be an int, not {type(value).__name__}"
+        ) from None

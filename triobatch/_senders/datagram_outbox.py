@@ -146,7 +146,7 @@ class DatagramOutbox:
         self.messages += len(tags)
         for tag in tags:
             datagram = self._batch[tag]
-            datagram.sent = True
+            datagram.done = True
             if datagram.waiter is not None:
                 datagram.waiter.sent += 1
             self._settle(datagram)
@@ -158,7 +158,9 @@ class DatagramOutbox:
         self.refused += 1
         datagram = self._batch[tag]
         waiter = datagram.waiter
-        if waiter is not None:
+        if waiter is not None and waiter.ignore:
+            datagram.done = True
+        elif waiter is not None:
             waiter.errors.append(
                 DatagramError(number, tag - waiter.first, datagram.address)
             )
@@ -271,6 +273,10 @@ class DatagramOutbox:
 class Waiter:
     """Somebody who waits for the outcome of one datagram, or of a few.
 
+    Args:
+      token: What is known of it.
+      ignore: Whether refusals are no errors to it.
+
     Attributes:
       first: The tag of the first one; the others' follow it.
       left: How many have no outcome yet.
@@ -278,10 +284,11 @@ class Waiter:
       errors: Why the kernel refused the others.
     """
 
-    __slots__ = ("errors", "first", "left", "sent", "token")
+    __slots__ = ("errors", "first", "ignore", "left", "sent", "token")
 
-    def __init__(self, token: Hashable) -> None:
+    def __init__(self, token: Hashable, *, ignore: bool = False) -> None:
         self.token = token
+        self.ignore = ignore
         self.first = self.left = self.sent = 0
         self.errors: list[DatagramError] = []
 
@@ -296,18 +303,19 @@ class QueuedDatagram:
     Attributes:
       tag: What it is known by, once it is queued.
       waiter: Who wants to know what becomes of it, if anybody.
-      sent: Whether the kernel has taken it.
+      done: Whether the kernel has taken it, or refused it for a waiter that
+        ignores that.
       place: Where it is; None when it has an outcome.
     """
 
-    __slots__ = ("address", "payload", "place", "sent", "tag", "waiter")
+    __slots__ = ("address", "done", "payload", "place", "tag", "waiter")
 
     def __init__(self, payload: bytes | memoryview, address: Address) -> None:
         self.payload = payload
         self.address = address
         self.tag = 0
         self.waiter: Waiter | None = None
-        self.sent = False
+        self.done = False
         self.place: Queue | None = None
 
 

@@ -24,7 +24,7 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from triobatch._datagrams.errors import DatagramErrorGroup
+from triobatch._datagrams.errors import DatagramErrorGroup, Errors, ignores
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.datagrams import as_datagrams
 from triobatch._queues.views import release, view_of_bytes
@@ -57,12 +57,16 @@ class DatagramBatchSender:
     """Sends the datagrams of any number of tasks; see ``open_batch_sender``.
 
     Datagrams to one address leave in the order of the calls.
+
+    Attributes:
+      errors: What becomes of refused datagrams where a call does not say:
+        ``"raise"``, or ``"ignore"``, which counts and drops them.
     """
 
     def __init__(self, target: DatagramSocket, max_buffered: int) -> None:
+        self.errors: Errors = "raise"
         self._max_buffered = max_buffered
         self._task = DatagramSendingTask(target)
-        self._outbox = self._task.outbox
 
     @property
     def unsent(self) -> list[tuple[bytes, Address]]:
@@ -74,7 +78,11 @@ class DatagramBatchSender:
 
     @enable_ki_protection
     async def send(
-        self, data: Buffer | Buffers, address: Address = None
+        self,
+        data: Buffer | Buffers,
+        address: Address = None,
+        *,
+        errors: Errors | None = None,
     ) -> None:
         """Send one datagram, and wait for what becomes of it.
 
@@ -82,35 +90,38 @@ class DatagramBatchSender:
           data: The payload. The chunks of a ``Buffers`` are gathered into the
             one datagram, and consumed when the kernel has taken it.
           address: Where to; ``None`` is the connected peer.
+          errors: ``"ignore"`` drops it if it is refused; see ``errors``.
 
         Raises:
           DatagramError: an OSError: the kernel refused this datagram.
-          TypeError, ValueError: an argument is impossible.
-          BufferError: ``data`` is not contiguous.
+          TypeError, ValueError, BufferError: an argument is impossible.
           trio.BusyResourceError: ``data`` is a ``Buffers`` that is being sent.
           trio.ClosedResourceError: the block was left before it was sent, or
             the socket closed.
           trio.BrokenResourceError: the socket has failed.
 
-        It returns when the kernel has the datagram. If it is cancelled, the
-        datagram was not sent, and will not be: once the kernel has it, it is
-        too late to cancel.
+        If it is cancelled, the datagram was not sent, and will not be: once
+        the kernel has it, it is too late to cancel.
         """
+        waiter = Waiter(current_task(), ignore=ignores(errors or self.errors))
         self._task.peer_of(address)
         if isinstance(data, Buffers):
             with Claim(data):
                 payload = b"".join(data)
-                await self._send(payload, address)
+                await self._send(payload, address, waiter)
                 data._consume(len(payload))
         elif type(data) is bytes:
-            await self._send(data, address)
+            await self._send(data, address, waiter)
         else:
             with view_of_bytes(data, "data") as view:
-                await self._send(view, address)
+                await self._send(view, address, waiter)
 
     @enable_ki_protection
     async def send_batch(
-        self, datagrams: Datagrams | Iterable[Datagram]
+        self,
+        datagrams: Datagrams | Iterable[Datagram],
+        *,
+        errors: Errors | None = None,
     ) -> int:
         """Send a batch of datagrams, and wait for what becomes of it.
 
@@ -118,9 +129,10 @@ class DatagramBatchSender:
           datagrams: ``(payload, address)`` pairs. Those of a ``Datagrams``
             that the kernel has taken are consumed when this returns, or
             raises anything.
+          errors: ``"ignore"`` drops those that are refused; see ``errors``.
 
         Returns:
-          How many datagrams were sent: all of them.
+          How many datagrams were sent: all of them, but for the ignored.
 
         Raises:
           DatagramErrorGroup: some were refused, with a ``DatagramError`` for
@@ -137,12 +149,12 @@ class DatagramBatchSender:
         withdrawn. After any exception a ``Datagrams`` holds exactly what was
         not sent, in order, and can be passed again.
         """
+        waiter = Waiter(current_task(), ignore=ignores(errors or self.errors))
         queue = as_datagrams(datagrams)
         with Claim(queue):
             payloads, addresses = queue._columns()
             for address in addresses:
                 self._task.peer_of(address)
-            waiter = Waiter(current_task())
             # Views of our own, to be released: the sending task may have what
             # is withdrawn a while longer.
             views = [
@@ -155,10 +167,9 @@ class DatagramBatchSender:
             finally:
                 release(views)
                 # Others may have been added meanwhile, behind these.
-                unsent = [not datagram.sent for datagram in queued]
-                count = len(queued)
-                payloads[:count] = compress(payloads, unsent)
-                addresses[:count] = compress(addresses, unsent)
+                unsent = [not datagram.done for datagram in queued]
+                payloads[: len(queued)] = compress(payloads, unsent)
+                addresses[: len(queued)] = compress(addresses, unsent)
         if waiter.errors:
             raise DatagramErrorGroup(waiter.errors, waiter.sent)
         return waiter.sent
@@ -169,7 +180,7 @@ class DatagramBatchSender:
     ) -> None:
         """Queue one datagram, without learning what becomes of it.
 
-        The statistics count those that were refused.
+        The statistics count those that are refused. This is no checkpoint.
 
         Args:
           data: The payload, which is copied unless it is ``bytes``. A
@@ -181,10 +192,8 @@ class DatagramBatchSender:
             where a datagram counts 64 bytes more than it has.
           trio.ClosedResourceError: the block was left, or the socket closed.
           trio.BrokenResourceError: the socket has failed.
-
-        Synchronous, and not a checkpoint.
         """
-        outbox = self._outbox
+        outbox = self._task.outbox
         self._task.peer_of(address)
         self._task.check_open()
         full = outbox.nbytes + _OVERHEAD * outbox.count > self._max_buffered
@@ -220,13 +229,12 @@ class DatagramBatchSender:
         return self._task.statistics()
 
     async def _send(
-        self, payload: bytes | memoryview, address: Address
+        self, payload: bytes | memoryview, address: Address, waiter: Waiter
     ) -> None:
-        waiter = Waiter(current_task())
         await self._send_all([QueuedDatagram(payload, address)], waiter)
         if waiter.errors:
             # Its traceback holds this frame, which must not hold it.
-            raise waiter.errors.pop()
+            raise waiter.errors.pop().as_lone()
 
     async def _send_all(
         self, queued: list[QueuedDatagram], waiter: Waiter
@@ -365,7 +373,7 @@ class DatagramSendingTask(SendingTask):
         )
         try:
             with trio.CancelScope() as self._batch_scope:
-                await self._target.drive(self._dispatch)
+                await self._target.drive_shared(self._dispatch)
         finally:
             self._dispatch.close()
             self._dispatch = None

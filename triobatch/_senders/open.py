@@ -63,8 +63,8 @@ def open_batch_sender(
 
     Args:
       target: A ``BatchSocketStream``, or any other ``trio.abc.SendStream``,
-        such as ``trio.SSLStream``; or a ``DatagramSocket``. Nobody else sends
-        on it during the block.
+        such as ``trio.SSLStream``, on which nobody else sends during the
+        block; or a ``DatagramSocket``, with whose own methods it takes turns.
       max_buffered: Bytes. ``send`` waits while more than this is buffered, so
         it is never more than this and one message.
       grace: Seconds that a message which is part-way out may take to be
@@ -77,6 +77,8 @@ def open_batch_sender(
       TypeError: ``target`` is none of these, or ``max_buffered`` no
         integer.
       ValueError: ``max_buffered`` or ``grace`` is negative.
+      trio.BusyResourceError: on entry, another task is sending on the
+        ``DatagramSocket``, or another batch sender is there.
       trio.BrokenResourceError: at the end of the block, the target had
         broken, and messages are unsent.
       trio.ClosedResourceError: at the end of the block, the target was
@@ -108,13 +110,24 @@ def open_batch_sender(
     """
     size, seconds = _as_size(max_buffered), _as_seconds(grace)
     if isinstance(target, DatagramSocket):
-        return _running(DatagramBatchSender(target, size))
+        return _sharing(target, DatagramBatchSender(target, size))
     if isinstance(target, trio.abc.SendStream):
         return _running(BatchSender(target, size, seconds))
     raise TypeError(
         "target must be a trio.abc.SendStream or a DatagramSocket, "
         f"not {type(target).__name__}"
     )
+
+
+@asynccontextmanager
+@enable_ki_protection
+async def _sharing(
+    target: DatagramSocket, sender: DatagramBatchSender
+) -> AsyncIterator[DatagramBatchSender]:
+    """Let the sender take turns with those who send on the socket itself."""
+    with target._send.shared():
+        async with _running(sender):
+            yield sender
 
 
 # Ctrl-C between the end of the block and stopping the task would leave that,

@@ -49,14 +49,18 @@ async def serve_udp(
       handler: Called with a list of ``(payload, address)`` pairs, and with
         the ``DatagramBatchSender`` of the socket that they came to, in a task
         of its own for each batch: whatever has arrived makes one, so batches
-        grow with load. An exception that it lets out ends the server.
+        grow with load. Answers that the kernel refuses are counted, and
+        dropped (``sender.errors`` is ``"ignore"``): who asks decides about
+        the address, and not whether the server lives. An exception that the
+        handler lets out ends the server.
       port: 0 to 65535; 0 lets the kernel choose.
       host: An address or a name, or None or ``""`` for all interfaces.
       max_datagrams: How many datagrams a batch has at most.
       handler_nursery: Where the handlers run; a nursery of the server's own
         by default. Those that outlive the server cannot answer any more.
       task_status: For ``await nursery.start(serve_udp, ...)``, which returns
-        the sockets once they are bound.
+        the sockets once they are bound. They may be sent on beside it: such
+        a call and the handlers' answers take turns.
 
     Raises:
       OSError: an address could not be bound, or none of those that ``host``
@@ -94,6 +98,7 @@ async def _serve(
     handlers: trio.Nursery,
 ) -> None:
     async with open_batch_sender(sock) as sender:
+        sender.errors = "ignore"
         while True:
             datagrams = await sock.receive_batch(max_datagrams)
             handlers.start_soon(handler, datagrams, sender)

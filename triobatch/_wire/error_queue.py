@@ -26,6 +26,7 @@ _EXTENDED_ERROR = struct.Struct("=IBBBxII")
 # SO_EE_ORIGIN_NONE, LOCAL, ICMP and ICMP6; timestamps and zero-copy notices
 # come after them.
 MAX_ORIGIN = 3
+ICMP_ORIGINS = frozenset({2, 3})
 
 # An ICMP error quotes at most 576 bytes in all (RFC 1812, 4.3.2.3), one for
 # IPv6 1280 (RFC 4443, 2.4).
@@ -44,6 +45,9 @@ class PeerError:
       payload: What the report quotes of the datagram, from its start.
       offender: The numeric host that reports it, ``None`` if it is this
         one.
+      type: The type of the ICMP message (RFC 792, RFC 4443), ``None`` if
+        there was none: this host has refused the datagram.
+      code: Its code.
     """
 
     address: Address
@@ -51,6 +55,13 @@ class PeerError:
     mtu: int | None
     payload: bytes
     offender: str | None
+    type: int | None = None
+    code: int | None = None
+
+    @property
+    def is_local_refusal(self) -> bool:
+        """Whether sending has failed, with EMSGSIZE, for the same reason."""
+        return self.type is None and self.errno == errno.EMSGSIZE
 
 
 def decode_error(
@@ -67,7 +78,9 @@ def decode_error(
             (SOL_IPV6, IPV6_RECVERR),
         }:
             continue
-        number, origin, _, _, info, _ = _EXTENDED_ERROR.unpack_from(data)
+        number, origin, icmp_type, code, info, _ = _EXTENDED_ERROR.unpack_from(
+            data
+        )
         if origin > MAX_ORIGIN:
             return None
         offender = None
@@ -82,5 +95,6 @@ def decode_error(
             info if number == errno.EMSGSIZE else None,
             payload,
             offender,
+            *((icmp_type, code) if origin in ICMP_ORIGINS else (None, None)),
         )
     return None

@@ -16,6 +16,7 @@ from unittest import mock
 
 from triobatch._core import calls
 from triobatch._core.chunks import COPY_SIZE, front, locate
+from triobatch._core.tries import Tried, try_each
 
 if TYPE_CHECKING:
     import socket
@@ -246,6 +247,29 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
             *rest,
         )
 
+    def scripted_each(
+        fd: int,
+        joined: bytes,
+        sizes: list[int],
+        peers: list[bytes],
+        control: Any,
+        refusal: int,
+        tries: int,
+    ) -> Tried:
+        def send(message: int) -> None:
+            start = sum(sizes[:message])
+            scripted_send(
+                fd,
+                joined[start : start + sizes[message]],
+                [sizes[message]],
+                [0],
+                [peers[message if len(peers) > 1 else 0]],
+                control,
+            )
+
+        count = min(len(sizes), calls.MAX_MESSAGES)
+        return try_each(send, count, refusal, tries)
+
     def scripted_segments(
         fd: int,
         data: bytes | memoryview,
@@ -271,6 +295,7 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
 
     return {
         "send_datagrams": scripted_send,
+        "send_each": scripted_each,
         "send_segments": scripted_segments,
         "receive_datagrams": scripted_receive,
     }

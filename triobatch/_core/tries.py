@@ -1,0 +1,63 @@
+"""Sending messages one by one, past those that are refused.
+
+Sans-IO: what sends one message is an argument. The C core has a loop of its
+own (core.h, ``tb_send_each``); this one is the Python core's, and that of
+``triobatch.testing``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Tried(NamedTuple):
+    """What messages came to that were sent one by one.
+
+    Attributes:
+      refused: An item a message: 1 if it was refused, 0 if it was taken.
+      calls: The system calls that were made.
+      passed: Failures with the errno of a refusal that did not come again.
+    """
+
+    refused: bytes
+    calls: int
+    passed: int
+
+
+def try_each(
+    send: Callable[[int], object], count: int, refusal: int, tries: int
+) -> Tried:
+    """Send messages 0 to ``count - 1``; see ``datagrams_c.send_each``.
+
+    Args:
+      send: Called with the number of a message; raises what stops it.
+      count: How many there are.
+      refusal: The errno that refuses a message, and keeps none behind it.
+      tries: How often running a message must fail so.
+
+    Raises:
+      Exception: what ``send`` raised for the first one, if it is no refusal.
+    """
+    refused = bytearray()
+    calls = passed = 0
+    for message in range(count):
+        failures = 0
+        while failures < tries:
+            calls += 1
+            try:
+                send(message)
+            except Exception as error:
+                if getattr(error, "errno", None) == refusal:
+                    failures += 1
+                    continue
+                passed += failures
+                if refused or failures:
+                    return Tried(bytes(refused), calls, passed)
+                raise
+            passed += failures
+            break
+        refused.append(failures == tries)
+    return Tried(bytes(refused), calls, passed)

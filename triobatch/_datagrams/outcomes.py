@@ -1,0 +1,126 @@
+"""What sending a batch can come to, and who is told."""
+
+from __future__ import annotations
+
+import enum
+import errno
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from triobatch._datagrams import errnos, gso
+from triobatch._datagrams.statistics import SendCounters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from triobatch._datagrams.errors import DatagramError
+
+
+class Outcome(enum.Enum):
+    """What one system call has come to."""
+
+    DONE = enum.auto()
+    MORE = enum.auto()
+    # Wait until the socket is writable, or the dispatch's `peer` has room.
+    FULL = enum.auto()
+    # Wait a while.
+    CONGESTED = enum.auto()
+
+
+class AnyDispatch(Protocol):
+    """What the loop that sends needs of a batch on its way."""
+
+    @property
+    def peer(self) -> bytes:
+        """After ``FULL``: where the datagram goes that was not taken."""
+
+    @property
+    def sent(self) -> int:
+        """Datagrams that the kernel took."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of them."""
+
+    @property
+    def refusals(self) -> list[int]:
+        """The errnos of those that were refused."""
+
+    @property
+    def ignored(self) -> int:
+        """Datagrams that were refused and dropped, and are no errors."""
+
+    def step(self, fd: int) -> Outcome:
+        """Make one system call, and account for what it has taken."""
+
+    def hold(self, peer: bytes) -> bool:
+        """Leave out all datagrams to one destination, between two steps.
+
+        Returns:
+          Whether that can be done; if not, all wait for that destination.
+        """
+
+    def close(self) -> tuple[list[DatagramError], int]:
+        """Let go of the payloads; return the errors, and what is unsent.
+
+        A traceback keeps this object, and so would an error that it keeps.
+        """
+
+
+class Observer(Protocol):
+    """Learns the outcome of each datagram of a batch as soon as there is one.
+
+    It may then withdraw datagrams, and let destinations wait. A tag is what
+    it knows a datagram by.
+    """
+
+    def sent(self, tags: list[int]) -> None:
+        """The kernel has taken these."""
+
+    def refuse(self, tag: int, number: int) -> None:
+        """The kernel has refused one, with an errno."""
+
+    def hold(self, tag: int, peer: bytes) -> None:
+        """One has left the batch, because its destination has no room."""
+
+
+@dataclass(slots=True)
+class Outlet:
+    """What all batches of one socket share.
+
+    Attributes:
+      segmentation: What the kernel may be asked to cut up.
+      internet: Whether it is an IPv4 or IPv6 socket.
+      counters: What is counted of them.
+      refused_here: Says whether it was this host, and no report of another,
+        that has just answered EMSGSIZE; None if that cannot be told.
+    """
+
+    segmentation: gso.Segmentation
+    internet: bool
+    counters: SendCounters = field(default_factory=SendCounters)
+    refused_here: Callable[[], bool] | None = None
+
+    def is_fatal(self, error: OSError) -> bool:
+        """Whether the socket has failed, and not one datagram."""
+        return error.errno in (
+            errnos.FATAL_ON_INTERNET if self.internet else errnos.FATAL
+        )
+
+    def may_be_report(self, number: int) -> bool:
+        """Whether an errno may be about an earlier datagram.
+
+        If so, the second time running it is not (see ``errnos``).
+        """
+        if not self.internet:
+            return number in errnos.REPORTED_BY_UNIX
+        if self.refused_here is not None and number == errno.EMSGSIZE:
+            return not self.refused_here()
+        return number in errnos.REPORTED
+
+    def must_ask_queue(self, number: int) -> bool:
+        """Whether each datagram with this errno has an entry to be looked at.
+
+        Trying it twice would make two entries in the error queue.
+        """
+        return self.refused_here is not None and number == errno.EMSGSIZE
