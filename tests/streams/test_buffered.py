@@ -112,6 +112,13 @@ async def test_receive_until_has_a_limit(reader_pair, size):
         assert await reader.receive_some() == b"xxxxx\n\n"
 
 
+async def test_receive_until_waits_no_longer_than_the_limit(reader_pair):
+    left, reader = reader_pair
+    await left.send_all(b"xxxxx")
+    with trio.fail_after(5), pytest.raises(FrameTooLargeError):
+        await reader.receive_until(b"\n", 5)
+
+
 async def test_receive_frames_takes_all_whole_ones(reader_pair):
     left, reader = reader_pair
     await left.send_all(b"\1a\0\2bc\3de")
@@ -501,7 +508,8 @@ async def seconds_for(count, receive):
     "receive",
     [
         lambda reader, count: reader.receive_exactly(count),
-        lambda reader, count: reader.receive_until(b"\n", count),
+        # Whose first byte is everywhere.
+        lambda reader, count: reader.receive_until(b"x\n", count),
         lambda reader, count: reader.receive_frames(
             lambda data: ([b""], count) if len(data) == count else ([], 0),
             limit=count + 1,

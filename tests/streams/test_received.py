@@ -34,6 +34,18 @@ def test_what_is_put_back_comes_first():
     assert received.take(100) == b"abcdef"
 
 
+def test_a_view_that_is_kept_stays_as_it_is():
+    received = Received()
+    for piece in (b"ab", b"c"):
+        received.put(piece)
+    kept = received.view()
+    received.put(b"d")
+    assert received.take(3) == b"abc"
+    received.put(b"e")
+    assert received.take(9) == b"de"
+    assert kept == b"abc"
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("put"), st.binary(min_size=1, max_size=9)),
