@@ -340,9 +340,9 @@ async def test_a_name_that_is_too_long_leaves_nothing_behind(where):
 
 
 async def test_a_name_without_rights_to_its_directory_says_which(where):
-    if os.geteuid() == 0:
-        pytest.skip("root may do all")
     where.parent.chmod(0o500)
+    if os.access(where.parent, os.W_OK):
+        pytest.skip("root may do all")
     with pytest.raises(PermissionError) as caught:
         await triobatch.open_unix_listener(where)
     assert caught.value.filename == os.fspath(where)
