@@ -18,7 +18,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import trio
-from echo_server import parse_address, serve
+from echo_server import end_with_the_reader, parse_address, serve
 
 import triobatch
 from triobatch import (
@@ -102,6 +102,7 @@ async def serve_room(listeners: list[BatchSocketListener]) -> None:
 
 def main() -> int:
     """Read the command line, and serve."""
+    end_with_the_reader()
     parser = argparse.ArgumentParser(
         description="A chat room: every line goes to every client."
     )

@@ -14,7 +14,7 @@ import sys
 import dns.message
 import dns.rcode
 import trio
-from echo_server import format_address, parse_address
+from echo_server import end_with_the_reader, format_address, parse_address
 
 import triobatch
 
@@ -102,6 +102,7 @@ async def run(host: str, port: int, seconds: float) -> int:
 
 def main() -> int:
     """Read the command line, and ask."""
+    end_with_the_reader()
     parser = argparse.ArgumentParser(
         description="Ask a DNS server, and measure it."
     )

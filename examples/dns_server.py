@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from echo_server import (
     announce,
     cancel_on_ctrl_c,
     cannot_listen,
+    end_with_the_reader,
     parse_address,
 )
 
@@ -51,6 +53,8 @@ mail IN A    192.0.2.3
 """
 # The two bytes by which a client tells its queries apart (RFC 1035, 4.1.1).
 ID_SIZE = 2
+# What every client takes (RFC 1035, 4.2.1).
+LEAST_PAYLOAD = 512
 # How many answers are remembered. Beyond that, the oldest are built anew.
 REMEMBERED = 10_000
 
@@ -89,11 +93,11 @@ class Answers:
         answer = dns.message.make_response(query)
         if query.opcode() != dns.opcode.QUERY:
             answer.set_rcode(dns.rcode.NOTIMP)
-            return answer.to_wire()
+            return wire_of(answer, query)
         asked = query.question[0]
         if not asked.name.is_subdomain(self._origin):
             answer.set_rcode(dns.rcode.REFUSED)
-            return answer.to_wire()
+            return wire_of(answer, query)
         answer.flags |= dns.flags.AA
         found = None
         if asked.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
@@ -111,7 +115,7 @@ class Answers:
                 soa = soa.copy()
                 soa.name = self._origin
                 answer.authority.append(soa)
-        return answer.to_wire()
+        return wire_of(answer, query)
 
     async def serve_batch(
         self,
@@ -136,7 +140,26 @@ class Answers:
             query, address = await sock.recvfrom(65536)
             answer = self.answer(query)
             if answer is not None:
-                await sock.sendto(answer, address)
+                # As above: no client is to end the server.
+                with suppress(OSError):
+                    await sock.sendto(answer, address)
+
+
+def wire_of(answer: dns.message.Message, query: dns.message.Message) -> bytes:
+    """Return an answer's bytes, or that it is too large for a datagram.
+
+    The client has said how much it takes (RFC 6891), or takes 512 bytes.
+    Where TC is set, it asks again over TCP (RFC 2181, 9), which is not served
+    here.
+    """
+    size = max(query.payload, LEAST_PAYLOAD)
+    try:
+        return answer.to_wire(max_size=size)
+    except dns.exception.TooBig:
+        for section in answer.answer, answer.authority, answer.additional:
+            section.clear()
+        answer.flags |= dns.flags.TC
+        return answer.to_wire(max_size=size)
 
 
 async def run(host: str, port: int, answers: Answers, *, plain: bool) -> int:
@@ -170,6 +193,7 @@ async def run(host: str, port: int, answers: Answers, *, plain: bool) -> int:
 
 def main() -> int:
     """Read the command line and the zone, and serve."""
+    end_with_the_reader()
     parser = argparse.ArgumentParser(
         description="A small authoritative DNS server over UDP."
     )

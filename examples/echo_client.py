@@ -25,6 +25,7 @@ from echo_server import (
     Address,
     cancel_on_ctrl_c,
     echo,
+    end_with_the_reader,
     format_address,
     listen,
     parse_address,
@@ -187,6 +188,7 @@ async def run(address: Address | None, path: Path, content: Buffers) -> int:
 
 def main() -> int:
     """Read the command line and the file, and run."""
+    end_with_the_reader()
     parser = argparse.ArgumentParser(
         description="Send many pieces, read their echo, and say what it took."
     )

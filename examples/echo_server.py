@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import functools
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -55,6 +56,23 @@ def parse_host_and_port(text: str) -> tuple[str, int]:
     if not name or not port.isdecimal() or int(port) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not host:port")
     return host, int(port)
+
+
+def natural(text: str) -> int:
+    """Read a number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
+def end_with_the_reader() -> None:
+    """End as other programs do when nobody reads the output (``| head``).
+
+    Not where a peer that closes could raise that signal, too: here nothing is
+    sent without MSG_NOSIGNAL (send(2)).
+    """
+    if hasattr(socket, "MSG_NOSIGNAL"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def format_address(address: Address) -> str:
@@ -133,6 +151,7 @@ async def serve(
 
 def main() -> int:
     """Read the command line, and serve."""
+    end_with_the_reader()
     parser = argparse.ArgumentParser(
         description="Send back whatever arrives, over TCP or a Unix socket."
     )

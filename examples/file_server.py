@@ -14,37 +14,57 @@ import argparse
 import functools
 import mimetypes
 import mmap
+import struct
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import trio
-from echo_server import parse_address, serve
+from echo_server import end_with_the_reader, parse_address, serve
 
 from triobatch import Buffers
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 if TYPE_CHECKING:
     from triobatch import BatchSocketStream
 
 PIECE_SIZE = 2**18
 LARGEST_HEADER = 16384
-# How long a connection may be idle, in seconds.
-PATIENCE = 60
+# How long a connection may be idle, in seconds: a client asks for nothing, or
+# takes nothing of what it has asked for.
+PATIENCE = 60.0
+
+
+def in_kernel(stream: BatchSocketStream) -> int:
+    """Return the bytes that the client has not acknowledged yet (tcp(7)).
+
+    The kernel takes more only when a third of them are gone, which may be a
+    megabyte: a long time for a slow client.
+    """
+    if sys.platform != "linux":
+        return 0
+    fd = stream.socket.fileno()
+    (size,) = struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))
+    return int(size)
 
 
 class FileServer:
     """Serves the files below one directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, patience: float = PATIENCE) -> None:
         self._root = directory.resolve()
+        self._patience = patience
 
     async def serve(self, stream: BatchSocketStream) -> None:
         """Answer the requests on one connection, until its end."""
         received = b""
         try:
             while True:
-                with trio.move_on_after(PATIENCE) as idle:
+                with trio.move_on_after(self._patience) as idle:
                     while b"\r\n\r\n" not in received:
                         data = await stream.receive_some()
                         received += data
@@ -55,12 +75,27 @@ class FileServer:
                 header, _, received = received.partition(b"\r\n\r\n")
                 answer, keep = self.answer(header.decode("latin-1"))
                 with answer as chunks:
-                    await stream.send_buffers(chunks)
-                if not keep:
+                    taken = await self.send(stream, chunks)
+                if not (taken and keep):
                     return
         except trio.BrokenResourceError:
             # The client is gone. An exception would end the whole server.
             return
+
+    async def send(self, stream: BatchSocketStream, chunks: Buffers) -> bool:
+        """Send as long as some of it is taken; return whether all was.
+
+        A cancelled send has consumed what the kernel took, exactly. So it can
+        go on, and the time is that of a client which takes nothing at all, not
+        that of a large file.
+        """
+        while chunks:
+            before = chunks.nbytes + in_kernel(stream)
+            with trio.move_on_after(self._patience):
+                await stream.send_buffers(chunks)
+            if chunks.nbytes + in_kernel(stream) >= before:
+                return False
+        return True
 
     def answer(self, header: str) -> tuple[Answer, bool]:
         """Return the answer, and whether another request may follow."""
@@ -154,6 +189,7 @@ class Answer:
 
 def main() -> int:
     """Read the command line, and serve."""
+    end_with_the_reader()
     parser = argparse.ArgumentParser(
         description="Serve the files of a directory over HTTP/1.1."
     )
@@ -165,10 +201,16 @@ def main() -> int:
         help="host:port (default: %(default)s)",
     )
     parser.add_argument("--directory", type=Path, default=Path())
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE,
+        help="seconds that a client may be idle (default: %(default)s)",
+    )
     options = parser.parse_args()
     if isinstance(options.address, str):
         parser.error("HTTP is served at host:port")
-    files = FileServer(options.directory)
+    files = FileServer(options.directory, options.patience)
     start = functools.partial(trio.serve_listeners, files.serve)
     return trio.run(serve, options.address, start, "serving at http://{}/")
 

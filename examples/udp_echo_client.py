@@ -20,7 +20,9 @@ import sys
 import trio
 from echo_server import (
     cancel_on_ctrl_c,
+    end_with_the_reader,
     format_address,
+    natural,
     parse_host_and_port,
 )
 from udp_echo_server import RECEIVE_BUFFER, echo
@@ -166,15 +168,9 @@ async def run(address: tuple[str, int] | None, count: int) -> int:
     return status
 
 
-def natural(text: str) -> int:
-    """Read a number from 1 on."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
-    return int(text)
-
-
 def main() -> int:
     """Read the command line, and run."""
+    end_with_the_reader()
     parser = argparse.ArgumentParser(
         description="Send datagrams to an echo server, and count what comes "
         "back."

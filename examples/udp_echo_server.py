@@ -19,6 +19,7 @@ from echo_server import (
     announce,
     cancel_on_ctrl_c,
     cannot_listen,
+    end_with_the_reader,
     parse_host_and_port,
 )
 
@@ -63,6 +64,7 @@ async def serve(address: tuple[str, int]) -> int:
 
 def main() -> int:
     """Read the command line, and serve."""
+    end_with_the_reader()
     parser = argparse.ArgumentParser(
         description="Send back every datagram that comes."
     )

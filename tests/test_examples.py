@@ -121,6 +121,27 @@ def test_on_a_terminal_the_progress_is_one_line(tmp_path):
     assert not any(b"\n" in update for update in updates)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "chat_client.py",
+        "echo_client.py",
+        "udp_echo_client.py",
+    ],
+)
+def test_output_that_nobody_reads_any_more_is_no_traceback(name):
+    """As with ``| head -1``, and with a reader that is gone at once."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with subprocess.Popen(
+        command(name), stdout=writer, stderr=subprocess.PIPE, text=True
+    ) as client:
+        os.close(writer)
+        _, errors = client.communicate()
+    assert errors == ""
+    assert client.returncode == -signal.SIGPIPE
+
+
 @pytest.mark.parametrize("size", [0, 65536, 65537])
 def test_a_file_of_any_size_is_sent(size, tmp_path):
     file = tmp_path / "file"

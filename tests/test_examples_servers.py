@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 
 import pytest
 from programs import run, started
@@ -48,6 +51,26 @@ def test_everybody_in_the_room_gets_every_line():
     assert "the client that did not read was dropped" in client.stdout
 
 
+def test_more_lines_than_may_be_queued_are_sent():
+    client = run("chat_client.py", "--clients", "2", "--lines", "3000")
+    assert client.returncode == 0, client.stderr
+    assert "2 clients got 6,000 lines each, in order" in client.stdout
+
+
+def test_a_client_that_never_reads_may_have_room_for_a_short_talk():
+    client = run("chat_client.py", "--clients", "1", "--lines", "1")
+    assert client.returncode == 0, client.stderr
+    assert client.stdout.endswith("had room for all of it\n")
+
+
+@pytest.mark.parametrize("option", ["--clients", "--lines"])
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_less_than_one_client_or_line_is_a_usage_error(option, value):
+    client = run("chat_client.py", f"{option}={value}")
+    assert client.returncode == 2
+    assert f"{value!r} is no number from 1 on" in client.stderr
+
+
 def test_a_chat_server_of_its_own_drops_the_slow_client():
     with running("chat_server.py", "127.0.0.1:0") as address:
         client = run("chat_client.py", address)
@@ -68,6 +91,40 @@ def test_dns_answers_are_right(options):
         client = run("dns_client.py", address, "--seconds", "0.2")
     assert client.returncode == 0, client.stderr
     assert client.stdout.endswith("the answers are right\n")
+
+
+@needs_dnspython
+@pytest.mark.parametrize("options", [[], ["--plain"]])
+def test_an_answer_that_is_too_large_says_so(options, tmp_path):
+    flags, message, query = (
+        importlib.import_module(f"dns.{name}")
+        for name in ("flags", "message", "query")
+    )
+    zone = tmp_path / "zone"
+    records = "".join(f"big IN A 192.0.2.{i}\n" for i in range(40))
+    zone.write_text(
+        "$ORIGIN example.org.\n$TTL 60\n@ IN SOA ns h 1 2 3 4 5\n"
+        "@ IN NS ns\n" + records
+    )
+
+    def ask(size):
+        question = message.make_query(
+            "big.example.org", "A", use_edns=size > 0, payload=size
+        )
+        return query.udp(question, host, timeout=10, port=int(port))
+
+    with running(
+        "dns_server.py", "127.0.0.1:0", "--zone", zone, *options
+    ) as address:
+        host, _, port = address.rpartition(":")
+        for size in (0, 512):
+            answer = ask(size)
+            assert answer.flags & flags.TC
+            assert not answer.answer
+        # And who takes more gets all.
+        answer = ask(4096)
+        assert not answer.flags & flags.TC
+        assert len(answer.answer[0]) == 40
 
 
 @needs_dnspython
@@ -136,3 +193,60 @@ def test_what_is_not_served(target, options, status, tmp_path):
         )  # fmt: skip
     assert curl.stdout == status
     assert "secret" not in (tmp_path / "got").read_text()
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A directory with a file that no kernel holds on the way."""
+    with (tmp_path / "large").open("wb") as sparse:
+        sparse.truncate(64 * 2**20)
+    return tmp_path
+
+
+@contextmanager
+def downloading(url):
+    """Ask for the large file, with room for little of it."""
+    host, _, port = url.removeprefix("http://").strip("/").rpartition(":")
+    with socket.socket() as client:
+        # A loopback segment, at least: less than that waits for timers.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        client.settimeout(30)
+        client.connect((host, int(port)))
+        client.sendall(b"GET /large HTTP/1.1\r\n\r\n")
+        yield client
+
+
+def test_a_client_that_takes_nothing_is_let_go_of(large):
+    with (
+        running(
+            "file_server.py", "127.0.0.1:0", "--directory", large,
+            "--patience", "0.2",
+        ) as url,
+        downloading(url) as client,
+    ):  # fmt: skip
+        # Until the server is gone, and what it left is read.
+        time.sleep(1)
+        received = 0
+        with suppress(ConnectionResetError):
+            while data := client.recv(2**16):
+                received += len(data)
+    assert 0 < received < 64 * 2**20
+
+
+def test_a_client_that_takes_a_little_at_a_time_is_kept(large):
+    """Longer in all than a client may be idle."""
+    with (
+        running(
+            "file_server.py", "127.0.0.1:0", "--directory", large,
+            "--patience", "0.5",
+        ) as url,
+        downloading(url) as client,
+    ):  # fmt: skip
+        received = 0
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            time.sleep(0.2)
+            received += len(client.recv(2**16))
+        while received < 64 * 2**20 and (data := client.recv(2**20)):
+            received += len(data)
+    assert received > 64 * 2**20
