@@ -24,6 +24,8 @@ from triobatch._senders.statistics import SenderStatistics
 from triobatch._senders.stream_sender import BatchSender
 from triobatch._streams.broadcast import broadcast, broadcast_nowait
 from triobatch._streams.broadcast_result import BroadcastResult, Delivery
+from triobatch._streams.group import StreamGroup, open_stream_group
+from triobatch._streams.group_statistics import GroupStatistics
 from triobatch._streams.listener import (
     BatchSocketListener,
     open_tcp_listeners,
@@ -33,6 +35,7 @@ from triobatch._streams.listener import (
     serve_tcp,
 )
 from triobatch._streams.send_buffers import send_buffers
+from triobatch._streams.serve_tcp_batches import serve_tcp_batches
 from triobatch._streams.statistics import StreamStatistics
 from triobatch._streams.stream import BatchSocketStream
 from triobatch._version import __version__
@@ -53,6 +56,11 @@ __all__ = [
     "open_unix_socket",
     "send_buffers",
     "serve_tcp",
+    # Many streams at once
+    "GroupStatistics",
+    "StreamGroup",
+    "open_stream_group",
+    "serve_tcp_batches",
     # Datagrams
     "DatagramError",
     "DatagramErrorGroup",

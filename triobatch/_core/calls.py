@@ -31,6 +31,11 @@ if CORE == "c":
         send_datagrams,
         send_segments,
     )
+    from triobatch._core.groups_c import (
+        GroupArena,
+        receive_group,
+        send_group,
+    )
     from triobatch._core.streams_c import (
         Vector,
         broadcast,
@@ -48,6 +53,11 @@ else:
         send_datagrams,
         send_segments,
     )
+    from triobatch._core.groups_python import (  # type: ignore[assignment]
+        GroupArena,
+        receive_group,
+        send_group,
+    )
     from triobatch._core.streams_python import (  # type: ignore[assignment]
         Vector,
         broadcast,
@@ -60,20 +70,34 @@ else:
 
 __all__ = [
     "MAX_MESSAGES",
+    "GroupArena",
     "Vector",
+    "accept",
     "broadcast",
     "copy_list",
     "copy_segments",
     "receive",
     "receive_datagrams",
     "receive_error",
+    "receive_group",
     "receive_into",
     "send",
     "send_copied",
     "send_datagrams",
+    "send_group",
     "send_pointed",
     "send_segments",
 ]
+
+
+def accept(fd: int) -> socket.socket:
+    """Accept a connection, if one is waiting.
+
+    Both cores do this with the standard library, which sets the options.
+    """
+    with borrowed_socket(fd) as listener:
+        accepted, _ = listener.accept()
+    return accepted
 
 
 def receive(fd: int, size: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 from trio import socket as tsocket
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 # As in trio.SocketStream.
 DEFAULT_RECEIVE_SIZE = 65536
+
+
+class _Member(Protocol):
+    """What a stream knows of the group that it is in."""
+
+    def leave(self) -> None: ...
 
 
 class BatchSocketStream(StreamOptions, trio.abc.HalfCloseableStream):
@@ -63,6 +69,7 @@ class BatchSocketStream(StreamOptions, trio.abc.HalfCloseableStream):
         )
         self._send = SendHalf(socket)
         self._receive = ReceiveHalf(socket)
+        self._member: _Member | None = None
         # Not on Unix sockets.
         with suppress(OSError):
             socket.setsockopt(tsocket.IPPROTO_TCP, tsocket.TCP_NODELAY, True)
@@ -247,7 +254,12 @@ class BatchSocketStream(StreamOptions, trio.abc.HalfCloseableStream):
             return await self._receive.receive_into(views[:IOV_MAX])
 
     async def aclose(self) -> None:
-        """Close the socket; tasks that wait on it get an error at once."""
+        """Close the socket; tasks that wait on it get an error at once.
+
+        A member of a stream group leaves it first.
+        """
+        if self._member is not None:
+            self._member.leave()
         self.socket.close()
         await checkpoint()
 

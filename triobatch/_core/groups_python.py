@@ -1,0 +1,90 @@
+"""System calls on many stream sockets at once, through the standard library.
+
+The twin of ``groups_c``: the same names, the same results. What is one call of
+the core there is a loop here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, cast
+
+from triobatch._core import streams_python
+from triobatch._core.chunks import COPY_BELOW, IOV_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class GroupArena:
+    """How much to receive; the memory is the standard library's.
+
+    Args:
+      receive_size: At most this many bytes from one stream.
+    """
+
+    __slots__ = ("receive_size",)
+
+    def __init__(self, receive_size: int) -> None:
+        self.receive_size = receive_size
+
+
+def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
+    """Receive from many stream sockets, with one ``recv(2)`` each.
+
+    Returns:
+      For each of them what it gave, ``b""`` at the end of the stream; or the
+      errno, negative.
+    """
+    # read(2) on a socket is recv(2) without flags (recv(2)), and needs no
+    # socket object around the descriptor.
+    receive = os.read if os.name == "posix" else streams_python.receive
+    received: list[bytes | int] = []
+    for fd in fds:
+        try:
+            received.append(receive(fd, arena.receive_size))
+        except OSError as error:
+            received.append(_negative(error))
+    return received
+
+
+def send_group(
+    fds: list[int], pieces: list[bytes], counts: Sequence[int]
+) -> list[int]:
+    """Send a message to each of many stream sockets, one system call each.
+
+    Args:
+      fds: Where the messages go, in this order.
+      pieces: What they are made of, one message behind the other.
+      counts: How many pieces each has, at least one.
+
+    Returns:
+      For each of them the bytes taken, or the errno, negative.
+    """
+    results: list[int] = []
+    start = 0
+    for fd, count in zip(fds, counts, strict=True):
+        stop = start + count
+        try:
+            results.append(_send(fd, pieces[start:stop]))
+        except OSError as error:
+            results.append(_negative(error))
+        start = stop
+    return results
+
+
+def _send(fd: int, pieces: list[bytes]) -> int:
+    if len(pieces) == 1:
+        return streams_python.send(fd, pieces[0])
+    if sum(map(len, pieces)) < COPY_BELOW * len(pieces):
+        return streams_python.send(fd, b"".join(pieces))
+    sent, _ = streams_python.send_pointed(fd, [*pieces[:IOV_MAX]], 0)
+    return sent
+
+
+def _negative(error: OSError) -> int:
+    if isinstance(error, BlockingIOError):
+        # One number for what has another on Windows.
+        return -errno.EAGAIN
+    return -cast("int", error.errno)
