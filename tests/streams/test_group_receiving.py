@@ -231,9 +231,7 @@ async def test_an_error_of_the_network_ends_a_member(
     group, connect, monkeypatch
 ):
     stream, peer = await connect()
-    monkeypatch.setattr(
-        calls, "receive_group", lambda *_: [-errno.ETIMEDOUT]
-    )
+    monkeypatch.setattr(calls, "receive_group", lambda *_: [-errno.ETIMEDOUT])
     await peer.send_all(b"x")
     assert await group.receive_batch() == [(stream, b"")]
     error = group.error(stream)

@@ -334,9 +334,7 @@ async def test_it_is_counted(group, connect):
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.EINTR])
-async def test_what_would_block_is_queued(
-    group, connect, monkeypatch, number
-):
+async def test_what_would_block_is_queued(group, connect, monkeypatch, number):
     stream, peer = await connect()
     with monkeypatch.context() as patch:
         patch.setattr(calls, "send_group", lambda *_: [-number])

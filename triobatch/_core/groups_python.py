@@ -33,6 +33,10 @@ class GroupArena:
 def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
     """Receive from many stream sockets, with one ``recv(2)`` each.
 
+    Args:
+      arena: The group's.
+      fds: At least one.
+
     Returns:
       For each of them what it gave, ``b""`` at the end of the stream; or the
       errno, negative.

@@ -149,12 +149,13 @@ class TaskSet:
 
     async def _watch(self, fd: int, scope: trio.CancelScope) -> None:
         with scope:
-            while True:
+            # It may be cancelled before it has begun, and when it was woken
+            # already: another task waits for this number then.
+            while self._scopes.get(fd) is scope:
                 # One that was closed is ready to be found out.
                 with suppress(OSError, trio.ClosedResourceError):
                     await self._wait_for(fd)
                 if self._scopes.get(fd) is not scope:
-                    # Cancelled when it had been woken already.
                     return
                 taken = self._ready[fd] = trio.Event()
                 self._news.set()
