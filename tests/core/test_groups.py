@@ -98,7 +98,7 @@ def test_a_message_of_pieces(core, pairs, message):
     expected = b"".join(message)
     assert core.send_group(
         fds, [b"before", *message, b"after"], [1, len(message), 1]
-    ) == [6, len(expected), 5]
+    ) == ([6, len(expected), 5], True)
     assert [right.recv(2**20) for _, right in pairs] == [
         b"before",
         expected,
@@ -108,7 +108,10 @@ def test_a_message_of_pieces(core, pairs, message):
 
 def test_the_first_of_too_many_pieces(core, pairs):
     message = [bytes(COPY_BELOW)] * (IOV_MAX + 1)
-    (sent,) = core.send_group(numbers(pairs)[:1], message, [len(message)])
+    (sent,), whole = core.send_group(
+        numbers(pairs)[:1], message, [len(message)]
+    )
+    assert not whole
     assert 0 < sent < COPY_BELOW * len(message)
 
 
@@ -117,8 +120,9 @@ def test_small_pieces_that_are_many(core, pairs):
     left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
     message = [b"%07d" % i for i in range(20_000)]
     expected = b"".join(message)
-    (sent,) = core.send_group([left.fileno()], message, [len(message)])
+    (sent,), whole = core.send_group([left.fileno()], message, [len(message)])
     assert 0 < sent <= len(expected)
+    assert whole == (sent == len(expected))
     received = b""
     while len(received) < sent:
         received += right.recv(2**20)
@@ -127,11 +131,8 @@ def test_small_pieces_that_are_many(core, pairs):
 
 def test_a_closed_peer_is_an_error_and_no_signal(core, pairs):
     pairs[1][1].close()
-    assert core.send_group(numbers(pairs), [b"x"] * 3, [1] * 3) == [
-        1,
-        -errno.EPIPE,
-        1,
-    ]
+    results = core.send_group(numbers(pairs), [b"x"] * 3, [1] * 3)
+    assert results == ([1, -errno.EPIPE, 1], False)
 
 
 @pytest.mark.parametrize("message", [[bytes(100)], [b"x", b"y"]], ids=len)
@@ -143,7 +144,7 @@ def test_who_is_full_takes_nothing(core, pairs, message):
         except BlockingIOError:
             break
     results = core.send_group([left.fileno()], message, [len(message)])
-    assert results == [-errno.EAGAIN]
+    assert results == ([-errno.EAGAIN], False)
 
 
 def test_from_many_threads(core):
@@ -155,7 +156,7 @@ def test_from_many_threads(core):
                 message = [b"%d" % i, b"!"]
                 expected = b"".join(message)
                 sent = core.send_group([left.fileno()], message, [2])
-                assert sent == [len(expected)]
+                assert sent == ([len(expected)], True)
                 received = core.receive_group(arena, [right.fileno()])
                 assert received == [expected]
         done.append(True)
@@ -167,3 +168,12 @@ def test_from_many_threads(core):
     for thread in threads:
         thread.join()
     assert len(done) == 4
+
+
+@pytest.mark.parametrize("nothing", [[], [b""], [b"", b""]], ids=len)
+def test_a_message_of_nothing_is_whole_and_no_call(core, pairs, nothing):
+    fds = numbers(pairs)[:2]
+    # Sending to it would be an error.
+    pairs[0][1].close()
+    results = core.send_group(fds, [*nothing, b"x"], [len(nothing), 1])
+    assert results == ([0, 1], True)

@@ -337,7 +337,7 @@ async def test_it_is_counted(group, connect):
 async def test_what_would_block_is_queued(group, connect, monkeypatch, number):
     stream, peer = await connect()
     with monkeypatch.context() as patch:
-        patch.setattr(calls, "send_group", lambda *_: [-number])
+        patch.setattr(calls, "send_group", lambda *_: ([-number], False))
         assert group.send_batch_nowait([(stream, b"x")]) == []
     assert await peer.receive_some() == b"x"
     await group.flush()

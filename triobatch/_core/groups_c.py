@@ -7,10 +7,10 @@ one for all answers: what is left of Python a stream is a slice and a length.
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from triobatch._core import streams_c
 from triobatch._core._c import ffi, lib
+from triobatch._core.streams_c import _point_to_bytes, _result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,20 +36,23 @@ class GroupArena:
       receive_size: At most this many bytes from one stream.
     """
 
-    __slots__ = ("memory", "receive_size")
+    __slots__ = ("base", "count", "memory", "receive_size", "results")
 
     def __init__(self, receive_size: int) -> None:
         self.receive_size = receive_size
-        self.memory: Any = None
+        self.count = 0
 
     def make_room(self, count: int) -> None:
         """Have room for this many streams."""
-        size = count * self.receive_size
-        if self.memory is None or len(self.memory) < size:
-            # Private: after a fork two processes would receive into it.
-            self.memory = mmap.mmap(
-                -1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            )
+        # Private: after a fork two processes would receive into it.
+        self.memory = mmap.mmap(
+            -1,
+            count * self.receive_size,
+            mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
+        )
+        self.base = _from_buffer(self.memory)
+        self.results = ffi.new("ssize_t[]", count)
+        self.count = count
 
 
 def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
@@ -64,29 +67,35 @@ def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
       errno, negative.
     """
     count = len(fds)
-    arena.make_room(count)
+    if arena.count < count:
+        arena.make_room(count)
     memory = arena.memory
-    results = ffi.new("ssize_t[]", count)
-    with _from_buffer(memory) as base:
-        streams_c._result(
-            _receive_group(
-                fds, count, base, len(memory), arena.receive_size, results
-            )
+    _result(
+        _receive_group(
+            fds,
+            count,
+            arena.base,
+            arena.count * arena.receive_size,
+            arena.receive_size,
+            arena.results,
         )
-    received: list[bytes | int] = _unpack(results, count)
+    )
+    received: list[bytes | int] = []
     start = 0
-    for i, size in enumerate(received):
-        if size >= 0:  # type: ignore[operator]
-            stop = start + size  # type: ignore[operator]
-            received[i] = memory[start:stop]
+    for size in _unpack(arena.results, count):
+        if size >= 0:
+            stop = start + size
+            received.append(memory[start:stop])
             start = stop
+        else:
+            received.append(size)
     return received
 
 
 class _Scratch:
     """Iovecs, and memory to copy to: taken out of a pool, as ``Copy`` is."""
 
-    __slots__ = ("address", "count", "iovecs", "memory")
+    __slots__ = ("address", "iovecs", "memory", "piece_count", "results")
 
     pool: ClassVar[list[_Scratch]] = []
 
@@ -94,16 +103,16 @@ class _Scratch:
         self.memory = ffi.new("char[]", _SCRATCH_SIZE)
         self.make_room(1024)
 
-    def make_room(self, count: int) -> None:
-        self.count = count
-        self.iovecs = ffi.new("struct iovec[]", count)
+    def make_room(self, piece_count: int) -> None:
+        self.piece_count = piece_count
+        self.iovecs = ffi.new("struct iovec[]", piece_count)
         self.address = int(ffi.cast("uintptr_t", self.iovecs))
 
     def point(self, pieces: list[bytes]) -> None:
         count = len(pieces)
-        if count > self.count:
+        if count > self.piece_count:
             self.make_room(2 * count)
-        if not streams_c._point_to_bytes(
+        if not _point_to_bytes(
             pieces,  # type: ignore[arg-type]
             0,
             self.address,
@@ -119,16 +128,17 @@ class _Scratch:
 
 def send_group(
     fds: list[int], pieces: list[bytes], counts: Sequence[int]
-) -> list[int]:
+) -> tuple[list[int], bool]:
     """Send a message to each of many stream sockets, one system call each.
 
     Args:
       fds: Where the messages go, in this order.
       pieces: What they are made of, one message behind the other.
-      counts: How many pieces each has, at least one.
+      counts: How many pieces each has.
 
     Returns:
-      For each of them the bytes taken, or the errno, negative.
+      For each of them the bytes taken, or the errno, negative; and whether
+      all were taken whole.
     """
     count = len(fds)
     results = ffi.new("ssize_t[]", count)
@@ -137,7 +147,7 @@ def send_group(
     except IndexError:
         scratch = _Scratch()
     scratch.point(pieces)
-    streams_c._result(
+    whole = _result(
         _send_group(
             fds,
             counts,
@@ -151,5 +161,4 @@ def send_group(
     )
     if not _Scratch.pool:
         _Scratch.pool.append(scratch)
-    sent: list[int] = _unpack(results, count)
-    return sent
+    return _unpack(results, count), whole == count

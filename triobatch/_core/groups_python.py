@@ -55,33 +55,39 @@ def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
 
 def send_group(
     fds: list[int], pieces: list[bytes], counts: Sequence[int]
-) -> list[int]:
+) -> tuple[list[int], bool]:
     """Send a message to each of many stream sockets, one system call each.
 
     Args:
       fds: Where the messages go, in this order.
       pieces: What they are made of, one message behind the other.
-      counts: How many pieces each has, at least one.
+      counts: How many pieces each has.
 
     Returns:
-      For each of them the bytes taken, or the errno, negative.
+      For each of them the bytes taken, or the errno, negative; and whether
+      all were taken whole.
     """
     results: list[int] = []
+    all_whole = True
     start = 0
     for fd, count in zip(fds, counts, strict=True):
         stop = start + count
-        try:
-            results.append(_send(fd, pieces[start:stop]))
-        except OSError as error:
-            results.append(_negative(error))
+        message = pieces[start:stop]
+        size = sum(map(len, message))
         start = stop
-    return results
+        try:
+            sent = _send(fd, message, size) if size else 0
+        except OSError as error:
+            sent = _negative(error)
+        results.append(sent)
+        all_whole = all_whole and sent == size
+    return results, all_whole
 
 
-def _send(fd: int, pieces: list[bytes]) -> int:
+def _send(fd: int, pieces: list[bytes], size: int) -> int:
     if len(pieces) == 1:
         return streams_python.send(fd, pieces[0])
-    if sum(map(len, pieces)) < COPY_BELOW * len(pieces):
+    if size < COPY_BELOW * len(pieces):
         return streams_python.send(fd, b"".join(pieces))
     sent, _ = streams_python.send_pointed(fd, [*pieces[:IOV_MAX]], 0)
     return sent

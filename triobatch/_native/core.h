@@ -151,12 +151,13 @@ ssize_t tb_receive_group(const int fds[], size_t count, char *memory,
 
 /* Send a message to every descriptor, in order, with one system call each.
  *
- * The message for fds[i] is the next piece_counts[i] of `pieces`, at least
- * one: sent where it lies with send(2) or sendmsg(2), or, if the pieces are
- * small, copied to `scratch` first.
+ * The message for fds[i] is the next piece_counts[i] of `pieces`: sent where
+ * it lies with send(2) or sendmsg(2), or, if the pieces are small, copied to
+ * `scratch` first. For one of no bytes there is no call.
  *
- * results[i] becomes the bytes that fds[i] took, or -errno. Returns `count`,
- * or -EINVAL, with nothing sent, if there are fewer pieces.
+ * results[i] becomes the bytes that fds[i] took, or -errno. Returns how many
+ * took all of their message, or -EINVAL, with nothing sent, if there are
+ * fewer pieces.
  */
 ssize_t tb_send_group(const int fds[], const uint32_t piece_counts[],
                       size_t count, struct iovec *pieces, size_t piece_count,

@@ -85,16 +85,24 @@ copy_pieces(const struct iovec *pieces, size_t count, char *scratch)
     }
 }
 
-static ssize_t
-send_message(int fd, struct iovec *pieces, size_t count, char *scratch,
-             size_t scratch_size)
+static size_t
+size_of(const struct iovec *pieces, size_t count)
 {
     size_t size = 0;
 
-    if (count == 1)
-        return send_piece(fd, pieces[0].iov_base, pieces[0].iov_len);
     for (size_t i = 0; i < count; i++)
         size += pieces[i].iov_len;
+    return size;
+}
+
+static ssize_t
+send_message(int fd, struct iovec *pieces, size_t count, size_t size,
+             char *scratch, size_t scratch_size)
+{
+    if (size == 0)
+        return 0;
+    if (count == 1)
+        return send_piece(fd, pieces[0].iov_base, size);
     if (size <= scratch_size && size / TB_COPY_BELOW < count) {
         copy_pieces(pieces, count, scratch);
         return send_piece(fd, scratch, size);
@@ -107,18 +115,21 @@ tb_send_group(const int fds[], const uint32_t piece_counts[], size_t count,
               struct iovec *pieces, size_t piece_count, char *scratch,
               size_t scratch_size, ssize_t results[])
 {
-    size_t next = 0;
+    size_t next = 0, whole = 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (piece_counts[i] == 0 || piece_counts[i] > piece_count - next)
+        if (piece_counts[i] > piece_count - next)
             return -EINVAL;
         next += piece_counts[i];
     }
     next = 0;
     for (size_t i = 0; i < count; i++) {
+        size_t size = size_of(pieces + next, piece_counts[i]);
+
         results[i] = send_message(fds[i], pieces + next, piece_counts[i],
-                                  scratch, scratch_size);
+                                  size, scratch, scratch_size);
+        whole += results[i] >= 0 && (size_t)results[i] == size;
         next += piece_counts[i];
     }
-    return (ssize_t)count;
+    return (ssize_t)whole;
 }

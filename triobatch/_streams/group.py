@@ -130,6 +130,7 @@ class StreamGroup:
         self._arena = calls.GroupArena(receive_size)
         self._guard = Guard("another task is receiving from this group")
         self._batches = 0
+        self._last = 0
         self._largest = 0
 
     def __len__(self) -> int:
@@ -218,8 +219,9 @@ class StreamGroup:
         with self._guard:
             while True:
                 self._check_open()
-                # A turn for the others: with a wait, only if there is need.
-                if readers.has_ready():
+                # A turn for the others: with a wait, only if there is need. A
+                # lone one that was answered a moment ago has not asked again.
+                if self._last != 1 and readers.has_ready():
                     await checkpoint()
                     self._check_open()
                 else:
@@ -238,6 +240,7 @@ class StreamGroup:
         members = self._members
         ready = members.verified(members.readers.take(count))
         if not ready:
+            self._last = 0
             return []
         batch: list[tuple[BatchSocketStream, bytes]] = []
         results = calls.receive_group(
@@ -255,6 +258,7 @@ class StreamGroup:
             elif -result not in NOT_NOW:
                 members.end(member, as_error(result))
                 batch.append((stream, b""))
+        self._last = len(batch)
         if batch:
             self._batches += 1
             self._largest = max(self._largest, len(batch))

@@ -37,6 +37,7 @@ class Member:
         "error",
         "fd",
         "home",
+        "is_free",
         "queue",
         "stream",
         "watched",
@@ -52,6 +53,8 @@ class Member:
         # None as long as the kernel has taken everything.
         self.queue: Buffers | None = None
         self.error: OSError | None = None
+        # Neither of the two: nothing keeps it from being sent to.
+        self.is_free = True
         # Whether its b"" was handed out.
         self.ended = False
         self.close_when_sent = False
@@ -168,11 +171,13 @@ class Members:
         member.ended = True
         if error is not None and member.error is None:
             member.error = error
+            member.is_free = False
         self._watch(member, None)
 
     def fall_behind(self, member: Member, queue: Buffers) -> None:
         """Have bytes queued on a member that was not behind until now."""
         member.queue = queue
+        member.is_free = False
         # Nobody else may send in between.
         member.stream._send_guard._busy = True
         self.behind.add(member)
@@ -189,6 +194,7 @@ class Members:
         """
         if member.error is None:
             member.error = error
+            member.is_free = False
         self._watch(member, None if member.ended else self.readers)
         self._settle(member)
 
@@ -224,6 +230,7 @@ class Members:
         else:
             if not queue:
                 member.queue = None
+                member.is_free = member.error is None
                 self._watch(member, None if member.ended else self.readers)
                 self._settle(member)
 

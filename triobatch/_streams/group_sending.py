@@ -90,13 +90,13 @@ class GroupSends:
         fds: list[int] = []
         pieces: list[bytes] = []
         counts: list[int] = []
-        sizes: list[int] = []
         others: list[BatchSocketStream] = []
         for stream, message in by_stream.items():
             if type(message) is bytes:
-                size = len(message)
+                count = 1
             else:
-                size = sum(map(len, as_pieces(message)))
+                as_pieces(message)
+                count = len(message)
             try:
                 member = stream._member
             except AttributeError:
@@ -104,36 +104,37 @@ class GroupSends:
                     "stream must be a BatchSocketStream, "
                     f"not {type(stream).__name__}"
                 ) from None
+            # A socket that was shut down for sending says so with EPIPE.
             if (
-                not size
-                or member is None
-                or member.home is not home  # type: ignore[attr-defined]
-                or not self._is_free(member, size)  # type: ignore[arg-type]
+                member is None
+                or member.home is not home
+                or not member.is_free
+                or stream._send_guard._busy
+                or stream.socket.fileno() != member.fd
             ):
                 others.append(stream)
                 continue
+            half = stream._send
+            if half._lifted:
+                half._put_back_before(sum(map(len, as_pieces(message))))
             sent_to.append(stream)
-            fds.append(member.fd)  # type: ignore[attr-defined]
-            sizes.append(size)
+            fds.append(member.fd)
+            counts.append(count)
             if type(message) is list:
-                counts.append(len(message))
                 pieces += message
             else:
-                counts.append(1)
                 pieces.append(message)  # type: ignore[arg-type]
         refused: Refused = []
         if fds:
-            results = calls.send_group(fds, pieces, counts)
-            for stream, size, result in zip(
-                sent_to, sizes, results, strict=True
-            ):
+            results, all_whole = calls.send_group(fds, pieces, counts)
+            for stream, result in zip(sent_to, results, strict=True):
                 half = stream._send
                 half.calls += 1
-                if result == size:
-                    half.bytes_sent += size
+                if all_whole:
+                    half.bytes_sent += result
                 else:
-                    self._go_on(
-                        stream._member,  # type: ignore[arg-type]
+                    self._account(
+                        stream,
                         several.get(stream) or [by_stream[stream]],
                         result,
                         refused,
@@ -144,40 +145,36 @@ class GroupSends:
             )
         return refused
 
-    def _is_free(self, member: Member, size: int) -> bool:
-        """Tell whether nothing stands in the way of one send."""
-        stream = member.stream
-        socket = stream.socket
-        half = stream._send
-        if half._lifted:
-            half._put_back_before(size)
-        return (
-            member.queue is None
-            and member.error is None
-            and not stream._send_guard._busy
-            and socket.fileno() == member.fd
-            and not socket.did_shutdown_SHUT_WR
-        )
-
-    def _go_on(
+    def _account(
         self,
-        member: Member,
+        stream: BatchSocketStream,
         messages: list[Message],
         result: int,
         refused: Refused,
     ) -> None:
-        """Go on with a member that has not taken all that it was offered."""
-        half = member.stream._send
-        if result < 0:
-            if -result not in NOT_NOW:
-                error = as_error(result)
-                self._members.fail(member, error)
-                refused += [(member.stream, broken(error))] * len(messages)
-                return
-            result = 0
-        else:
+        """Account for one of some of which not all were taken whole."""
+        half = stream._send
+        size = sum(
+            len(piece) for each in messages for piece in as_pieces(each)
+        )
+        if result == size:
+            half.bytes_sent += size
+            return
+        member = self._members.get(stream)
+        assert member is not None
+        if result >= 0:
             half.bytes_sent += result
             half.partial_writes += 1
+        elif -result in NOT_NOW:
+            result = 0
+        elif stream.socket.did_shutdown_SHUT_WR:
+            refused += [(stream, _sent_eof())] * len(messages)
+            return
+        else:
+            error = as_error(result)
+            self._members.fail(member, error)
+            refused += [(stream, broken(error))] * len(messages)
+            return
         self._queue(member, messages, result, refused)
 
     def _obstructed(
@@ -198,9 +195,7 @@ class GroupSends:
         elif member.error is not None:
             error = broken(member.error)
         elif stream.socket.did_shutdown_SHUT_WR:
-            error = trio.ClosedResourceError(
-                "can't send data after sending EOF"
-            )
+            error = _sent_eof()
         elif member.queue is not None:
             self._queue(member, messages, 0, refused)
             return
@@ -240,3 +235,7 @@ class GroupSends:
             taken = 0
         if member.queue is None and queue:
             self._members.fall_behind(member, queue)
+
+
+def _sent_eof() -> trio.ClosedResourceError:
+    return trio.ClosedResourceError("can't send data after sending EOF")

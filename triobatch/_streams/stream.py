@@ -32,6 +32,12 @@ DEFAULT_RECEIVE_SIZE = 65536
 class _Member(Protocol):
     """What a stream knows of the group that it is in."""
 
+    fd: int
+    is_free: bool
+
+    @property
+    def home(self) -> object: ...
+
     def leave(self) -> None: ...
 
 
