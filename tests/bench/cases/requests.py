@@ -36,6 +36,8 @@ SMALL_SIZE = 24 + 40
 PIPELINED = 16
 
 GROUP = "triobatch group"
+# What a group is not for.
+GROUP_TASKS = "triobatch group, task a request"
 TRIOBATCH = "triobatch send_buffers"
 TRIO_EACH = "Trio send_all each"
 TRIO_JOIN = "Trio send_all(join)"
@@ -91,6 +93,7 @@ def contestants(*size: str) -> tuple[Contestant, ...]:
 
     return (
         server(GROUP, "triobatch", "triobatch_group.py"),
+        server(GROUP_TASKS, "triobatch", "triobatch_group.py", "tasks"),
         server(TRIOBATCH, "triobatch", "triobatch_server.py"),
         server(TRIO_EACH, "trio", "trio_server.py", "each"),
         server(TRIO_JOIN, "trio", "trio_server.py", "join"),

@@ -1,7 +1,11 @@
-"""Requests answered by one task, a batch at a time, with triobatch."""
+"""Requests answered by one task, a batch at a time, with triobatch.
+
+With ``tasks`` each is answered by a task of its own that has to wait once.
+"""
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 import trio
@@ -30,10 +34,27 @@ async def respond(
     group.send_batch_nowait(messages)
 
 
+async def respond_in_tasks(
+    nursery: trio.Nursery,
+    group: StreamGroup,
+    batch: list[tuple[BatchSocketStream, bytes]],
+) -> None:
+    async def respond_to(stream: BatchSocketStream, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        await respond(group, [(stream, data)])
+
+    for stream, data in batch:
+        if data:
+            nursery.start_soon(respond_to, stream, data)
+
+
 async def run() -> None:
     async with trio.open_nursery() as nursery:
+        handler = respond
+        if "tasks" in sys.argv:
+            handler = partial(respond_in_tasks, nursery)
         serve = partial(
-            triobatch.serve_tcp_batches, respond, 0, host="127.0.0.1"
+            triobatch.serve_tcp_batches, handler, 0, host="127.0.0.1"
         )
         listeners = await nursery.start(serve)
         answer(ready=True, port=listeners[0].socket.getsockname()[1])
