@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from triobatch._streams.group_sending import Message
 
 
+# Batches that are waited for after one that had not come in a turn.
+_DOUBTS = 16
+
+
 def open_stream_group(
     *, receive_size: int = 16384, max_queued: int = 2**20
 ) -> AbstractAsyncContextManager[StreamGroup]:
@@ -130,7 +134,7 @@ class StreamGroup:
         self._arena = calls.GroupArena(receive_size)
         self._guard = Guard("another task is receiving from this group")
         self._batches = 0
-        self._last = 0
+        self._doubts = 0
         self._largest = 0
 
     def __len__(self) -> int:
@@ -215,24 +219,36 @@ class StreamGroup:
         What is cancelled has taken nothing. It is always a checkpoint.
         """
         count = _at_least(1, "max_streams", max_streams)
-        readers = self._members.readers
-        with self._guard:
+        members = self._members
+        readers = members.readers
+        guard = self._guard
+        guard.check()
+        guard._busy = True  # a third of a with block
+        try:
             while True:
                 self._check_open()
-                # A turn for the others: with a wait, only if there is need. A
-                # lone one that was answered a moment ago has not asked again.
-                if self._last != 1 and readers.has_ready():
+                # Who was answered a moment ago has often asked again when the
+                # others have had their turn: that saves an epoll_ctl, and a
+                # wait. If not, it is not expected for some batches to come.
+                hopeful = self._doubts == 0
+                if hopeful or readers.has_ready():
                     await checkpoint()
-                    self._check_open()
                 else:
                     try:
                         await readers.wait()
                     except trio.ClosedResourceError:
                         raise _closed_group() from None
-                    self._check_open()
+                if members.closed:
+                    continue
                 batch = self._pull(count)
+                if hopeful:
+                    self._doubts = 0 if batch else _DOUBTS
+                elif batch:
+                    self._doubts -= 1
                 if batch:
                     return batch
+        finally:
+            guard._busy = False
 
     @enable_ki_protection
     def _pull(self, count: int) -> list[tuple[BatchSocketStream, bytes]]:
@@ -240,7 +256,6 @@ class StreamGroup:
         members = self._members
         ready = members.verified(members.readers.take(count))
         if not ready:
-            self._last = 0
             return []
         batch: list[tuple[BatchSocketStream, bytes]] = []
         results = calls.receive_group(
@@ -258,7 +273,6 @@ class StreamGroup:
             elif -result not in NOT_NOW:
                 members.end(member, as_error(result))
                 batch.append((stream, b""))
-        self._last = len(batch)
         if batch:
             self._batches += 1
             self._largest = max(self._largest, len(batch))

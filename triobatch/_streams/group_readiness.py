@@ -74,6 +74,7 @@ class EpollSet:
 
     def _open(self) -> None:
         self._epoll = select.epoll()
+        self._fd = self._epoll.fileno()
         self._poll = select.poll()
         self._poll.register(self._epoll, select.POLLIN)
 
@@ -97,7 +98,7 @@ class EpollSet:
     async def wait(self) -> None:
         """Wait until there may be one."""
         try:
-            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            await trio.lowlevel.wait_readable(self._fd)
         except trio.ClosedResourceError:
             if self._closed:
                 raise
@@ -116,7 +117,7 @@ class EpollSet:
         self._end()
 
     def _end(self) -> None:
-        trio.lowlevel.notify_closing(self._epoll.fileno())
+        trio.lowlevel.notify_closing(self._fd)
         self._epoll.close()
 
 
