@@ -9,6 +9,9 @@ Start it in one terminal, and clients in another::
 One task broadcasts whatever lines have piled up, with one call for all
 clients. A client that has not taken them after a while is dropped, so that it
 holds nobody up. Ctrl-C stops the server.
+
+With ``--group`` all clients are one stream group: one task receives from those
+that have said something, and sends to all; nothing is awaited in between.
 """
 
 from __future__ import annotations
@@ -18,7 +21,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import trio
-from echo_server import end_with_the_reader, parse_address, serve
+from echo_server import (
+    end_with_the_reader,
+    parse_address,
+    serve,
+    serve_batches,
+)
 
 import triobatch
 from triobatch import (
@@ -28,7 +36,11 @@ from triobatch import (
 )
 
 if TYPE_CHECKING:
-    from triobatch import BatchSocketListener, BatchSocketStream
+    from triobatch import (
+        BatchSocketListener,
+        BatchSocketStream,
+        StreamGroup,
+    )
 
 # How long a client may take for a broadcast, in seconds.
 PATIENCE = 0.5
@@ -92,6 +104,58 @@ class Room:
                 print(f"dropped a client: {delivery.status}", flush=True)
 
 
+class GroupRoom:
+    """The same, as one stream group: no task for a client."""
+
+    def __init__(self) -> None:
+        self._unfinished: dict[BatchSocketStream, bytes] = {}
+        self._group: StreamGroup | None = None
+
+    async def serve(
+        self,
+        group: StreamGroup,
+        batch: list[tuple[BatchSocketStream, bytes]],
+    ) -> None:
+        """Send to everybody what some have said."""
+        self._group = group
+        said = []
+        for stream, data in batch:
+            unfinished = self._unfinished.pop(stream, b"") + data
+            complete, newline, unfinished = unfinished.rpartition(b"\n")
+            said += [complete, newline]
+            if len(unfinished) > LONGEST_LINE:
+                await stream.aclose()
+            elif data and unfinished:
+                self._unfinished[stream] = unfinished
+        lines = b"".join(said)
+        refused = group.send_batch_nowait((each, lines) for each in group)
+        for stream, error in refused:
+            # More waits for it than its queue may hold; or it is gone.
+            await self._drop(stream, str(error))
+
+    async def drop_the_slow(self) -> None:
+        """Drop those that have taken nothing for a while, of what waits."""
+        before: dict[BatchSocketStream, int] = {}
+        while True:
+            await trio.sleep(PATIENCE)
+            if (group := self._group) is None:
+                continue
+            after = {
+                stream: stream.statistics().bytes_sent
+                for stream in group
+                if group.queued(stream)
+            }
+            for stream, sent in after.items():
+                if before.get(stream) == sent:
+                    await self._drop(stream, "it is too slow")
+            before = after
+
+    async def _drop(self, stream: BatchSocketStream, why: str) -> None:
+        self._unfinished.pop(stream, None)
+        await stream.aclose()
+        print(f"dropped a client: {why}", flush=True)
+
+
 async def serve_room(listeners: list[BatchSocketListener]) -> None:
     """Serve one room, for ever."""
     room = Room()
@@ -113,9 +177,16 @@ def main() -> int:
         default="127.0.0.1:9000",
         help="host:port (default: %(default)s)",
     )
-    address = parser.parse_args().address
+    parser.add_argument(
+        "--group", action="store_true", help="serve them as one stream group"
+    )
+    arguments = parser.parse_args()
+    address = arguments.address
     if isinstance(address, str):
         parser.error("a chat room is at host:port")
+    if arguments.group:
+        room = GroupRoom()
+        return trio.run(serve_batches, address, room.serve, room.drop_the_slow)
     return trio.run(serve, address, serve_room)
 
 

@@ -25,7 +25,15 @@ import triobatch
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from triobatch import BatchSocketListener, BatchSocketStream
+    from triobatch import (
+        BatchSocketListener,
+        BatchSocketStream,
+        StreamGroup,
+    )
+
+    BatchHandler: TypeAlias = Callable[
+        [StreamGroup, list[tuple[BatchSocketStream, bytes]]], Awaitable[object]
+    ]
 
 # The path of a Unix socket, or a host and a TCP port.
 Address: TypeAlias = "str | tuple[str, int]"
@@ -146,6 +154,36 @@ async def serve(
         nursery.start_soon(start, listeners)
         for listener in listeners:
             announce(listener.socket.getsockname(), text)
+    return 0
+
+
+async def serve_batches(
+    address: tuple[str, int],
+    handler: BatchHandler,
+    *beside: Callable[[], Awaitable[object]],
+) -> int:
+    """Serve all connections as one group; otherwise as ``serve``.
+
+    Args:
+      address: Where.
+      handler: For ``triobatch.serve_tcp_batches``.
+      beside: What runs in tasks of its own meanwhile.
+    """
+    host, port = address
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        start = functools.partial(
+            triobatch.serve_tcp_batches, handler, port, host=host
+        )
+        try:
+            listeners = await nursery.start(start)
+        except OSError as error:
+            nursery.cancel_scope.cancel()
+            return cannot_listen(address, error)
+        for task in beside:
+            nursery.start_soon(task)
+        for listener in listeners:
+            announce(listener.socket.getsockname())
     return 0
 
 

@@ -34,6 +34,8 @@ from triobatch._streams.buffered import (
     BufferedReceiveStream,
     FrameTooLargeError,
 )
+from triobatch._streams.group import StreamGroup, open_stream_group
+from triobatch._streams.group_statistics import GroupStatistics
 from triobatch._streams.listener import (
     BatchSocketListener,
     open_tcp_listeners,
@@ -46,6 +48,7 @@ from triobatch._streams.proxy import receive_proxy_header
 from triobatch._streams.relay import relay
 from triobatch._streams.send_buffers import send_buffers
 from triobatch._streams.send_file import send_file
+from triobatch._streams.serve_tcp_batches import serve_tcp_batches
 from triobatch._streams.stream import BatchSocketStream, StreamStatistics
 from triobatch._version import __version__
 from triobatch._wire.error_queue import PeerError
@@ -74,6 +77,11 @@ __all__ = [
     "send_buffers",
     "send_file",
     "serve_tcp",
+    # Many streams at once
+    "GroupStatistics",
+    "StreamGroup",
+    "open_stream_group",
+    "serve_tcp_batches",
     # Datagrams
     "DatagramError",
     "DatagramErrorGroup",

@@ -7,7 +7,8 @@ import extensions
 import pytest
 
 import triobatch
-from triobatch._core import chunks, datagrams_python
+from triobatch._core import chunks, datagrams_python, groups_python
+from triobatch._streams import gather
 from triobatch._wire import control
 
 NATIVE = Path(triobatch.__file__).parent / "_native"
@@ -58,3 +59,9 @@ def test_what_was_compiled_is_what_the_sources_say():
     lib = extensions.load(extensions.C_CORE, extensions.C_CORE).lib
     for constant in ("TB_IOV_MAX", "TB_MESSAGES", "TB_CONTROL_SIZE"):
         assert getattr(lib, constant) == NUMBERS[constant]
+
+
+def test_a_group_copies_what_a_stream_would():
+    numbers = numbers_in("groups.c")
+    assert numbers["TB_COPY_BELOW"] == gather.COPY_BELOW
+    assert groups_python._COPY_BELOW == gather.COPY_BELOW

@@ -37,6 +37,11 @@ if CORE == "c":
         send_each,
         send_segments,
     )
+    from triobatch._core.groups_c import (
+        GroupArena,
+        receive_group,
+        send_group,
+    )
     from triobatch._core.splice_c import cached, send_file, send_more
     from triobatch._core.streams_c import (
         Vector,
@@ -56,6 +61,11 @@ else:
         send_each,
         send_segments,
     )
+    from triobatch._core.groups_python import (  # type: ignore[assignment]
+        GroupArena,
+        receive_group,
+        send_group,
+    )
     from triobatch._core.splice_python import cached, send_file, send_more
     from triobatch._core.streams_python import (  # type: ignore[assignment]
         Vector,
@@ -69,6 +79,7 @@ else:
 
 __all__ = [
     "MAX_MESSAGES",
+    "GroupArena",
     "Vector",
     "accept",
     "broadcast",
@@ -79,12 +90,14 @@ __all__ = [
     "receive",
     "receive_datagrams",
     "receive_error",
+    "receive_group",
     "receive_into",
     "send",
     "send_copied",
     "send_datagrams",
     "send_each",
     "send_file",
+    "send_group",
     "send_more",
     "send_pointed",
     "send_segments",

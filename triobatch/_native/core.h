@@ -247,4 +247,31 @@ ssize_t tb_receive_datagrams(int fd, const struct tb_arena *arena,
 void tb_broadcast(const int fds[], ssize_t results[], size_t count,
                   const void *data, size_t size);
 
+/* groups.c: many stream sockets, with something of its own for each. */
+
+/* Receive from every descriptor, with one recv(2) of at most `receive_size`
+ * bytes each. What came lies in `memory` one behind the other, with no gaps.
+ *
+ * results[i] becomes the bytes that fds[i] gave, 0 at the end of the stream,
+ * or -errno. Returns the bytes received from all of them, or -EINVAL if
+ * `memory_size` has no room for so many.
+ */
+ssize_t tb_receive_group(const int fds[], size_t count, char *memory,
+                         size_t memory_size, size_t receive_size,
+                         ssize_t results[]);
+
+/* Send a message to every descriptor, in order, with one system call each.
+ *
+ * The message for fds[i] is the next piece_counts[i] of `pieces`: sent where
+ * it lies with send(2) or sendmsg(2), or, if the pieces are small, copied to
+ * `scratch` first. For one of no bytes there is no call.
+ *
+ * results[i] becomes the bytes that fds[i] took, or -errno. Returns how many
+ * took all of their message, or -EINVAL, with nothing sent, if there are
+ * fewer pieces.
+ */
+ssize_t tb_send_group(const int fds[], const uint32_t piece_counts[],
+                      size_t count, struct iovec *pieces, size_t piece_count,
+                      char *scratch, size_t scratch_size, ssize_t results[]);
+
 #endif

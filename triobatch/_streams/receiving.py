@@ -35,6 +35,17 @@ class ReceiveHalf:
         self.bytes_received = 0
         self.calls = 0
         self.waits = 0
+        # Whether a stream group receives instead; and the tasks that do, until
+        # they have handed out what they received.
+        self.lent = False
+        self._inside = 0
+
+    def check_unused(self) -> None:
+        """Raise ``BusyResourceError`` if a task is receiving."""
+        if self._inside:
+            raise trio.BusyResourceError(
+                "another task is currently receiving on this BatchSocketStream"
+            )
 
     async def receive(self, size: int) -> bytes:
         """Receive 1 to ``size`` bytes, or ``b""`` at the end."""
@@ -49,6 +60,19 @@ class ReceiveHalf:
         return received
 
     async def _receive(
+        self, system_call: Callable[[int, _Room], _Received], room: _Room
+    ) -> _Received:
+        if self.lent:
+            raise trio.BusyResourceError(
+                "a stream group is receiving on this BatchSocketStream"
+            )
+        self._inside += 1
+        try:
+            return await self._pull_or_wait(system_call, room)
+        finally:
+            self._inside -= 1
+
+    async def _pull_or_wait(
         self, system_call: Callable[[int, _Room], _Received], room: _Room
     ) -> _Received:
         await checkpoint_if_cancelled()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 import trio
 from trio import socket as tsocket
@@ -30,6 +30,18 @@ if TYPE_CHECKING:
 
 # As in trio.SocketStream.
 DEFAULT_RECEIVE_SIZE = 65536
+
+
+class _Member(Protocol):
+    """What a stream knows of the group that it is in."""
+
+    fd: int
+    is_free: bool
+
+    @property
+    def home(self) -> object: ...
+
+    def leave(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +101,7 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         )
         self._send = SendHalf(socket)
         self._receive = ReceiveHalf(socket)
+        self._member: _Member | None = None
         # Not on Unix sockets.
         with suppress(OSError):
             socket.setsockopt(tsocket.IPPROTO_TCP, tsocket.TCP_NODELAY, True)
@@ -140,8 +153,7 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         Returns:
           The bytes taken; 0 when there was nothing to send. They are fewer
           than there were when the socket's buffer filled up, and after 2 to
-          6 MiB: a peer that reads as fast would keep all other tasks from
-          running.
+          6 MiB, so that other tasks run beside a peer that keeps up.
 
         Raises:
           TypeError: ``buffers`` is neither, or a chunk does not have the
@@ -303,7 +315,12 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
             return await self._receive.receive_into(views[:IOV_MAX])
 
     async def aclose(self) -> None:
-        """Close the socket; tasks that wait on it get an error at once."""
+        """Close the socket; tasks that wait on it get an error at once.
+
+        A member of a stream group leaves it first.
+        """
+        if self._member is not None:
+            self._member.leave()
         self.socket.close()
         await checkpoint()
 

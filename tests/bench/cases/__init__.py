@@ -18,7 +18,7 @@ FAMILIES = {
         growth.FAMILY,
         senders.FAMILY,
         broadcast.FAMILY,
-        requests.FAMILY,
+        *requests.FAMILIES,
         datagrams.SEND,
         datagrams.RECEIVE,
         datagram_servers.ECHO,

@@ -40,6 +40,13 @@ IDLE = Family(
     title="Memory of what is idle",
     contestants=(
         Contestant("triobatch", "triobatch", "triobatch_memory.py", ("idle",)),
+        Contestant(
+            "triobatch group",
+            "triobatch",
+            "triobatch_memory.py",
+            ("idle-group",),
+            frozenset({"tcp"}),
+        ),
         Contestant("Trio", "trio", "trio_memory.py", ("idle",)),
         Contestant("AnyIO on Trio", "anyio", "anyio_memory.py", ("idle",)),
         Contestant(

@@ -10,10 +10,9 @@ async def serve(stream: anyio.abc.SocketStream) -> None:
     have = 0
     async with stream:
         async for data in stream:
-            have += len(data)
-            while have >= REQUEST_SIZE:
-                have -= REQUEST_SIZE
-                await stream.send(HEADER + BODY)
+            count, have = divmod(have + len(data), REQUEST_SIZE)
+            if count:
+                await stream.send(b"".join([HEADER, BODY] * count))
 
 
 async def run() -> None:

@@ -14,10 +14,9 @@ async def serve(
 ) -> None:
     have = 0
     while data := await reader.read(65536):
-        have += len(data)
-        while have >= REQUEST_SIZE:
-            have -= REQUEST_SIZE
-            writer.writelines([HEADER, BODY])
+        count, have = divmod(have + len(data), REQUEST_SIZE)
+        if count:
+            writer.writelines([HEADER, BODY] * count)
             await writer.drain()
     writer.close()
 

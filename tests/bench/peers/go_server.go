@@ -3,15 +3,22 @@ package main
 
 import (
 	"net"
+	"os"
+	"runtime"
 )
 
-const (
-	requestSize = 64
-	headerSize  = 200
-	bodySize    = 4096
-)
+const requestSize = 64
 
 func main() {
+	headerSize, bodySize := 200, 4096
+	for _, argument := range os.Args[1:] {
+		switch argument {
+		case "small":
+			headerSize, bodySize = 24, 40
+		case "one":
+			runtime.GOMAXPROCS(1)
+		}
+	}
 	var header, body []byte
 	for i := 0; i < headerSize+bodySize; i++ {
 		header = append(header, byte(i%251))
@@ -32,11 +39,12 @@ func main() {
 				if err != nil {
 					return
 				}
+				var buffers net.Buffers
 				for have += count; have >= requestSize; have -= requestSize {
-					buffers := net.Buffers{header, body}
-					if _, err := buffers.WriteTo(conn); err != nil {
-						return
-					}
+					buffers = append(buffers, header, body)
+				}
+				if _, err := buffers.WriteTo(conn); err != nil {
+					return
 				}
 			}
 		}()

@@ -1,10 +1,10 @@
 /* The clients of a request and response server, all in one thread: PORT.
  *
- * Each of `connections` has one request of `request` bytes under way, and sends
- * the next when it has the whole response of `response` bytes, whose byte i is
- * i modulo 251. Every byte of every response is compared. Reports the time
- * until COUNT responses were here, and the 50th and 99th percentile of what
- * one took, in microseconds.
+ * Each of `connections` has `pipelined` requests of `request` bytes under way,
+ * sent together, and sends the next when it has all their responses of
+ * `response` bytes, whose byte i is i modulo 251. Every byte of every response
+ * is compared. Reports the time until COUNT responses were here, or a few more,
+ * and the 50th and 99th percentile of what they took, in microseconds.
  */
 #include "driver.h"
 
@@ -23,6 +23,7 @@ struct client {
 static struct client *clients;
 static long client_count;
 static size_t request_size, response_size;
+static long pipelined;
 static unsigned char *request_data, *expected;
 static int epoll;
 
@@ -40,10 +41,14 @@ set_up(int port, const struct request *request)
     free(expected);
     request_size = (size_t)number_option(request, "request", 1);
     response_size = (size_t)number_option(request, "response", 1);
+    pipelined = number_option(request, "pipelined", 1);
+    size_t each = response_size;
+    request_size *= (size_t)pipelined;
+    response_size *= (size_t)pipelined;
     request_data = calloc(1, request_size);
     expected = malloc(response_size);
     for (size_t i = 0; i < response_size; i++)
-        expected[i] = (unsigned char)(i % 251);
+        expected[i] = (unsigned char)(i % each % 251);
     clients = calloc((size_t)wanted, sizeof(*clients));
     for (client_count = 0; client_count < wanted; client_count++) {
         struct client *client = &clients[client_count];
@@ -96,6 +101,7 @@ compare(const void *left, const void *right)
 static void
 measure(long count)
 {
+    count = (count + pipelined - 1) / pipelined;
     double *took = malloc((size_t)count * sizeof(*took));
     long asked = 0, done = 0;
     uint64_t bytes = 0, wrong = 0;
@@ -124,7 +130,8 @@ measure(long count)
     qsort(took, (size_t)count, sizeof(*took), compare);
     printf("{\"seconds\": %.9f, \"cpu\": %.9f, \"count\": %ld, "
            "\"bytes\": %llu, \"wrong\": %llu, \"p50\": %.3f, \"p99\": %.3f}\n",
-           watch.seconds, watch.cpu, done, (unsigned long long)bytes,
+           watch.seconds, watch.cpu, done * pipelined,
+           (unsigned long long)bytes,
            (unsigned long long)wrong, took[count / 2] * 1e6,
            took[count * 99 / 100] * 1e6);
     fflush(stdout);

@@ -8,10 +8,11 @@ import threading
 from responses import BODY, HEADER, REQUEST_SIZE, answer
 
 
-def respond(sock: socket.socket) -> None:
-    sent = sock.sendmsg([HEADER, BODY])
-    if sent < len(HEADER) + len(BODY):
-        sock.sendall((HEADER + BODY)[sent:])
+def respond(sock: socket.socket, count: int) -> None:
+    chunks = [HEADER, BODY] * count
+    sent = sock.sendmsg(chunks)
+    if sent < (len(HEADER) + len(BODY)) * count:
+        sock.sendall(b"".join(chunks)[sent:])
 
 
 def serve(sock: socket.socket) -> None:
@@ -19,10 +20,9 @@ def serve(sock: socket.socket) -> None:
     have = 0
     with sock:
         while data := sock.recv(65536):
-            have += len(data)
-            while have >= REQUEST_SIZE:
-                have -= REQUEST_SIZE
-                respond(sock)
+            count, have = divmod(have + len(data), REQUEST_SIZE)
+            if count:
+                respond(sock, count)
 
 
 def run() -> None:

@@ -9,25 +9,25 @@ from functools import partial
 import trio
 from responses import BODY, HEADER, REQUEST_SIZE, answer
 
-Respond = Callable[[trio.SocketStream], Awaitable[object]]
+Respond = Callable[[trio.SocketStream, int], Awaitable[object]]
 
 
-async def each(stream: trio.SocketStream) -> None:
-    await stream.send_all(HEADER)
-    await stream.send_all(BODY)
+async def each(stream: trio.SocketStream, count: int) -> None:
+    for _ in range(count):
+        await stream.send_all(HEADER)
+        await stream.send_all(BODY)
 
 
-async def join(stream: trio.SocketStream) -> None:
-    await stream.send_all(HEADER + BODY)
+async def join(stream: trio.SocketStream, count: int) -> None:
+    await stream.send_all(b"".join([HEADER, BODY] * count))
 
 
 async def serve(respond: Respond, stream: trio.SocketStream) -> None:
     have = 0
     while data := await stream.receive_some():
-        have += len(data)
-        while have >= REQUEST_SIZE:
-            have -= REQUEST_SIZE
-            await respond(stream)
+        count, have = divmod(have + len(data), REQUEST_SIZE)
+        if count:
+            await respond(stream, count)
 
 
 async def run(

@@ -1,13 +1,22 @@
 """Memory with triobatch: ``triobatch_memory.py idle PORT``, or ``queue WAY``.
 
-WAY is ``buffers``, ``datagrams`` or ``sender``.
+``idle-group`` is for TCP connections in one stream group. WAY is ``buffers``,
+``datagrams`` or ``sender``.
 """
 
 import sys
 
 import trio
 from measuring import requests
-from memory_measuring import LOOPBACK, Growth, full_socket, greet, messages
+from memory_measuring import (
+    LOOPBACK,
+    Growth,
+    crowds,
+    full_socket,
+    greet,
+    messages,
+    raise_limit,
+)
 from trio.testing import wait_all_tasks_blocked
 from trio_memory import run_idle
 
@@ -16,6 +25,8 @@ from triobatch import (
     Buffers,
     Datagrams,
     open_batch_sender,
+    open_stream_group,
+    open_tcp_listeners,
     open_udp_socket,
     serve_tcp,
 )
@@ -27,6 +38,29 @@ async def udp(served):
     await sock.receive()
     served.append(sock)
     await sock.receive_batch()
+
+
+async def idle_group(port):
+    raise_limit()
+    (listener,) = await open_tcp_listeners(0, host=LOOPBACK)
+    own_port = listener.socket.getsockname()[1]
+    async with open_stream_group() as group, trio.open_nursery() as nursery:
+
+        async def accept():
+            while True:
+                group.add(await listener.accept())
+
+        nursery.start_soon(accept)
+        nursery.start_soon(group.receive_batch)
+        for request in requests():
+            growth = Growth()
+            before = len(group)
+            for there in crowds(port, own_port, request.count):
+                while len(group) < before + there:
+                    await trio.lowlevel.checkpoint()
+            await wait_all_tasks_blocked()
+            growth.report(request.count)
+        nursery.cancel_scope.cancel()
 
 
 async def buffers():
@@ -64,6 +98,8 @@ async def sender():
 if __name__ == "__main__":
     if sys.argv[1] == "idle":
         trio.run(run_idle, int(sys.argv[2]), serve_tcp, udp)
+    elif sys.argv[1] == "idle-group":
+        trio.run(idle_group, int(sys.argv[2]))
     else:
         ways = {"buffers": buffers, "datagrams": datagrams, "sender": sender}
         trio.run(ways[sys.argv[2]])

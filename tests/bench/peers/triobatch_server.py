@@ -10,8 +10,8 @@ import triobatch
 from triobatch import BatchSocketStream
 
 
-async def respond(stream: BatchSocketStream) -> None:
-    await stream.send_buffers([HEADER, BODY])
+async def respond(stream: BatchSocketStream, count: int) -> None:
+    await stream.send_buffers([HEADER, BODY] * count)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,103 @@
+"""What only the C core does for a group; what both do is in test_groups."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+import extensions
+import pytest
+
+core = extensions.load("triobatch._core.groups_c", extensions.C_CORE)
+lib, ffi = core.lib, core.ffi
+
+
+@pytest.fixture
+def pair():
+    left, right = socket.socketpair()
+    with left, right:
+        yield left, right
+
+
+def test_a_blocking_descriptor_does_not_make_a_call_block(pair):
+    left, right = pair
+    for sock in pair:
+        os.set_blocking(sock.fileno(), True)
+    arena = core.GroupArena(10)
+    assert core.receive_group(arena, [right.fileno()]) == [-errno.EAGAIN]
+    while core.send_group([left.fileno()], [bytes(2**16)], [1])[1]:
+        pass
+    results = core.send_group([left.fileno()], [b"x"], [1])
+    assert results == ([-errno.EAGAIN], False)
+
+
+def test_without_the_chunk_extension(pair, monkeypatch):
+    left, right = pair
+    monkeypatch.setattr(core, "_point_to_bytes", lambda *_: False)
+    results = core.send_group([left.fileno()], [b"ab", b"", b"c"], [3])
+    assert results == ([3], True)
+    assert right.recv(10) == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("count", "memory_size", "receive_size"),
+    [(1, 0, 1), (1, 9, 10), (2, 19, 10), (1, 10, 0), (0, 0, 0)],
+)
+def test_memory_that_is_too_small_is_refused(
+    pair, count, memory_size, receive_size
+):
+    pair[1].send(b"x" * 100)
+    fds = [pair[0].fileno()] * count
+    memory = ffi.new("char[]", 100)
+    results = ffi.new("ssize_t[]", 2)
+    assert (
+        lib.tb_receive_group(
+            fds, count, memory, memory_size, receive_size, results
+        )
+        == -errno.EINVAL
+    )
+    assert pair[0].recv(100) == b"x" * 100
+
+
+@pytest.mark.parametrize("counts", [[2], [1, 1], [0, 2], [2**32 - 1]])
+def test_pieces_that_are_missing_are_refused(pair, counts):
+    left, right = pair
+    right.setblocking(False)
+    piece = ffi.new("char[]", b"x")
+    pieces = ffi.new("struct iovec[]", [(piece, 1)])
+    results = ffi.new("ssize_t[]", 2)
+    assert (
+        lib.tb_send_group(
+            [left.fileno()] * len(counts),
+            counts,
+            len(counts),
+            pieces,
+            1,
+            ffi.NULL,
+            0,
+            results,
+        )
+        == -errno.EINVAL
+    )
+    with pytest.raises(BlockingIOError):
+        right.recv(1)
+
+
+@pytest.mark.parametrize("room", [0, 3, 4, 5])
+def test_scratch_memory_is_not_written_past_its_end(pair, room):
+    left, right = pair
+    data = ffi.new("char[]", b"abcd")
+    pieces = ffi.new("struct iovec[]", [(data, 2), (data + 2, 2)])
+    scratch = ffi.new("char[]", b"-" * 8)
+    results = ffi.new("ssize_t[]", 1)
+    assert (
+        lib.tb_send_group(
+            [left.fileno()], [2], 1, pieces, 2, scratch, room, results
+        )
+        == 1
+    )
+    assert results[0] == 4
+    assert right.recv(10) == b"abcd"
+    copied = b"abcd----" if room >= 4 else b"-" * 8
+    assert ffi.buffer(scratch, 8)[:] == copied

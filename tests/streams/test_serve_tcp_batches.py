@@ -1,0 +1,254 @@
+"""A server on a group: who is accepted, answered and closed."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import struct
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import triobatch
+from triobatch._core import calls
+
+pytestmark = pytest.mark.usefixtures("sets")
+
+
+async def echo(group, batch):
+    assert group.send_batch_nowait(batch) == []
+
+
+@pytest.fixture
+def serve(nursery):
+    """An async function that starts a server, and returns its port."""
+
+    async def start(handler, **options):
+        listeners = await nursery.start(
+            lambda task_status: triobatch.serve_tcp_batches(
+                handler,
+                0,
+                host="127.0.0.1",
+                task_status=task_status,
+                **options,
+            )
+        )
+        return listeners[0].socket.getsockname()[1]
+
+    return start
+
+
+async def connect(port):
+    return await triobatch.open_tcp_stream("127.0.0.1", port)
+
+
+async def test_many_are_answered(serve):
+    port = await serve(echo)
+
+    async def client(i):
+        message = b"%03d" % i * 50_000
+        async with await connect(port) as stream:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stream.send_all, message)
+                received = bytearray()
+                while len(received) < len(message):
+                    received += await stream.receive_some()
+            assert received == message
+            await stream.send_eof()
+            assert await stream.receive_some() == b""
+
+    async with trio.open_nursery() as nursery:
+        # More than are accepted in a turn.
+        for i in range(100):
+            nursery.start_soon(client, i)
+
+
+async def test_a_batch_is_of_many(serve):
+    largest = 0
+
+    async def handler(group, batch):
+        nonlocal largest
+        largest = max(largest, len(batch))
+        assert len(batch) <= 5
+        group.send_batch_nowait(batch)
+
+    port = await serve(handler, max_streams=5)
+    streams = [await connect(port) for _ in range(20)]
+    await wait_all_tasks_blocked()
+    # Not a checkpoint: all of them are there at once.
+    for stream in streams:
+        calls.send(stream.socket.fileno(), b"x")
+    for stream in streams:
+        assert await stream.receive_some() == b"x"
+        await stream.aclose()
+    assert largest == 5
+
+
+async def test_who_ends_is_closed_when_the_answer_has_left(serve):
+    answer = bytes(10_000_000)
+    groups = []
+
+    async def handler(group, batch):
+        groups[:] = [group]
+        group.send_batch_nowait(
+            (stream, answer) for stream, data in batch if data
+        )
+
+    port = await serve(handler)
+    async with await connect(port) as stream:
+        await stream.send_all(b"request")
+        await stream.send_eof()
+        size = 0
+        while data := await stream.receive_some():
+            size += len(data)
+    assert size == len(answer)
+    await wait_all_tasks_blocked()
+    assert len(groups[0]) == 0
+
+
+async def test_who_breaks_with_bytes_queued_is_closed(serve):
+    groups = []
+
+    async def handler(group, batch):
+        groups[:] = [group]
+        group.send_batch_nowait(
+            (stream, bytes(10_000_000)) for stream, data in batch if data
+        )
+
+    port = await serve(handler)
+    stream = await connect(port)
+    await stream.send_all(b"request")
+    await stream.send_eof()
+    await wait_all_tasks_blocked()
+    assert len(groups[0]) == 1
+    stream.setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+    )
+    await stream.aclose()
+    await wait_all_tasks_blocked()
+    assert len(groups[0]) == 0
+
+
+async def test_who_was_removed_is_the_handlers(serve, nursery):
+    async def goodbye(stream):
+        async with stream:
+            await stream.send_all(b"goodbye")
+
+    async def handler(group, batch):
+        for stream, data in batch:
+            if not data:
+                assert not group.remove(stream)
+                nursery.start_soon(goodbye, stream)
+
+    port = await serve(handler)
+    async with await connect(port) as stream:
+        await stream.send_eof()
+        assert await stream.receive_some() == b"goodbye"
+        assert await stream.receive_some() == b""
+
+
+async def test_slow_work_answers_when_it_is_done(serve, nursery):
+    go_on = trio.Event()
+
+    async def slow(group, stream):
+        await go_on.wait()
+        assert group.send_batch_nowait([(stream, b"slow")]) == []
+
+    async def handler(group, batch):
+        for stream, data in batch:
+            if data == b"slow":
+                nursery.start_soon(slow, group, stream)
+            elif data:
+                group.send_batch_nowait([(stream, b"quick")])
+
+    port = await serve(handler)
+    async with await connect(port) as first, await connect(port) as second:
+        await first.send_all(b"slow")
+        await second.send_all(b"x")
+        assert await second.receive_some() == b"quick"
+        go_on.set()
+        assert await first.receive_some() == b"slow"
+
+
+async def test_an_exception_of_the_handler_ends_the_server():
+    async def handler(group, batch):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine") as raised:
+        try:
+            async with trio.open_nursery() as nursery:
+                listeners = await nursery.start(
+                    triobatch.serve_tcp_batches, handler, 0
+                )
+                port = listeners[0].socket.getsockname()[1]
+                stream = await connect(port)
+                await stream.send_all(b"x")
+                await trio.sleep_forever()
+        except BaseException as error:
+            while hasattr(error, "exceptions"):
+                (error,) = error.exceptions
+            raise error from None
+    assert raised.value.args == ("mine",)
+    with pytest.raises((trio.BrokenResourceError, EOFError)):
+        if await stream.receive_some() == b"":
+            raise EOFError
+    await stream.aclose()
+    assert all(each.socket.fileno() == -1 for each in listeners)
+
+
+async def test_a_cancelled_server_closes_everything():
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(triobatch.serve_tcp_batches, echo, 0)
+        stream = await connect(listeners[0].socket.getsockname()[1])
+        await stream.send_all(b"x")
+        assert await stream.receive_some() == b"x"
+        nursery.cancel_scope.cancel()
+    assert await stream.receive_some() == b""
+    await stream.aclose()
+    assert all(each.socket.fileno() == -1 for each in listeners)
+
+
+async def test_out_of_descriptors_it_tries_again(
+    serve, monkeypatch, caplog, autojump_clock
+):
+    port = await serve(echo)
+    real = trio.SocketListener.accept
+    failures = [errno.EMFILE, errno.ENOBUFS]
+
+    async def accept(self):
+        stream = await real(self)
+        if failures:
+            await stream.aclose()
+            number = failures.pop()
+            raise OSError(number, "no more")
+        return stream
+
+    monkeypatch.setattr(trio.SocketListener, "accept", accept)
+    streams = [await connect(port) for _ in range(4)]
+    # Those before were accepted by the real one, which waited already.
+    with caplog.at_level(logging.ERROR, "trio.serve_listeners"):
+        with trio.move_on_after(1):
+            await trio.sleep_forever()
+        last = await connect(port)
+        await last.send_all(b"x")
+        assert await last.receive_some() == b"x"
+    assert len(caplog.records) == 2
+    for stream in [*streams, last]:
+        await stream.aclose()
+
+
+async def test_arguments_are_checked(sets):
+    for options in ({"receive_size": 0}, {"max_queued": -1}):
+        with pytest.raises(ValueError, match="must be at least"):
+            await triobatch.serve_tcp_batches(echo, 0, **options)
+
+
+async def test_it_is_started_with_listeners_for_all_addresses(nursery):
+    listeners = await nursery.start(triobatch.serve_tcp_batches, echo, 0)
+    assert listeners
+    assert all(
+        isinstance(each, triobatch.BatchSocketListener) for each in listeners
+    )
+    nursery.cancel_scope.cancel()

@@ -1,0 +1,195 @@
+"""The cache example: its protocol, and Redis' own clients against it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import trio
+from programs import EXAMPLES, run, started
+
+import triobatch
+
+sys.path.insert(0, str(EXAMPLES))
+try:
+    import cache_server
+finally:
+    sys.path.remove(str(EXAMPLES))
+
+needs_redis_tools = pytest.mark.skipif(
+    shutil.which("redis-benchmark") is None,
+    reason="needs redis-tools",
+)
+WAYS = [[], ["--tasks"]]
+
+
+def request(*words):
+    parts = [b"*%d\r\n" % len(words)]
+    parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
+    return b"".join(parts)
+
+
+def answered(cache, *requests):
+    answers, rest = cache.answer(b"".join(requests))
+    assert rest == b""
+    return b"".join(answers)
+
+
+@pytest.mark.parametrize(
+    ("requests", "expected"),
+    [
+        ([request(b"PING")], b"+PONG\r\n"),
+        ([request(b"ping", b"a\r\nb")], b"$4\r\na\r\nb\r\n"),
+        ([b"PING\r\n"], b"+PONG\r\n"),
+        ([b"\r\n", b"ping x\r\n"], b"$1\r\nx\r\n"),
+        ([request(b"GET", b"k")], b"$-1\r\n"),
+        (
+            [request(b"SET", b"k", b"\r\n\0"), request(b"GET", b"k")],
+            b"+OK\r\n$3\r\n\r\n\0\r\n",
+        ),
+        (
+            [request(b"SET", b"k", b""), request(b"GET", b"k")],
+            b"+OK\r\n$0\r\n\r\n",
+        ),
+        (
+            [request(b"SET", b"k", b"v"), request(b"DEL", b"k", b"l", b"k")],
+            b"+OK\r\n:1\r\n",
+        ),
+        ([request(b"EXPIRE", b"k", b"1")], b":0\r\n"),
+        ([request(b"SET", b"k")], b"-ERR wrong number of arguments\r\n"),
+        ([request(b"SET", b"k", b"v", b"NX")], b"-ERR syntax error\r\n"),
+        (
+            [request(b"SET", b"k", b"v", b"EX", b"soon")],
+            cache_server.NOT_AN_INTEGER,
+        ),
+        ([request(b"A\r\nB")], b"-ERR unknown command 'A  B'\r\n"),
+        ([b"*0\r\n", request(b"PING")], b"+PONG\r\n"),
+    ],
+)
+def test_commands(requests, expected):
+    assert answered(cache_server.Cache(), *requests) == expected
+
+
+def test_values_expire():
+    now = 0.0
+    cache = cache_server.Cache(lambda: now)
+    answered(cache, request(b"SET", b"k", b"v", b"EX", b"10"))
+    answered(cache, request(b"SET", b"l", b"w", b"ex", b"10"))
+    answered(cache, request(b"SET", b"l", b"w"))
+    answered(cache, request(b"SET", b"m", b"x"))
+    assert answered(cache, request(b"EXPIRE", b"m", b"20")) == b":1\r\n"
+    now = 9.9
+    assert answered(cache, request(b"GET", b"k")) == b"$1\r\nv\r\n"
+    now = 10.0
+    assert answered(cache, request(b"GET", b"k")) == b"$-1\r\n"
+    assert answered(cache, request(b"GET", b"l")) == b"$1\r\nw\r\n"
+    assert answered(cache, request(b"GET", b"m")) == b"$1\r\nx\r\n"
+    now = 20.0
+    assert answered(cache, request(b"GET", b"m")) == b"$-1\r\n"
+    assert answered(cache, request(b"EXPIRE", b"l", b"-1")) == b":1\r\n"
+    assert answered(cache, request(b"GET", b"l")) == b"$-1\r\n"
+
+
+def test_a_request_in_pieces_is_put_together():
+    whole = request(b"SET", b"k", b"v") + request(b"GET", b"k")
+    for cut in range(len(whole) + 1):
+        cache = cache_server.Cache()
+        first, rest = cache.answer(whole[:cut])
+        second, rest = cache.answer(rest + whole[cut:])
+        assert b"".join(first + second) == b"+OK\r\n$1\r\nv\r\n"
+        assert rest == b""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"*x\r\n",
+        b"*-1\r\n",
+        b"*99999999999\r\n",
+        b"*1\r\nPING\r\n",
+        b"*1\r\n$9999999\r\n",
+        b"*1\r\n$-1\r\n",
+        b"x" * (cache_server.LARGEST_REQUEST + 1),
+    ],
+    ids=lambda wrong: wrong[:20],
+)
+def test_what_is_no_request_is_told(wrong):
+    with pytest.raises(cache_server.ProtocolError) as raised:
+        cache_server.Cache().answer(request(b"PING") + wrong)
+    assert raised.value.args[0] == b"+PONG\r\n"
+    assert raised.value.args[1].startswith(b"-ERR Protocol error: ")
+
+
+@pytest.fixture(params=WAYS, ids=["group", "tasks"])
+def port(request):
+    with started("cache_server.py", "127.0.0.1:0", *request.param) as process:
+        line = process.stdout.readline()
+        yield int(re.fullmatch(r"listening at .*:(\d+)\n", line)[1])
+
+
+async def test_a_client_in_pieces_and_one_that_errs(port):
+    stream = await triobatch.open_tcp_stream("127.0.0.1", port)
+    async with stream:
+        for piece in (b"*1\r\n", b"$4\r\nPI", b"NG\r\n"):
+            await stream.send_all(piece)
+            await trio.lowlevel.checkpoint()
+        assert await stream.receive_some() == b"+PONG\r\n"
+        await stream.send_all(b"*what\r\n")
+        assert (await stream.receive_some()).startswith(b"-ERR Protocol")
+        assert await stream.receive_some() == b""
+
+
+@needs_redis_tools
+def test_redis_cli(port):
+    def cli(*words):
+        return subprocess.run(
+            ["redis-cli", "-p", str(port), *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout.strip()
+
+    assert cli("ping") == "PONG"
+    assert cli("set", "greeting", "hello", "ex", "60") == "OK"
+    assert cli("get", "greeting") == "hello"
+    assert cli("expire", "greeting", "10") == "1"
+    assert cli("del", "greeting") == "1"
+    assert cli("get", "greeting") == ""
+    assert "unknown command" in cli("flushall")
+
+
+@needs_redis_tools
+@pytest.mark.parametrize("pipelined", ["1", "16"])
+def test_redis_benchmark(port, pipelined):
+    done = subprocess.run(
+        [
+            "redis-benchmark",
+            "-p",
+            str(port),
+            "-t",
+            "ping,get,set",
+            "-c",
+            "50",
+            "-P",
+            pipelined,
+            "-n",
+            "2000",
+            "-q",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.count("requests per second") == 4
+
+
+def test_no_room_to_listen_is_a_message_and_status_1(port):
+    for options in WAYS:
+        second = run("cache_server.py", f"127.0.0.1:{port}", *options)
+        assert second.returncode == 1
+        assert second.stderr.startswith("cannot listen at 127.0.0.1:")

@@ -1,0 +1,104 @@
+"""System calls on many stream sockets at once, through the standard library.
+
+The twin of ``groups_c``: the same names, the same results. What is one call of
+the core there is a loop here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, cast
+
+from triobatch._core import streams_python
+from triobatch._core.chunks import IOV_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+# As in _streams/gather.py, and in groups.c.
+_COPY_BELOW = 8192
+
+
+class GroupArena:
+    """How much to receive; the memory is the standard library's.
+
+    Args:
+      receive_size: At most this many bytes from one stream.
+    """
+
+    __slots__ = ("receive_size",)
+
+    def __init__(self, receive_size: int) -> None:
+        self.receive_size = receive_size
+
+
+def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
+    """Receive from many stream sockets, with one ``recv(2)`` each.
+
+    Args:
+      arena: The group's.
+      fds: At least one.
+
+    Returns:
+      For each of them what it gave, ``b""`` at the end of the stream; or the
+      errno, negative.
+    """
+    # read(2) on a socket is recv(2) without flags (recv(2)), and needs no
+    # socket object around the descriptor.
+    receive = os.read if os.name == "posix" else streams_python.receive
+    received: list[bytes | int] = []
+    for fd in fds:
+        try:
+            received.append(receive(fd, arena.receive_size))
+        except OSError as error:
+            received.append(_negative(error))
+    return received
+
+
+def send_group(
+    fds: list[int], pieces: list[bytes], counts: Sequence[int]
+) -> tuple[list[int], bool]:
+    """Send a message to each of many stream sockets, one system call each.
+
+    Args:
+      fds: Where the messages go, in this order.
+      pieces: What they are made of, one message behind the other.
+      counts: How many pieces each has.
+
+    Returns:
+      For each of them the bytes taken, or the errno, negative; and whether
+      all were taken whole.
+    """
+    results: list[int] = []
+    all_whole = True
+    start = 0
+    for fd, count in zip(fds, counts, strict=True):
+        stop = start + count
+        message = pieces[start:stop]
+        size = sum(map(len, message))
+        start = stop
+        try:
+            sent = _send(fd, message, size) if size else 0
+        except OSError as error:
+            sent = _negative(error)
+        results.append(sent)
+        all_whole = all_whole and sent == size
+    return results, all_whole
+
+
+def _send(fd: int, pieces: list[bytes], size: int) -> int:
+    if len(pieces) == 1:
+        return streams_python.send(fd, pieces[0])
+    if size < _COPY_BELOW * len(pieces):
+        return streams_python.send(fd, b"".join(pieces))
+    sent, _ = streams_python.send_pointed(fd, [*pieces[:IOV_MAX]], 0)
+    return sent
+
+
+def _negative(error: OSError) -> int:
+    if isinstance(error, BlockingIOError):
+        # One number for what has another on Windows.
+        return -errno.EAGAIN
+    return -cast("int", error.errno)

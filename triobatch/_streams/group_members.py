@@ -1,0 +1,278 @@
+"""The streams of a group: which are read, which are behind, which have ended.
+
+A member is in one of three states, and in one set at most:
+
+- it is **read**: watched for reading;
+- it is **behind**: bytes are queued. It is watched for writing, and is not
+  read, so that a peer that does not take its answers cannot ask for more;
+- its peer has **ended**, and nothing is queued: watched for nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from triobatch._resource import open_fd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from triobatch._queues.buffers import Buffers
+    from triobatch._streams.group_readiness import ReadySet
+    from triobatch._streams.stream import BatchSocketStream
+
+# How many of those that are behind are sent to before other tasks have a turn.
+_TURN = 64
+
+
+class Member:
+    """What a group knows of a stream."""
+
+    __slots__ = (
+        "close_when_sent",
+        "ended",
+        "error",
+        "fd",
+        "home",
+        "is_free",
+        "queue",
+        "stream",
+        "watched",
+    )
+
+    def __init__(
+        self, home: Members, stream: BatchSocketStream, fd: int
+    ) -> None:
+        self.home = home
+        self.stream = stream
+        # As it was registered; the socket may have another by now, or none.
+        self.fd = fd
+        # None as long as the kernel has taken everything.
+        self.queue: Buffers | None = None
+        self.error: OSError | None = None
+        # Neither of the two: nothing keeps it from being sent to.
+        self.is_free = True
+        # Whether its b"" was handed out.
+        self.ended = False
+        self.close_when_sent = False
+        self.watched: ReadySet | None = None
+
+    def leave(self) -> None:
+        """Take the stream out of its group, which is about to be closed."""
+        self.home.forget(self)
+
+
+class Members:
+    """The streams of one group, by their descriptors.
+
+    Args:
+      readers: Watches those that are read.
+      writers: Watches those that are behind.
+    """
+
+    def __init__(self, readers: ReadySet, writers: ReadySet) -> None:
+        self.readers = readers
+        self.writers = writers
+        self.by_fd: dict[int, Member] = {}
+        self.behind: set[Member] = set()
+        # Woken whenever one is behind no longer, for whatever reason.
+        self.settled = trio.lowlevel.ParkingLot()
+        # Numbers of sockets that were closed without the group's knowledge: a
+        # set may still name them.
+        self._suspects: set[int] = set()
+        self.closed = False
+        # Its end is close(), and no cancellation from outside: so the block
+        # that the group lives in ends with its own exception.
+        self._scope = trio.CancelScope(shield=True)
+
+    @enable_ki_protection
+    def add(self, stream: BatchSocketStream) -> None:
+        """Take a stream in.
+
+        Raises:
+          trio.BusyResourceError: a task is receiving from it, or it is a
+            member already, of this group or another.
+          trio.ClosedResourceError: it was closed.
+          OSError: the kernel cannot watch it, for want of memory.
+        """
+        fd = open_fd(stream.socket)
+        if stream._member is not None:
+            raise trio.BusyResourceError("the stream is in a group already")
+        stream._receive.check_unused()
+        former = self.by_fd.get(fd)
+        if former is not None:
+            self.forget(former)
+        if fd in self._suspects:
+            self._rebuild()
+        self.readers.add(fd)
+        member = Member(self, stream, fd)
+        member.watched = self.readers
+        self.by_fd[fd] = member
+        stream._member = member
+        stream._receive.lent = True
+
+    @enable_ki_protection
+    def forget(self, member: Member) -> None:
+        """Let a member go, with what is queued."""
+        if self.by_fd.get(member.fd) is not member:
+            return
+        if member.stream.socket.fileno() != member.fd:
+            self._suspects.add(member.fd)
+        self._watch(member, None)
+        del self.by_fd[member.fd]
+        member.stream._member = None
+        member.stream._receive.lent = False
+        member.close_when_sent = False
+        self._settle(member)
+
+    def get(self, stream: BatchSocketStream) -> Member | None:
+        """Return what is known of a stream, None if it is no member."""
+        member = getattr(stream, "_member", None)
+        if isinstance(member, Member) and member.home is self:
+            return member
+        return None
+
+    def verified(self, fds: list[int]) -> list[Member]:
+        """Return the members of these numbers that are open and ours.
+
+        Between a set's naming a number and its use there must be nothing but
+        this.
+        """
+        members = []
+        stranger = False
+        for fd in fds:
+            member = self.by_fd.get(fd)
+            if member is None:
+                stranger = True
+            elif member.stream.socket.fileno() != fd:
+                self.forget(member)
+                stranger = True
+            else:
+                members.append(member)
+        if stranger:
+            self._rebuild()
+        return members
+
+    def _rebuild(self) -> None:
+        self._suspects.clear()
+        for ready_set in (self.readers, self.writers):
+            ready_set.rebuild(
+                member.fd
+                for member in self.by_fd.values()
+                if member.watched is ready_set
+                and member.stream.socket.fileno() == member.fd
+            )
+
+    def end(self, member: Member, error: OSError | None) -> None:
+        """Have read the last of a member."""
+        member.ended = True
+        if error is not None and member.error is None:
+            member.error = error
+            member.is_free = False
+        self._watch(member, None)
+
+    def fall_behind(self, member: Member, queue: Buffers) -> None:
+        """Have bytes queued on a member that was not behind until now."""
+        member.queue = queue
+        member.is_free = False
+        # Nobody else may send in between.
+        member.stream._send_guard._busy = True
+        self.behind.add(member)
+        # TCP_NOTSENT_LOWAT may be all that is in its way.
+        self._push(member)
+        if member in self.behind:
+            self._watch(member, self.writers)
+
+    def fail(self, member: Member, error: OSError) -> None:
+        """Have found that a member's connection broke, by sending.
+
+        What its peer sent before can still be received. What is queued stays,
+        for whoever removes the stream.
+        """
+        if member.error is None:
+            member.error = error
+            member.is_free = False
+        self._watch(member, None if member.ended else self.readers)
+        self._settle(member)
+
+    async def send_queued(self) -> None:
+        """Send what is queued, when the kernel takes it, for ever."""
+        with self._scope:
+            while not self.closed:
+                try:
+                    await self.writers.wait()
+                except trio.ClosedResourceError:
+                    return
+                self._send_turn()
+
+    @enable_ki_protection
+    def _send_turn(self) -> None:
+        if self.closed:
+            return
+        for member in self.verified(self.writers.take(_TURN)):
+            self._push(member)
+
+    def _push(self, member: Member) -> None:
+        queue = member.queue
+        assert queue is not None
+        try:
+            member.stream._send.send_nowait(queue)
+        except trio.BrokenResourceError as error:
+            cause = error.__cause__
+            assert isinstance(cause, OSError)
+            # Not with the frames, which hold the queue.
+            self.fail(member, cause.with_traceback(None))
+        except trio.ClosedResourceError:
+            self.forget(member)
+        else:
+            if not queue:
+                member.queue = None
+                member.is_free = member.error is None
+                self._watch(member, None if member.ended else self.readers)
+                self._settle(member)
+
+    def _settle(self, member: Member) -> None:
+        if member in self.behind:
+            self.behind.discard(member)
+            member.stream._send_guard._busy = False
+            self.settled.unpark_all()
+            if member.close_when_sent:
+                self.forget(member)
+                member.stream.socket.close()
+
+    def close_when_sent(self, member: Member) -> None:
+        """Close a stream as soon as nothing can be sent on it any more."""
+        if member in self.behind:
+            member.close_when_sent = True
+        else:
+            self.forget(member)
+            member.stream.socket.close()
+
+    def _watch(self, member: Member, wanted: ReadySet | None) -> None:
+        if member.watched is not wanted:
+            if member.watched is not None:
+                member.watched.discard(member.fd)
+            member.watched = wanted
+            if wanted is not None:
+                wanted.add(member.fd)
+
+    def close(self) -> None:
+        """Close all members, and the sets."""
+        self.closed = True
+        for member in list(self.by_fd.values()):
+            self.forget(member)
+            member.stream.socket.close()
+        self._scope.cancel()
+        self.readers.close()
+        self.writers.close()
+        self.settled.unpark_all()
+
+
+def queued_size(members: Iterable[Member]) -> int:
+    """Return the bytes that are queued on some members."""
+    return sum(
+        member.queue.nbytes for member in members if member.queue is not None
+    )

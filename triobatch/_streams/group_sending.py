@@ -1,0 +1,241 @@
+"""What a group sends: one call for all, and a queue for what does not fit."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, TypeAlias
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from triobatch._core import calls
+from triobatch._queues.buffers import Buffers
+from triobatch._resource import closed_socket
+
+if TYPE_CHECKING:
+    from triobatch._streams.group_members import Member, Members
+    from triobatch._streams.stream import BatchSocketStream
+
+    Refused: TypeAlias = list[tuple[BatchSocketStream, Exception]]
+
+Message: TypeAlias = bytes | list[bytes]
+
+# What a call that would wait answers. (EINTR: the core has given up.)
+NOT_NOW = frozenset((errno.EAGAIN, errno.EINTR))
+
+_BYTES = frozenset((bytes,))
+
+
+def as_error(result: int) -> OSError:
+    """Return the error for what the core answered, a negative errno."""
+    return OSError(-result, os.strerror(-result))
+
+
+def broken(error: OSError) -> trio.BrokenResourceError:
+    """Return what a stream raises for it."""
+    result = trio.BrokenResourceError(f"socket connection broken: {error}")
+    result.__cause__ = error
+    return result
+
+
+def as_pieces(message: Message) -> list[bytes]:
+    """Return a message as a list.
+
+    Raises:
+      TypeError: it is neither bytes nor a list of them.
+    """
+    if type(message) is bytes:
+        return [message]
+    if type(message) is list and _BYTES.issuperset(map(type, message)):
+        return message
+    kind = type(message).__name__
+    if type(message) is list:
+        odd = next(piece for piece in message if type(piece) is not bytes)
+        kind = f"a list with {type(odd).__name__}"
+    raise TypeError(f"a message must be bytes or a list of bytes, not {kind}")
+
+
+class GroupSends:
+    """The sending half of a group.
+
+    Args:
+      members: The group's.
+      max_queued: A stream's queue is no longer than this and one message.
+    """
+
+    def __init__(self, members: Members, max_queued: int) -> None:
+        self._members = members
+        self._max_queued = max_queued
+
+    @enable_ki_protection
+    def send(
+        self, offered: list[tuple[BatchSocketStream, Message]]
+    ) -> Refused:
+        """Send; return the streams of messages not accepted, and why."""
+        # The rule is one message for each stream.
+        by_stream = dict(offered)
+        several: dict[BatchSocketStream, list[Message]] = {}
+        if len(by_stream) != len(offered):
+            for stream, message in offered:
+                several.setdefault(stream, []).append(message)
+            by_stream = {
+                stream: [
+                    piece for message in each for piece in as_pieces(message)
+                ]
+                for stream, each in several.items()
+            }
+        home = self._members
+        sent_to: list[BatchSocketStream] = []
+        fds: list[int] = []
+        pieces: list[bytes] = []
+        counts: list[int] = []
+        others: list[BatchSocketStream] = []
+        for stream, message in by_stream.items():
+            if type(message) is bytes:
+                count = 1
+            else:
+                as_pieces(message)
+                count = len(message)
+            try:
+                member = stream._member
+            except AttributeError:
+                raise TypeError(
+                    "stream must be a BatchSocketStream, "
+                    f"not {type(stream).__name__}"
+                ) from None
+            # A socket that was shut down for sending says so with EPIPE.
+            if (
+                member is None
+                or member.home is not home
+                or not member.is_free
+                or stream._send_guard._busy
+                or stream.socket.fileno() != member.fd
+            ):
+                others.append(stream)
+                continue
+            half = stream._send
+            if half._lifted:
+                half._put_back_before(sum(map(len, as_pieces(message))))
+            sent_to.append(stream)
+            fds.append(member.fd)
+            counts.append(count)
+            if type(message) is list:
+                pieces += message
+            else:
+                pieces.append(message)  # type: ignore[arg-type]
+        refused: Refused = []
+        if fds:
+            results, all_whole = calls.send_group(fds, pieces, counts)
+            for stream, result in zip(sent_to, results, strict=True):
+                half = stream._send
+                half.calls += 1
+                if all_whole:
+                    half.bytes_sent += result
+                else:
+                    self._account(
+                        stream,
+                        several.get(stream) or [by_stream[stream]],
+                        result,
+                        refused,
+                    )
+        for stream in others:
+            self._obstructed(
+                stream, several.get(stream) or [by_stream[stream]], refused
+            )
+        return refused
+
+    def _account(
+        self,
+        stream: BatchSocketStream,
+        messages: list[Message],
+        result: int,
+        refused: Refused,
+    ) -> None:
+        """Account for one of some of which not all were taken whole."""
+        half = stream._send
+        size = sum(
+            len(piece) for each in messages for piece in as_pieces(each)
+        )
+        if result == size:
+            half.bytes_sent += size
+            return
+        member = self._members.get(stream)
+        assert member is not None
+        if result >= 0:
+            half.bytes_sent += result
+            half.partial_writes += 1
+        elif -result in NOT_NOW:
+            result = 0
+        elif stream.socket.did_shutdown_SHUT_WR:
+            refused += [(stream, _sent_eof())] * len(messages)
+            return
+        else:
+            error = as_error(result)
+            self._members.fail(member, error)
+            refused += [(stream, broken(error))] * len(messages)
+            return
+        self._queue(member, messages, result, refused)
+
+    def _obstructed(
+        self,
+        stream: BatchSocketStream,
+        messages: list[Message],
+        refused: Refused,
+    ) -> None:
+        """Queue behind what is queued, or say what is in the way."""
+        member = self._members.get(stream)
+        error: Exception
+        if stream.socket.fileno() == -1:
+            if member is not None:
+                self._members.forget(member)
+            error = closed_socket()
+        elif member is None:
+            error = ValueError("stream must be a member of this group")
+        elif member.error is not None:
+            error = broken(member.error)
+        elif stream.socket.did_shutdown_SHUT_WR:
+            error = _sent_eof()
+        elif member.queue is not None:
+            self._queue(member, messages, 0, refused)
+            return
+        elif stream._send_guard._busy:
+            error = trio.BusyResourceError(
+                "another task is currently sending data on this "
+                "BatchSocketStream"
+            )
+        else:
+            # There is nothing to send.
+            return
+        refused += [(stream, error)] * len(messages)
+
+    def _queue(
+        self,
+        member: Member,
+        messages: list[Message],
+        taken: int,
+        refused: Refused,
+    ) -> None:
+        """Queue messages, of which the kernel has taken the first bytes."""
+        queue = Buffers() if member.queue is None else member.queue
+        for i, message in enumerate(messages):
+            pieces = as_pieces(message)
+            size = sum(map(len, pieces))
+            if taken >= size:
+                taken -= size
+                continue
+            if queue and queue.nbytes + size > self._max_queued:
+                full = trio.WouldBlock(
+                    f"{queue.nbytes} bytes are queued on this stream already"
+                )
+                refused += [(member.stream, full)] * (len(messages) - i)
+                break
+            queue.extend(pieces)
+            queue._consume(taken)
+            taken = 0
+        if member.queue is None and queue:
+            self._members.fall_behind(member, queue)
+
+
+def _sent_eof() -> trio.ClosedResourceError:
+    return trio.ClosedResourceError("can't send data after sending EOF")
