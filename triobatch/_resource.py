@@ -35,28 +35,32 @@ class Guard:
     """Let one task at a time through; a second gets ``BusyResourceError``.
 
     Trio's ``ConflictDetector`` does the same, but is private to Trio.
+
+    Attributes:
+      busy: Whether a task is inside. Where a ``with`` block costs too much, it
+        is set and reset with Ctrl-C held off.
     """
 
-    __slots__ = ("_busy", "_message")
+    __slots__ = ("_message", "busy")
 
     def __init__(self, message: str) -> None:
-        self._busy = False
+        self.busy = False
         self._message = message
 
     # Ctrl-C between taking it and letting go would leave it taken for ever.
     @enable_ki_protection
     def __enter__(self) -> None:
-        if self._busy:
+        if self.busy:
             raise trio.BusyResourceError(self._message)
-        self._busy = True
+        self.busy = True
 
     @enable_ki_protection
     def __exit__(self, *exc_info: object) -> None:
-        self._busy = False
+        self.busy = False
 
     def check(self) -> None:
         """Raise ``BusyResourceError`` if a task is inside."""
-        if self._busy:
+        if self.busy:
             raise trio.BusyResourceError(self._message)
 
     def take(self, queue: Claimable) -> None:
@@ -67,14 +71,14 @@ class Guard:
         Raises:
           trio.BusyResourceError: a task is inside, or sending the queue.
         """
-        if self._busy or queue._claimed:
+        if self.busy or queue._claimed:
             self.check()
             Claim.check(queue)
-        self._busy = queue._claimed = True
+        self.busy = queue._claimed = True
 
     def let_go(self, queue: Claimable) -> None:
         """Come out, and give up the claim."""
-        self._busy = queue._claimed = False
+        self.busy = queue._claimed = False
 
 
 class Claimable(Protocol):

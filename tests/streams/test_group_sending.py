@@ -11,7 +11,8 @@ from trio.testing import wait_all_tasks_blocked
 import triobatch
 from triobatch import Buffers
 from triobatch._core import calls
-from triobatch._core.chunks import COPY_BELOW, IOV_MAX
+from triobatch._core.chunks import IOV_MAX
+from triobatch._streams.gather import COPY_BELOW
 
 
 async def drained(peer, size):

@@ -223,7 +223,7 @@ class StreamGroup:
         readers = members.readers
         guard = self._guard
         guard.check()
-        guard._busy = True  # a third of a with block
+        guard.busy = True  # a third of a with block
         try:
             while True:
                 self._check_open()
@@ -248,7 +248,7 @@ class StreamGroup:
                 if batch:
                     return batch
         finally:
-            guard._busy = False
+            guard.busy = False
 
     @enable_ki_protection
     def _pull(self, count: int) -> list[tuple[BatchSocketStream, bytes]]:

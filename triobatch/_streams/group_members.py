@@ -179,7 +179,7 @@ class Members:
         member.queue = queue
         member.is_free = False
         # Nobody else may send in between.
-        member.stream._send_guard._busy = True
+        member.stream._send_guard.busy = True
         self.behind.add(member)
         # TCP_NOTSENT_LOWAT may be all that is in its way.
         self._push(member)
@@ -237,7 +237,7 @@ class Members:
     def _settle(self, member: Member) -> None:
         if member in self.behind:
             self.behind.discard(member)
-            member.stream._send_guard._busy = False
+            member.stream._send_guard.busy = False
             self.settled.unpark_all()
             if member.close_when_sent:
                 self.forget(member)

@@ -109,7 +109,7 @@ class GroupSends:
                 member is None
                 or member.home is not home
                 or not member.is_free
-                or stream._send_guard._busy
+                or stream._send_guard.busy
                 or stream.socket.fileno() != member.fd
             ):
                 others.append(stream)
@@ -199,7 +199,7 @@ class GroupSends:
         elif member.queue is not None:
             self._queue(member, messages, 0, refused)
             return
-        elif stream._send_guard._busy:
+        elif stream._send_guard.busy:
             error = trio.BusyResourceError(
                 "another task is currently sending data on this "
                 "BatchSocketStream"

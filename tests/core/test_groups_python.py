@@ -11,7 +11,8 @@ import extensions
 import pytest
 
 from triobatch._core import groups_python
-from triobatch._core.chunks import COPY_BELOW, IOV_MAX
+from triobatch._core.chunks import IOV_MAX
+from triobatch._streams.gather import COPY_BELOW
 
 
 @pytest.fixture(params=["c", "python"])
