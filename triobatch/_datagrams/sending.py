@@ -181,7 +181,8 @@ class SendHalf:
         """Take turns with a batch sender, for a block.
 
         A task that sends on the socket itself then waits for the end of the
-        batch in hand, and the sender for the end of that task's call.
+        batch in hand, and the sender for the end of that task's call, as
+        Trio lets one task wait for a socket. What does not wait needs no turn.
 
         Raises:
           BusyResourceError: a task is sending, or another batch sender is
@@ -284,10 +285,6 @@ class SendHalf:
 
     def _send_nowait(self, dispatch: AnyDispatch) -> None:
         with self._guard:
-            if self._turn is not None and self._turn.locked():
-                raise trio.BusyResourceError(
-                    "a batch sender is sending on this socket"
-                )
             while (outcome := self._step(dispatch)) is Outcome.MORE:
                 pass
         if outcome is not Outcome.DONE and not (

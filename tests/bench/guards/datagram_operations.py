@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from guards.operations import BLOCK, COUNT, SIZE, Operation, Place
+from triobatch import DatagramErrorGroup
 
 if TYPE_CHECKING:
     import socket
@@ -142,6 +144,39 @@ async def echo(place: Place, **cost) -> Operation:
     )
 
 
+def refused(place: Place, **cost) -> Operation:
+    """Send to where every other datagram is refused, beside doing that."""
+    sock, near = place.batches(), place.datagrams()
+    far, other_far = place.datagrams(), place.datagrams()
+
+    def batch(target):
+        # Of many sizes, so that there is no run.
+        return [
+            (bytes(1 + i % 7), ("127.0.0.1", 0) if i % 2 else target)
+            for i in range(COUNT)
+        ]
+
+    ours, theirs = batch(far.getsockname()), batch(other_far.getsockname())
+
+    async def send_batch():
+        with contextlib.suppress(DatagramErrorGroup):
+            await sock.send_batch(ours)
+
+    def send_each():
+        for payload, address in theirs:
+            with contextlib.suppress(OSError):
+                near.sendto(payload, address)
+
+    return Operation(
+        f"send_batch, {COUNT} datagrams, every other refused",
+        ours=send_batch,
+        theirs=send_each,
+        after_ours=place.drain(far),
+        after_theirs=place.drain(other_far),
+        **cost,
+    )
+
+
 def lone(place: Place, **cost) -> Operation:
     """Send one datagram, beside doing that."""
     payload = bytes(SIZE)
@@ -169,6 +204,12 @@ async def datagram_operations(place: Place) -> list[Operation]:
         to_one(place, calls=send, ratio=0.7, peak=3_000),
         to_many(place, calls=send, ratio=3, peak=93_500),
         block(place, calls=send, ratio=0.5, peak=2_500),
+        refused(
+            place,
+            calls={"sendmmsg": COUNT + 1, "epoll_wait": 1},
+            ratio=2,
+            peak=60_000,
+        ),
         await receive(place, calls=taken, ratio=0.8, peak=85_500),
         await echo(place, calls=answered, ratio=1.2, peak=173_000),
     ]
