@@ -57,9 +57,9 @@ def test_a_message_of_one_segment_is_a_plain_one(pair, monkeypatch):
     left, right = pair
     send, cut = core._send, []
 
-    def look(sock, payload, ancillary, peer):
+    def look(sock, family, payload, ancillary, peer):
         cut.append(bool(ancillary))
-        send(sock, payload, ancillary, peer)
+        send(sock, family, payload, ancillary, peer)
 
     monkeypatch.setattr(core, "_send", look)
     peer = encode_address(right.getsockname())

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 
 import pytest
 import trio
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from triobatch._datagrams.errnos import MAX_REPORTS, Reports, Verdict
+from triobatch._datagrams.errnos import (
+    MAX_FLOODS,
+    MAX_REPORTS,
+    Reports,
+    Verdict,
+)
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._queues.datagrams import Datagrams
 
@@ -97,16 +103,88 @@ async def test_no_more_is_made_of_a_flood_now(make_socket, play):
     assert len(queue) == 1
 
 
-async def test_receiving_ends_where_reports_do_not(make_socket, play):
-    sock = await make_socket()
-    _, script = play(sock, receiving=["EACCES"] * 100)
-    with pytest.raises(PermissionError):
-        sock.receive_batch_nowait()
-    assert len(script.log) == MAX_REPORTS + 1
-    play(sock, receiving=["ECONNREFUSED", "ECONNRESET"])
+async def test_a_report_that_does_not_end_refuses_the_datagram(
+    make_socket, play, autojump_clock
+):
+    sender = await make_socket()
+    target = sender.socket.getsockname()
+    script, _ = play(sender, ["ECONNREFUSED"] * 10_000)
+    # Each is larger than the last, so they are no run.
+    queue = Datagrams([(bytes(i), target) for i in range(3)])
+    with pytest.raises(DatagramErrorGroup) as info:
+        await sender.send_batch(queue)
+    assert [error.errno for error in info.value.exceptions] == [
+        errno.ECONNREFUSED
+    ] * 3
+    assert len(queue) == 3
+    # Each of those behind the first has one flood, and no pause.
+    assert len(script.log) == (MAX_FLOODS + 3) * MAX_REPORTS
+    assert trio.current_time() == pytest.approx(MAX_FLOODS / 1000)
     script.left.clear()
-    with pytest.raises(trio.WouldBlock):
-        sock.receive_batch_nowait()
+    assert await sender.send_batch(queue) == 3
+
+
+async def test_what_passes_after_a_flood_gives_the_next_its_own_tries(
+    make_socket, play, autojump_clock
+):
+    sender = await make_socket()
+    target = sender.socket.getsockname()
+    flood = ["ECONNREFUSED"] * (MAX_FLOODS - 1) * MAX_REPORTS
+    play(sender, [*flood, 1, *flood, 1])
+    batch = [(bytes(size), target) for size in (1, 2)]
+    assert await sender.send_batch(batch) == 2
+
+
+@pytest.mark.parametrize("name", ["ECONNREFUSED", "EACCES", "EHOSTUNREACH"])
+async def test_receiving_waits_out_a_flood(
+    make_socket, play, autojump_clock, name
+):
+    sock = await make_socket()
+    floods = 3
+    play(sock, receiving=[name] * floods * MAX_REPORTS)
+    sock.send_nowait(b"here", sock.socket.getsockname())
+    with assert_checkpoints():
+        assert await sock.receive_batch() == [
+            (b"here", sock.socket.getsockname())
+        ]
+    assert sock.statistics().reports == floods * MAX_REPORTS
+    assert trio.current_time() == pytest.approx(floods / 1000)
+
+
+async def test_a_flood_is_nothing_to_receive_now(make_socket, play):
+    sock = await make_socket()
+    _, script = play(sock, receiving=["ECONNREFUSED"] * 100_000)
+    sock.send_nowait(b"here", sock.socket.getsockname())
+    for _ in range(2 * MAX_FLOODS):
+        with pytest.raises(trio.WouldBlock):
+            sock.receive_batch_nowait()
+    assert len(script.log) == 2 * MAX_FLOODS * MAX_REPORTS
+    script.left.clear()
+    assert len(sock.receive_batch_nowait()) == 1
+
+
+async def test_what_may_be_no_report_and_does_not_end_ends_receiving(
+    make_socket, play, autojump_clock
+):
+    sock = await make_socket()
+    _, script = play(sock, receiving=["EACCES"] * 100_000)
+    with pytest.raises(PermissionError):
+        await sock.receive_batch()
+    assert len(script.log) == MAX_FLOODS * MAX_REPORTS + 1
+
+
+async def test_closing_ends_the_wait_in_a_flood(make_socket, play):
+    sock = await make_socket()
+    play(sock, receiving=["ECONNREFUSED"] * 100_000)
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def receive():
+            with pytest.raises(trio.ClosedResourceError):
+                await sock.receive_batch()
+
+        await wait_all_tasks_blocked()
+        await sock.aclose()
 
 
 @pytest.mark.parametrize("method", ["send_batch", "send_many"])

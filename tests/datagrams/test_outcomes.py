@@ -92,7 +92,7 @@ async def test_one_datagram_alone_raises_its_error(make_socket):
     with assert_checkpoints(), pytest.raises(DatagramError) as info:
         await sender.send(bytes(65508), ("127.0.0.1", 9))
     assert info.value.errno == errno.EMSGSIZE
-    assert "datagram 0 to ('127.0.0.1', 9)" in str(info.value)
+    assert str(info.value).endswith("too long: to ('127.0.0.1', 9)")
 
 
 async def test_the_largest_datagrams_are_sent(make_socket):

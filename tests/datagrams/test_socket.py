@@ -4,6 +4,7 @@ import socket
 
 import pytest
 import trio
+from helpers import address_of
 from trio.testing import assert_checkpoints
 
 from triobatch._datagrams.socket import DatagramSocket
@@ -70,7 +71,6 @@ async def test_closing_is_done_even_if_it_is_cancelled(make_socket):
         await sock.aclose()
     assert sock.socket.fileno() == -1
     await sock.aclose()
-    assert sock.statistics().kernel_drops is None
     for call in (
         lambda: sock.send(b"x", ("127.0.0.1", 9)),
         lambda: sock.send_batch([]),
@@ -79,3 +79,19 @@ async def test_closing_is_done_even_if_it_is_cancelled(make_socket):
     ):
         with pytest.raises(trio.ClosedResourceError):
             await call()
+
+
+async def test_what_the_kernel_dropped_is_known_after_closing(make_socket):
+    sender, receiver = await make_socket(), await make_socket()
+    receiver.socket.setsockopt(
+        trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 1
+    )
+    await sender.send_many([bytes(1000)] * 100, address_of(receiver))
+    dropped = receiver.statistics().kernel_drops
+    assert dropped is None or dropped > 0
+    await receiver.aclose()
+    assert receiver.statistics().kernel_drops == dropped
+    # Also where somebody closes the socket itself.
+    sender.statistics()
+    sender.socket.close()
+    assert sender.statistics().kernel_drops in {None, 0}

@@ -18,7 +18,7 @@ import math
 PLANNED = 256
 # As many after a refusal that stands alone, and four times as many after each
 # whole success.
-WITH_CARE = 4
+WITH_CARE = 16
 # One in so many refused, and sending one by one costs no more than a sendmmsg
 # with segmentation, and a call with a plan of its own for each refusal.
 DENSE = 32

@@ -185,7 +185,8 @@ class SendHalf:
         """Take turns with a batch sender, for a block.
 
         A task that sends on the socket itself then waits for the end of the
-        batch in hand, and the sender for the end of that task's call.
+        batch in hand, and the sender for the end of that task's call, as
+        Trio lets one task wait for a socket. What does not wait needs no turn.
 
         Raises:
           BusyResourceError: a task is sending, or another batch sender is
@@ -291,10 +292,6 @@ class SendHalf:
 
     def _send_nowait(self, dispatch: AnyDispatch) -> None:
         with self._guard:
-            if self._turn is not None and self._turn.locked():
-                raise trio.BusyResourceError(
-                    "a batch sender is sending on this socket"
-                )
             for _ in range(NOWAIT_STEPS):
                 outcome = self._step(dispatch)
                 if (

@@ -78,6 +78,9 @@ async def serve_udp(
             DatagramSocket(stack.enter_context(sock))
             for sock in await bound_sockets(host, port, tsocket.SOCK_DGRAM)
         ]
+        for sock in sockets:
+            # What it counts is kept: after closing, the kernel tells nothing.
+            stack.callback(sock.statistics)
         async with trio.open_nursery() as nursery:
             for sock in sockets:
                 nursery.start_soon(

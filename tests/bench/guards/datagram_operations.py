@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from guards.operations import BLOCK, COUNT, SIZE, Operation, Place
+from triobatch import DatagramErrorGroup
 
 if TYPE_CHECKING:
     import socket
+
+
+# So many that what a call costs by itself is nothing.
+REFUSED = 1000
 
 
 def to_one(place: Place, **cost) -> Operation:
@@ -142,6 +148,28 @@ async def echo(place: Place, **cost) -> Operation:
     )
 
 
+def refused(place: Place, **cost) -> Operation:
+    """Send to where nothing can be sent to, beside doing that."""
+    sock, near = place.batches(), place.datagrams()
+    pairs = [(b"x", ("127.0.0.1", 0))] * REFUSED
+
+    async def send_batch() -> None:
+        with contextlib.suppress(DatagramErrorGroup):
+            await sock.send_batch(pairs)
+
+    def send_each() -> None:
+        for payload, address in pairs:
+            with contextlib.suppress(OSError):
+                near.sendto(payload, address)
+
+    return Operation(
+        f"send_batch, {REFUSED} refused datagrams",
+        ours=send_batch,
+        theirs=send_each,
+        **cost,
+    )
+
+
 def lone(place: Place, **cost) -> Operation:
     """Send one datagram, beside doing that."""
     payload = bytes(SIZE)
@@ -165,10 +193,16 @@ async def datagram_operations(place: Place) -> list[Operation]:
     taken = {"recvmmsg": 1, "epoll_wait": 1}
     answered = {"recvmmsg": 1, "sendmmsg": 1, "epoll_wait": 2}
     return [
-        lone(place, calls=send, ratio=8, peak=2_500),
+        lone(place, calls=send, ratio=8, peak=2_600),
         to_one(place, calls=send, ratio=0.7, peak=3_000),
         to_many(place, calls=send, ratio=3, peak=93_500),
         block(place, calls=send, ratio=0.5, peak=2_500),
+        refused(
+            place,
+            calls={"sendmmsg": REFUSED + 1, "epoll_wait": 1},
+            ratio=2,
+            peak=340_000,
+        ),
         await receive(place, calls=taken, ratio=0.8, peak=85_500),
         await echo(place, calls=answered, ratio=1.2, peak=173_000),
     ]

@@ -1,0 +1,104 @@
+"""How much the next call is given, after whatever the last has met."""
+
+import errno
+
+import pytest
+from helpers import address_of, received
+
+from triobatch._datagrams.errors import DatagramErrorGroup
+from triobatch._datagrams.pace import DENSE, PLANNED, WITH_CARE, Pace
+
+NOWHERE = ("127.0.0.1", 0)
+
+
+def test_a_refusal_that_stands_alone_slows_a_batch_down_for_a_few():
+    pace = Pace()
+    pace.note_taken(PLANNED, whole=True)
+    assert (pace.size, pace.refusal) == (PLANNED, 0)
+    pace.note_refusal(errno.EPERM)
+    assert (pace.size, pace.refusal) == (WITH_CARE, errno.EPERM)
+    pace.note_tried(bytes(WITH_CARE))
+    assert pace.refusal == 0
+
+
+def test_where_many_are_refused_they_go_one_by_one():
+    pace = Pace()
+    pace.note_refusal(errno.EPERM)
+    sizes = []
+    for _ in range(3):
+        sizes.append(pace.size)
+        pace.note_tried(b"\1" + bytes(DENSE - 1))
+    assert sizes == [16, 64, 256]
+    assert pace.refusal == errno.EPERM
+    pace.note_tried(b"\1" + bytes(DENSE))
+    assert pace.refusal == 0
+
+
+def test_a_second_refusal_soon_after_the_first_is_not_alone():
+    pace = Pace()
+    pace.note_refusal(errno.EPERM)
+    pace.note_tried(bytes(WITH_CARE))
+    pace.note_taken(10, whole=False)
+    pace.note_refusal(errno.EPERM)
+    assert pace.size == DENSE
+
+
+def test_where_the_errno_must_be_looked_at_each_goes_with_a_call():
+    pace = Pace()
+    pace.note_refusal(0)
+    assert (pace.size, pace.refusal) == (WITH_CARE, 0)
+
+
+@pytest.mark.parametrize(
+    ("bad", "most"),
+    [
+        # Each refused datagram costs its own call, and now and then one more.
+        (lambda i: True, 1.1),
+        (lambda i: i % 2, 1.1),
+        (lambda i: i < 1000, 1.1),
+        (lambda i: i % 20 == 0, 1.1),
+    ],
+)
+async def test_a_datagram_costs_a_call_where_many_are_refused(
+    make_socket, bad, most
+):
+    sender, receiver = await make_socket(), await make_socket()
+    target = address_of(receiver)
+    batch = [
+        (bytes(1 + i % 3), NOWHERE if bad(i) else target) for i in range(2000)
+    ]
+    with pytest.raises(DatagramErrorGroup):
+        await sender.send_batch(batch)
+    assert sender.statistics().send_calls < most * len(batch)
+
+
+async def test_one_refusal_among_many_equal_ones_costs_few_calls(make_socket):
+    sender, receiver = await make_socket(), await make_socket()
+    batch = [(bytes(100), address_of(receiver)) for _ in range(1000)]
+    batch[500] = (bytes(100), NOWHERE)
+    assert await sender.send_batch(batch, errors="ignore") == 999
+    assert sender.statistics().send_calls < 16 + 12
+    assert len(await received(receiver)) <= 999
+
+
+async def test_a_report_between_two_refusals_is_charged_to_none(
+    make_socket, play
+):
+    sender, receiver = await make_socket(), await make_socket()
+    target = address_of(receiver)
+    no_route = ["EHOSTUNREACH"] * 2
+    # Refused; a report and then taken; refused; stopped by another error,
+    # which nobody sees, as where it stops a sendmmsg(2).
+    script, _ = play(
+        sender,
+        [*no_route, "EHOSTUNREACH", None, *no_route, "ECONNREFUSED"],
+    )
+    batch = [(b"%d" % i, target) for i in range(4)]
+    batch = [(payload * (1 + i), to) for i, (payload, to) in enumerate(batch)]
+    with pytest.raises(DatagramErrorGroup) as info:
+        await sender.send_batch(batch)
+    assert [error.index for error in info.value.exceptions] == [0, 2]
+    assert script.left == []
+    assert await received(receiver) == [b"11", b"3333"]
+    assert sender.statistics().reports == 1
+    assert sender.statistics().send_calls == 8
