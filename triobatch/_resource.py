@@ -3,20 +3,27 @@
 A direction of a socket has a ``Guard``, and lets in one task at a time. A
 queue that is being sent has a ``Claim`` on it, and nobody else may consume it.
 The errno of a stream, a pipe or a closed socket becomes one of Trio's
-exceptions. And who waits for a descriptor that is ready, and takes nothing
-all the same, does not spin.
+exceptions, which if it is kept holds no frames. And who waits for a descriptor
+that is ready, and takes nothing all the same, does not spin.
 """
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol
+import sys
+from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol, TypeVar
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import current_task, enable_ki_protection
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
 
 if TYPE_CHECKING:
+    from trio.lowlevel import Task
     from trio.socket import SocketType
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 # What a closed descriptor answers: EBADF, and ENOTSOCK on Windows or where
 # something else has taken its number.
@@ -34,34 +41,41 @@ _LONGEST_PAUSE = 0.016
 class Guard:
     """Let one task at a time through; a second gets ``BusyResourceError``.
 
-    Trio's ``ConflictDetector`` does the same, but is private to Trio.
+    Trio's ``ConflictDetector`` does the same, but is private to Trio, and does
+    not say which task is inside.
+
+    Args:
+      message: What that task is doing.
 
     Attributes:
       busy: Whether a task is inside. Where a ``with`` block costs too much, it
         is set and reset with Ctrl-C held off.
     """
 
-    __slots__ = ("_message", "busy")
+    __slots__ = ("_message", "_task", "busy")
 
     def __init__(self, message: str) -> None:
         self.busy = False
         self._message = message
+        self._task: Task | None = None
 
     # Ctrl-C between taking it and letting go would leave it taken for ever.
     @enable_ki_protection
     def __enter__(self) -> None:
-        if self.busy:
-            raise trio.BusyResourceError(self._message)
+        self.check()
         self.busy = True
+        self._task = _task_now()
 
     @enable_ki_protection
     def __exit__(self, *exc_info: object) -> None:
         self.busy = False
+        self._task = None
 
     def check(self) -> None:
         """Raise ``BusyResourceError`` if a task is inside."""
         if self.busy:
-            raise trio.BusyResourceError(self._message)
+            name = "" if self._task is None else f" ({self._task.name})"
+            raise trio.BusyResourceError(f"{self._message}{name}")
 
     def take(self, queue: Claimable) -> None:
         """Go inside, and claim a queue: a third of two ``with`` blocks.
@@ -79,6 +93,14 @@ class Guard:
     def let_go(self, queue: Claimable) -> None:
         """Come out, and give up the claim."""
         self.busy = queue._claimed = False
+
+
+def _task_now() -> Task | None:
+    try:
+        return current_task()
+    except RuntimeError:
+        # In the scheduler, as in an abort function; or without any.
+        return None
 
 
 class Claimable(Protocol):
@@ -188,3 +210,38 @@ def raise_pipe_error(error: OSError) -> NoReturn:
     if error.errno in _CLOSED:
         raise trio.ClosedResourceError("file was already closed") from None
     raise trio.BrokenResourceError(f"pipe broken: {error}") from error
+
+
+def without_frames(error: _Error) -> _Error:
+    """Return an error that is to be kept, without what its frames hold.
+
+    A traceback has the frames, and these the payloads that were being sent. So
+    it goes, of the error and of its causes. What was being handled meanwhile
+    (``__context__``) may be the caller's own, and is let go of as it is.
+    """
+    seen: set[int] = set()
+    left: list[BaseException] = [error]
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = one.__context__ = None
+        if one.__cause__ is not None:
+            left.append(one.__cause__)
+        if isinstance(one, BaseExceptionGroup):
+            left += one.exceptions
+    return error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error says, or else what its cause does.
+
+    ``trio.SSLStream`` raises without a word, from an error that has some.
+    """
+    one: BaseException | None = error
+    while one is not None:
+        if text := str(one):
+            return text
+        one = one.__cause__
+    return type(error).__name__

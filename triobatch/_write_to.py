@@ -53,13 +53,17 @@ _OPENED = (
 
 async def write_to(buffers: Buffers, target: Target) -> int:
     """Consume ``buffers`` into ``target``; see ``Buffers.write_to``."""
-    if sys.platform != "win32" and isinstance(target, trio.lowlevel.FdStream):
+    if sys.platform != "win32" and type(target) is trio.lowlevel.FdStream:
         return await _write_to_pipe(buffers, target)
     if isinstance(target, trio.abc.SendStream):
         return await send_buffers(target, buffers)
     if isinstance(target, DatagramSocket):
         return await _write_to_datagram_socket(buffers, target)
-    file = getattr(target, "wrapped", None)
+    # As Trio's wrapper has it. A write of its own would be bypassed, and what
+    # a wrapper round that hands on (__getattr__) is not of its type.
+    kind = type(target)
+    own = hasattr(kind, "write") or not hasattr(kind, "wrapped")
+    file = None if own else getattr(target, "wrapped", None)
     if isinstance(file, (io.RawIOBase, io.BufferedIOBase)):
         return await _write_to_file(buffers, file)
     if isinstance(file, io.TextIOBase):

@@ -1,5 +1,6 @@
 """Buffers as a queue: what goes in, what is left, what comes out."""
 
+import mmap
 import sys
 import tracemalloc
 from array import array
@@ -8,6 +9,9 @@ import pytest
 
 from triobatch import Buffers
 from triobatch._resource import Claim
+
+# Linux's, which Python does not name everywhere.
+MAP_NORESERVE = 0x4000
 
 
 def contents(buffers):
@@ -467,3 +471,27 @@ def test_a_queue_is_equal_to_itself_alone():
     assert buffers != Buffers([b"a"])
     assert buffers.copy() != buffers
     assert hash(buffers) == hash(same)
+
+
+@pytest.mark.parametrize(
+    "read", [bytes, Buffers.read, lambda q: q.read(q.nbytes)]
+)
+@pytest.mark.parametrize("count", [2**17, 2**18])
+def test_more_than_memory_holds_is_a_memory_error_and_changes_nothing(
+    read, count
+):
+    """2**63 bytes, and 2**64, which are more than SSIZE_MAX."""
+    try:
+        huge = mmap.mmap(
+            -1, 2**46, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+        )
+    except (AttributeError, OSError):
+        pytest.skip("no such mapping here")
+    buffers = Buffers([huge] * count)
+    before = len(buffers), buffers.nbytes
+    with pytest.raises(MemoryError, match="more than memory holds"):
+        read(buffers)
+    assert (len(buffers), buffers.nbytes) == before
+    assert buffers.read(2) == bytes(2)
+    buffers.clear()
+    huge.close()

@@ -170,6 +170,10 @@ class SendHalf:
             )
         return encode_metadata(metadata, self._family)
 
+    def check_idle(self) -> None:
+        """Raise ``BusyResourceError`` if a task is sending."""
+        self._guard.check()
+
     async def send(self, dispatch: AnyDispatch) -> int:
         """Send the batch; return how many datagrams went."""
         await self.drive(dispatch)

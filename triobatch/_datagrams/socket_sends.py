@@ -296,7 +296,7 @@ class DatagramSender:
             return self._lone(data, address, metadata, errors)
         # Joined, not one iovec a chunk: above IOV_MAX there is no other way,
         # and the largest datagram is copied in 3 us.
-        payload = b"".join(data)
+        payload = bytes(data)
         return self._send.dispatch(
             [payload],
             [address],

@@ -65,8 +65,9 @@ class Buffers:
 
     ``len()`` is the chunks left, ``bool()`` whether any bytes are left,
     ``iter()`` the chunks left with the first one trimmed, and ``bytes()`` all
-    that is left in one piece. ``==`` is identity, as of a stream: what a queue
-    holds changes as it is sent. Compare ``bytes()``.
+    that is left in one piece, or ``MemoryError``, and nothing changed, where
+    that is more than memory holds. ``==`` is identity, as of a stream: what a
+    queue holds changes as it is sent. Compare ``bytes()``.
 
     Args:
       chunks: Objects with the buffer protocol: ``bytes``, ``bytearray``,
@@ -131,7 +132,7 @@ class Buffers:
         return iter(left)
 
     def __bytes__(self) -> bytes:
-        return b"".join(self)
+        return self._join(self._nbytes)
 
     def __repr__(self) -> str:
         return f"<Buffers: {len(self)} chunks, {self._nbytes} bytes left>"
@@ -210,12 +211,13 @@ class Buffers:
 
         Raises:
           BufferError: the buffers are being sent.
+          MemoryError: they are more than memory holds. Nothing was consumed.
         """
         size = operator.index(size)
         if size < 0 or size > self._nbytes:
             size = self._nbytes
         self._check_not_claimed()
-        copied = b"".join(self._front(size))
+        copied = self._join(size)
         self._consume(size)
         return copied
 
@@ -312,6 +314,13 @@ class Buffers:
         One call instead of four reads: it is made for every send.
         """
         return self._chunks, self._index, self._offset, self._nbytes
+
+    def _join(self, size: int) -> bytes:
+        """Return a copy of the first ``size`` bytes."""
+        if size > sys.maxsize:
+            # Views may have more bytes between them than memory has.
+            raise MemoryError(f"{size} bytes are more than memory holds")
+        return b"".join(self._front(size))
 
     def _front(self, size: int) -> list[Chunk]:
         """Return what lies in the first ``size`` bytes, or all."""

@@ -50,8 +50,6 @@ class DatagramOutbox:
       messages: How many were sent.
       refused: How many were not.
       batches: In how many batches.
-      longest_wait: Seconds from when a datagram was queued to its outcome, at
-        most; of those queued between two batches the first one's counts.
       freed: The tokens of those who need not wait any longer.
     """
 
@@ -63,7 +61,7 @@ class DatagramOutbox:
         self.closed = False
         self.nbytes = self.peak = self.count = self.waiting = 0
         self.messages = self.refused = self.batches = 0
-        self.longest_wait = 0.0
+        self._longest_wait = 0.0
         self.freed: list[Hashable] = []
         self._clock = clock
         self._peer_of = peer_of
@@ -76,6 +74,18 @@ class DatagramOutbox:
         self._ready: list[bytes] = []
         # With the tag that the next datagram had at the call.
         self._flushing: OrderedDict[Hashable, int] = OrderedDict()
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds from when a datagram was queued to its outcome.
+
+        The most, and for those that wait now, until now. Of those queued
+        between two batches the first one's counts.
+        """
+        oldest = [place.since for place in self._places() if place]
+        if not oldest:
+            return self._longest_wait
+        return max(self._longest_wait, self._clock() - min(oldest))
 
     @property
     def on_its_way(self) -> int:
@@ -203,6 +213,7 @@ class DatagramOutbox:
           What was not sent, in the order in which it was queued.
         """
         self.closed = True
+        self._longest_wait = self.longest_wait
         unsent: list[QueuedDatagram] = []
         for place in self._places():
             unsent += place.values()
@@ -240,7 +251,7 @@ class DatagramOutbox:
             self._batch_counts = True
             self.batches += 1
         waited = self._clock() - self._batch.since
-        self.longest_wait = max(self.longest_wait, waited)
+        self._longest_wait = max(self._longest_wait, waited)
 
     def _settle(self, datagram: QueuedDatagram) -> None:
         self._forget(datagram)

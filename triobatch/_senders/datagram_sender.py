@@ -34,7 +34,7 @@ from triobatch._senders.datagram_outbox import (
     QueuedDatagram,
     Waiter,
 )
-from triobatch._senders.task import SendingTask, reschedule_all
+from triobatch._senders.task import Sender, SendingTask, reschedule_all
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from triobatch._datagrams.dispatch import Dispatch
     from triobatch._datagrams.socket import DatagramSocket
     from triobatch._queues.datagrams import Datagram, Datagrams
-    from triobatch._senders.task import SenderStatistics
     from triobatch._wire.addresses import Address
 
 # Bytes that a datagram counts for beside its own, so that empty ones are not
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
 _OVERHEAD = 64
 
 
-class DatagramBatchSender:
+class DatagramBatchSender(Sender):
     """Sends the datagrams of any number of tasks; see ``open_batch_sender``.
 
     Datagrams to one address leave in the order of the calls.
@@ -66,7 +65,7 @@ class DatagramBatchSender:
     def __init__(self, target: DatagramSocket, max_buffered: int) -> None:
         self.errors: Errors = "raise"
         self._max_buffered = max_buffered
-        self._task = DatagramSendingTask(target)
+        self._task: DatagramSendingTask = DatagramSendingTask(target)
 
     @property
     def unsent(self) -> list[tuple[bytes, Address]]:
@@ -107,7 +106,7 @@ class DatagramBatchSender:
         self._task.peer_of(address)
         if isinstance(data, Buffers):
             with Claim(data):
-                payload = b"".join(data)
+                payload = bytes(data)
                 await self._send(payload, address, waiter)
                 data._consume(len(payload))
         elif type(data) is bytes:
@@ -199,7 +198,7 @@ class DatagramBatchSender:
         full = outbox.nbytes + _OVERHEAD * outbox.count > self._max_buffered
         if isinstance(data, Buffers):
             with Claim(data):
-                payload = b"".join(data)
+                payload = bytes(data)
                 if not full:
                     data._consume(len(payload))
         elif type(data) is bytes:
@@ -223,10 +222,6 @@ class DatagramBatchSender:
           trio.BrokenResourceError: the socket has failed.
         """
         await self._task.flush()
-
-    def statistics(self) -> SenderStatistics:
-        """Return what this sender has done so far."""
-        return self._task.statistics()
 
     async def _send(
         self, payload: bytes | memoryview, address: Address, waiter: Waiter
@@ -311,6 +306,10 @@ class DatagramSendingTask(SendingTask):
         self._tell()
         return bool(left)
 
+    def check_target(self) -> None:
+        """Raise ``BusyResourceError`` if another task is sending on it."""
+        self._target.check_idle()
+
     def has_left(self) -> bool:
         """Whether it ended with something unsent."""
         return bool(self.unsent)
@@ -386,11 +385,13 @@ class DatagramSendingTask(SendingTask):
             self.outbox.close_lane(peer)
             self.wake()
 
-    def _abandon(self) -> Iterable[Hashable]:
+    def _keep_unsent(self) -> None:
         for datagram in self.outbox.abandon():
             if datagram.waiter is None:
                 payload = bytes(datagram.payload)
                 self.unsent.append((payload, datagram.address))
+
+    def _abandon(self) -> Iterable[Hashable]:
         freed, self.outbox.freed = self.outbox.freed, []
         return freed
 

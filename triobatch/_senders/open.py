@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Final, TypeVar, cast, overload
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -13,10 +13,18 @@ from trio.lowlevel import enable_ki_protection
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.stream_sender import BatchSender
+from triobatch._streams.outermost import keeps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
+
+# A DatagramBatchSender goes past all of these.
+_DATAGRAM_METHODS: Final = tuple(
+    f"{name}{twin}"
+    for name in ("send", "send_batch", "send_many", "send_segments")
+    for twin in ("", "_nowait")
+)
 
 _Sender = TypeVar("_Sender", BatchSender, DatagramBatchSender)
 
@@ -74,8 +82,8 @@ def open_batch_sender(
       A context manager, for a ``BatchSender``, or a ``DatagramBatchSender``.
 
     Raises:
-      TypeError: ``target`` is none of these, or ``max_buffered`` no
-        integer.
+      TypeError: ``target`` is none of these, or a ``DatagramSocket`` whose
+        class sends in a way of its own; or ``max_buffered`` is no integer.
       ValueError: ``max_buffered`` or ``grace`` is negative.
       trio.BusyResourceError: on entry, another task is sending on the
         ``DatagramSocket``, or another batch sender is there.
@@ -83,6 +91,13 @@ def open_batch_sender(
         broken, and messages are unsent.
       trio.ClosedResourceError: at the end of the block, the target was
         closed, and messages are unsent.
+      trio.BusyResourceError: somebody else is sending on the target, now or
+        when it is the sender's turn; then the block is cancelled.
+
+    A stream whose class has a ``send_buffers`` or ``send_all`` of its own is
+    sent to with that, as any other ``trio.abc.SendStream``. A
+    ``DatagramSocket`` of such a class is refused: nothing that it could
+    override tells what became of each datagram, and takes back one.
 
     The number of messages is bounded too: to a 64th of ``max_buffered``, or
     1024 if that is more, where a ``Buffers`` counts as 9 messages and each of
@@ -109,8 +124,9 @@ def open_batch_sender(
     Ctrl-C a cancellation itself, as with ``trio.open_signal_receiver``.
     """
     size, seconds = _as_size(max_buffered), _as_seconds(grace)
-    if isinstance(target, DatagramSocket):
-        return _sharing(target, DatagramBatchSender(target, size))
+    if DatagramSocket in type(target).__mro__:
+        plain = _plain_socket(target)
+        return _sharing(plain, DatagramBatchSender(plain, size))
     if isinstance(target, trio.abc.SendStream):
         return _running(BatchSender(target, size, seconds))
     raise TypeError(
@@ -130,17 +146,31 @@ async def _sharing(
             yield sender
 
 
+def _plain_socket(target: object) -> DatagramSocket:
+    """Return a socket whose class sends as ``DatagramSocket`` does."""
+    kind: type = type(target)
+    if not keeps(kind, DatagramSocket, _DATAGRAM_METHODS):
+        raise TypeError(
+            "target must be a DatagramSocket that sends as that does, not "
+            f"{kind.__name__}, whose own sending would be bypassed"
+        )
+    return cast("DatagramSocket", target)
+
+
 # Ctrl-C between the end of the block and stopping the task would leave that,
 # which is shielded, running for ever. The block itself can be interrupted.
 @asynccontextmanager
 @enable_ki_protection
 async def _running(sender: _Sender) -> AsyncIterator[_Sender]:
+    sender._task.check_target()
     left_by: BaseException | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(sender._task.run)
         try:
-            yield sender
-            await sender._task.send_the_rest()
+            with sender._task.body:
+                yield sender
+                await sender._task.send_the_rest()
+            sender._task.raise_if_busy()
         except BaseException as error:  # noqa: BLE001 (raised again below)
             left_by = error
             sender._task.stop()

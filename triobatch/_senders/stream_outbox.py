@@ -63,28 +63,24 @@ class StreamOutbox:
       batches: How many batches were sent.
       messages: How many messages they had.
       refused: None, through a stream.
-      longest_wait: Seconds from when a message was queued to when its batch
-        was sent, at most. What a limited batch leaves in the queue counts
-        from the first message of that batch.
     """
 
     refused = 0
 
     def __init__(self, max_buffered: int, clock: Callable[[], float]) -> None:
-        self.nbytes = 0
-        self.batches = 0
-        self.messages = 0
-        self.longest_wait = 0.0
+        self.nbytes = self.batches = self.messages = 0
+        self._longest_wait = 0.0
+        # When the first message of the batch on its way was put there.
+        self._leaving_since: float | None = None
         self._max_buffered = max_buffered
         self._max_weight = max(_MIN_WEIGHT, max_buffered // _WEIGHT_SIZE)
         # While no more bytes than this are buffered, a message is let in.
         self._look_again = -1
         self._clock = clock
-        self.closed = False
         # The messages that no batch has yet, from this index on.
         self._queued: list[Message] = []
         self._first = 0
-        self._gathered = False
+        self._gathered = self.closed = False
         # Of the batches that are on their way; and of the queue, beyond one a
         # message.
         self._weight_taken = self._extra_weight = 0
@@ -98,6 +94,14 @@ class StreamOutbox:
         self._flushing: OrderedDict[Hashable, int] = OrderedDict()
         # Those that waited in vain, until they withdraw.
         self._refused: dict[Hashable, None] = {}
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds from the queue to the kernel, or until now, at most."""
+        since, now = self._leaving_since, self._clock()
+        if since is None:
+            since = self._since if self._queued else now
+        return max(self._longest_wait, now - since)
 
     @property
     def peak(self) -> int:
@@ -119,7 +123,9 @@ class StreamOutbox:
         else:
             size = _size_of(message)
             if size:
-                self._note_gathered(message)
+                self._gathered = True
+                self._extra_weight += _extra_weight_of(message)
+                self._look_again = -1
         if size:
             if not queued:
                 self._since = self._clock()
@@ -167,6 +173,7 @@ class StreamOutbox:
           The tokens of all that wait, in vain.
         """
         self._peak = self.peak
+        self._longest_wait, self._leaving_since = self.longest_wait, None
         self.nbytes = self._first = 0
         self._queued = []
         return [*self.close(), *self._refuse(self._flushing)]
@@ -186,6 +193,7 @@ class StreamOutbox:
         if max_size is not None and self.nbytes > max_size:
             count = self._count_within(max_size)
         batch = Batch(self._take(count), self._gathered, self._since)
+        self._leaving_since = batch.since
         self._weight_taken += batch.weight
         self._extra_weight -= batch.weight - batch.count
         if not self._queued:
@@ -199,6 +207,7 @@ class StreamOutbox:
           The tokens of those who need not wait any longer.
         """
         self._peak = self.peak
+        self._leaving_since = None
         self._count(batch, batch.count)
         self.nbytes -= batch.nbytes
         self._sent_size += batch.nbytes
@@ -234,25 +243,17 @@ class StreamOutbox:
         return messages
 
     def _count(self, batch: Batch, count: int) -> None:
-        self.batches += 1
-        self.messages += count
-        self.longest_wait = max(self.longest_wait, self._clock() - batch.since)
-
-    def _note_gathered(self, message: Message) -> None:
-        self._gathered = True
-        self._extra_weight += _extra_weight_of(message)
-        self._look_again = -1
+        self.batches, self.messages = self.batches + 1, self.messages + count
+        waited = self._clock() - batch.since
+        self._longest_wait = max(self._longest_wait, waited)
 
     def _admits(self) -> bool:
         """Whether a message is let in."""
         room = self._max_weight - self._weight_taken - self._extra_weight
         room -= len(self._queued) - self._first
-        if (
-            self.nbytes > self._max_buffered
-            or room <= 0
-            or self._waiting
-            or self.closed
-        ):
+        if self.closed or self._waiting:
+            return False
+        if self.nbytes > self._max_buffered or room <= 0:
             return False
         # Each message has a byte at least.
         self._look_again = min(self._max_buffered, self.nbytes + room - 1)

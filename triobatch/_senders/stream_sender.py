@@ -42,9 +42,9 @@ from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes
 from triobatch._resource import Claim
 from triobatch._senders.stream_outbox import StreamOutbox
-from triobatch._senders.task import SendingTask, reschedule_all
+from triobatch._senders.task import Sender, SendingTask, reschedule_all
 from triobatch._streams.send_buffers import PIECE_SIZE, send_buffers
-from triobatch._streams.stream import BatchSocketStream
+from triobatch._streams.stream import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -52,10 +52,9 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from triobatch._senders.stream_outbox import Batch
-    from triobatch._senders.task import SenderStatistics
 
 
-class BatchSender:
+class BatchSender(Sender):
     """Sends the messages of any number of tasks; see ``open_batch_sender``.
 
     Messages leave in the order of the calls, each of them contiguous. A
@@ -68,7 +67,9 @@ class BatchSender:
     def __init__(
         self, target: trio.abc.SendStream, max_buffered: int, grace: float
     ) -> None:
-        self._task = StreamSendingTask(target, max_buffered, grace)
+        self._task: StreamSendingTask = StreamSendingTask(
+            target, max_buffered, grace
+        )
         self._outbox = self._task.outbox
 
     @property
@@ -177,10 +178,6 @@ class BatchSender:
         """
         await self._task.flush()
 
-    def statistics(self) -> SenderStatistics:
-        """Return what this sender has done so far."""
-        return self._task.statistics()
-
     async def _send_gathered(self, data: Buffers) -> None:
         await checkpoint_if_cancelled()
         # Until the message is queued, nobody else consumes it.
@@ -228,11 +225,12 @@ class StreamSendingTask(SendingTask):
         self, target: trio.abc.SendStream, max_buffered: int, grace: float
     ) -> None:
         # Whether a Buffers, after a cancellation, holds what was not sent.
-        self._exact = isinstance(target, BatchSocketStream)
+        self._exact = is_plain(target)
         super().__init__(
             StreamOutbox(max_buffered, trio.current_time),
             _call_counter(target),
         )
+        self._target = target
         self.unsent: list[bytes] = []
         self.uncertain: list[bytes] = []
         self.unfinished = b""
@@ -240,13 +238,18 @@ class StreamSendingTask(SendingTask):
         self._max_size = None if self._exact else PIECE_SIZE
         self._send = (
             target.send_buffers
-            if isinstance(target, BatchSocketStream)
+            if is_plain(target)
             else functools.partial(send_buffers, target)
         )
         self._batch: Batch | None = None
         self._stopping = False
         # In which a message that is part-way out is finished.
         self._grace_scope = trio.CancelScope(shield=True)
+
+    def check_target(self) -> None:
+        """Raise ``BusyResourceError`` if another task is sending on it."""
+        if is_plain(self._target):
+            self._target._send_guard.check()
 
     def stop(self) -> None:
         """End at a message boundary, or when the grace time is over."""
@@ -301,8 +304,9 @@ class StreamSendingTask(SendingTask):
         self._batch = None
         reschedule_all(self.outbox.sent(batch))
 
-    def _abandon(self) -> Iterable[Hashable]:
+    def _keep_unsent(self) -> None:
         outbox, batch = self.outbox, self._batch
+        self._batch = None
         if batch is not None:
             index, left = batch.boundary()
             self.unfinished, whole = batch.unsent()
@@ -313,11 +317,13 @@ class StreamSendingTask(SendingTask):
                 self.uncertain = whole
         if outbox.has_next():
             self.unsent += outbox.take().unsent()[1]
-        return outbox.abandon()
+
+    def _abandon(self) -> Iterable[Hashable]:
+        return self.outbox.abandon()
 
 
 def _call_counter(target: trio.abc.SendStream) -> Callable[[], int] | None:
-    if isinstance(target, BatchSocketStream):
+    if is_plain(target):
         return lambda: target.statistics().send_calls
     return None
 

@@ -22,6 +22,8 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
+from triobatch._resource import reason_of, without_frames
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
@@ -45,7 +47,8 @@ class SenderStatistics:
       send_calls: The system calls by which the target has sent for it; None
         for a stream that is no ``BatchSocketStream``.
       longest_wait: The longest that a message took from the queue to the
-        kernel, in seconds.
+        kernel, in seconds; what waits now counts with the time that it has
+        waited.
     """
 
     buffered_size: int
@@ -72,7 +75,9 @@ class Outbox(Protocol):
     messages: int
     refused: int
     batches: int
-    longest_wait: float
+
+    @property
+    def longest_wait(self) -> float: ...
 
     @property
     def peak(self) -> int: ...
@@ -100,7 +105,10 @@ class SendingTask(ABC):
     Attributes:
       TARGET_ERRORS: What its target raises when it is of no more use.
       outbox: Where others queue it.
+      body: What the block waits in; cancelled when somebody else is sending
+        on the target.
       cause: What ended it early; None while it runs, and when it was told to.
+        It has no frames, unless it was a fault.
       parked: The task, while it has nothing to do.
     """
 
@@ -111,6 +119,7 @@ class SendingTask(ABC):
     def __init__(
         self, outbox: Outbox, count_calls: Callable[[], int] | None
     ) -> None:
+        self.body = trio.CancelScope()
         self.cause: BaseException | None = None
         self.parked: Task | None = None
         self.outbox = outbox
@@ -129,15 +138,23 @@ class SendingTask(ABC):
             await self._finish()
         except BaseException as error:
             self.cause = error
-            # Anything else is a fault, and not the target's: let it out.
-            if not isinstance(error, self.TARGET_ERRORS):
+            if isinstance(error, trio.BusyResourceError):
+                # A mistake of the program's, whatever its tasks are doing.
+                self.body.cancel()
+            elif not isinstance(error, self.TARGET_ERRORS):
+                # A fault, and not the target's: let it out.
                 raise
+            without_frames(error)
         finally:
             if self._count_calls is not None:
                 self._calls_at_end = self._count_calls()
-            in_vain = self._abandon()
-            self._ended.set()
-            reschedule_all(in_vain)
+            try:
+                self._keep_unsent()
+            finally:
+                # Also if it is more than memory holds: the block waits.
+                in_vain = self._abandon()
+                self._ended.set()
+                reschedule_all(in_vain)
 
     def wake(self) -> None:
         """Go on: something was queued, or it is to end."""
@@ -198,15 +215,21 @@ class SendingTask(ABC):
 
         Raises:
           trio.BrokenResourceError: the target broke.
+          trio.BusyResourceError: somebody else is sending on it.
           trio.ClosedResourceError: it was closed, or this was stopped.
         """
         cause = self.cause
         if cause is None:
             raise trio.ClosedResourceError("this batch sender was closed")
+        reason = reason_of(cause)
         if isinstance(cause, trio.ClosedResourceError):
-            raise trio.ClosedResourceError(str(cause)) from cause
+            raise trio.ClosedResourceError(reason) from cause
+        if isinstance(cause, trio.BusyResourceError):
+            raise trio.BusyResourceError(
+                f"the target is this batch sender's alone: {reason}"
+            ) from cause
         raise trio.BrokenResourceError(
-            f"the target can't be sent to: {cause}"
+            f"the target can't be sent to: {reason}"
         ) from cause
 
     async def flush(self) -> None:
@@ -221,6 +244,21 @@ class SendingTask(ABC):
         if self.cause is not None and self.has_left():
             self.raise_ended()
         await self._flush()
+
+    def raise_if_busy(self) -> None:
+        """Raise ``BusyResourceError`` if that is what ended it."""
+        if isinstance(self.cause, trio.BusyResourceError):
+            self.raise_ended()
+
+    async def wait_broken(self) -> None:
+        """Wait until the target is of no more use.
+
+        Raises:
+          trio.ClosedResourceError: this was stopped before that.
+        """
+        await self._ended.wait()
+        if self.cause is None:
+            self.raise_ended()
 
     async def wait_ended(self) -> None:
         """Wait until the task has nothing more to do with its target."""
@@ -255,8 +293,16 @@ class SendingTask(ABC):
         """Finish what is part-way out, after a stop."""
 
     @abstractmethod
+    def check_target(self) -> None:
+        """Raise ``BusyResourceError`` if it is being sent on, if it tells."""
+
+    @abstractmethod
+    def _keep_unsent(self) -> None:
+        """Keep what was not sent."""
+
+    @abstractmethod
     def _abandon(self) -> Iterable[Hashable]:
-        """Keep what was not sent; return the tasks that wait in vain."""
+        """Let go of what is queued; return the tasks that wait in vain."""
 
     async def _flush(self) -> None:
         task = current_task()
@@ -273,6 +319,36 @@ class SendingTask(ABC):
             return Abort.SUCCEEDED
 
         await wait_task_rescheduled(abort)
+
+
+class Sender:
+    """What a batch sender tells, whatever it sends on."""
+
+    _task: SendingTask
+
+    async def wait_broken(self) -> None:
+        """Wait until the target can be sent to no more.
+
+        For a body that does not send, and would not hear of it. ::
+
+            async with triobatch.open_batch_sender(stream) as sender:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(subscribe, sender)
+                    await sender.wait_broken()
+                    nursery.cancel_scope.cancel()
+
+        The block is not cancelled of itself: a peer that takes nothing more
+        has often sent the reason, which a task in the block may be reading.
+        Only sending finds out that a connection broke.
+
+        Raises:
+          trio.ClosedResourceError: the block was left before that.
+        """
+        await self._task.wait_broken()
+
+    def statistics(self) -> SenderStatistics:
+        """Return what this sender has done so far."""
+        return self._task.statistics()
 
 
 def reschedule_all(tasks: Iterable[Hashable]) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import trio
 from trio.lowlevel import (
@@ -29,7 +29,9 @@ from triobatch._core import calls
 from triobatch._core.counts import os_error
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes
-from triobatch._streams.stream import BatchSocketStream
+from triobatch._resource import without_frames
+from triobatch._streams.outermost import defines_first
+from triobatch._streams.stream import BatchSocketStream, is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,7 +64,8 @@ class Delivery:
         within a stream that cannot tell, as ``trio.SSLStream``, which is no
         longer of any use.
       sent: How many bytes were sent, as far as that is known.
-      error: Why a stream is ``"broken"``, ``"closed"`` or ``"busy"``.
+      error: Why a stream is ``"broken"``, ``"closed"`` or ``"busy"``. It has
+        no traceback, whose frames would keep the payload with it.
     """
 
     stream: trio.abc.SendStream
@@ -122,6 +125,9 @@ class BroadcastResult:
         self._errors = {}
         self._unknown = set()
 
+    def _fail(self, index: int, error: Exception) -> None:
+        self._errors[index] = without_frames(error)
+
     def _delivery(self, index: int) -> Delivery:
         sent, error = self._sent[index], self._errors.get(index)
         status: Status
@@ -152,6 +158,8 @@ async def broadcast(
     First every ``BatchSocketStream`` is tried without waiting, all of them in
     one call of the C core. Those that did not take all of it, and streams of
     other kinds, go on concurrently in a nursery. No stream waits for another.
+    A subclass that sends in a way of its own is of another kind: its
+    ``send_buffers`` is called, or its ``send_all`` if that is newer.
     ::
 
         result = triobatch.BroadcastResult()
@@ -175,6 +183,7 @@ async def broadcast(
         buffer protocol.
       ValueError: a stream is given twice.
       BufferError: ``data`` is not contiguous.
+      MemoryError: ``data`` is a ``Buffers`` of more than memory holds.
 
     A stream that is broken, closed, or busy sending for another task is in the
     result, and not an exception. When the call is cancelled each stream has
@@ -194,7 +203,7 @@ async def broadcast(
     async with trio.open_nursery() as nursery:
         for index in left:
             stream = targets[index]
-            if isinstance(stream, BatchSocketStream):
+            if is_plain(stream):
                 # Held from now on, so that no other task's bytes get into the
                 # middle of the message.
                 held = ExitStack()
@@ -214,7 +223,8 @@ def broadcast_nowait(
     """Send the same bytes to many streams, as far as they take them now.
 
     Args:
-      streams: Where to, each of them once.
+      streams: Where to, each of them once. A stream that sends in a way of
+        its own needs a ``send_buffers_nowait`` of its own, which is called.
       data: A bytes-like object, or a ``Buffers``, which is not consumed.
 
     Returns:
@@ -222,24 +232,26 @@ def broadcast_nowait(
       ``sent`` bytes of the message, and is of use only for the rest of it.
 
     Raises:
-      TypeError: one of ``streams`` is no ``BatchSocketStream``, or ``data``
-        does not have the buffer protocol.
+      TypeError: one of ``streams`` is no ``BatchSocketStream``, or has a
+        ``send_all`` or ``send_buffers`` of its own that is newer than its
+        ``send_buffers_nowait``; or ``data`` does not have the buffer
+        protocol.
       ValueError: a stream is given twice.
       BufferError: ``data`` is not contiguous.
+      MemoryError: ``data`` is a ``Buffers`` of more than memory holds.
 
     Synchronous, and not a checkpoint. For servers that drop slow peers.
     """
     targets = _as_streams(streams)
     for stream in targets:
-        if not isinstance(stream, BatchSocketStream):
-            raise TypeError(
-                "broadcast_nowait requires BatchSocketStreams, "
-                f"not {type(stream).__name__}"
-            )
+        if not is_plain(stream):
+            _check_sends_nowait(type(stream))
     payload = _as_payload(data)
     result = BroadcastResult()
     result._start(targets, len(payload))
-    _try_each(result, targets, payload)
+    for index in _try_each(result, targets, payload):
+        if not is_plain(targets[index]):
+            _send_nowait(result, index, targets[index], payload)
     return result
 
 
@@ -256,6 +268,21 @@ def _as_streams(
     if len(set(map(id, targets))) != len(targets):
         raise ValueError("streams must be different, and one is given twice")
     return targets
+
+
+def _check_sends_nowait(kind: type) -> None:
+    """Refuse a type that can't send now, or only round its own way to send."""
+    for other in ("send_all", "send_buffers"):
+        if not defines_first(kind, "send_buffers_nowait", other):
+            lacks = (
+                f", whose {other} send_buffers_nowait would bypass"
+                if BatchSocketStream in kind.__mro__
+                else ""
+            )
+            raise TypeError(
+                "broadcast_nowait requires BatchSocketStreams, "
+                f"not {kind.__name__}{lacks}"
+            )
 
 
 def _as_payload(data: Buffer | Buffers) -> bytes:
@@ -293,13 +320,13 @@ def _try_each(
     tried: list[tuple[int, SendHalf]] = []
     left: list[int] = []
     for index, stream in enumerate(targets):
-        if not isinstance(stream, BatchSocketStream):
+        if not is_plain(stream):
             left.append(index)
             continue
         try:
             fds.append(stream._prepare_send(size))
         except _STREAM_ERRORS as error:
-            result._errors[index] = error
+            result._fail(index, error)
         else:
             tried.append((index, stream._send))
     answers = _Answers(size, calls.broadcast(fds, payload))
@@ -308,7 +335,7 @@ def _try_each(
         try:
             whole = half._push(answers, fd)
         except _STREAM_ERRORS as error:
-            result._errors[index] = error
+            result._fail(index, error)
         else:
             result._sent[index] = half.bytes_sent - before
             if not whole:
@@ -329,7 +356,7 @@ async def _send_rest(
         try:
             await stream._send.send(rest)
         except _STREAM_ERRORS as error:
-            result._errors[index] = error
+            result._fail(index, error)
         finally:
             result._sent[index] = len(payload) - rest.nbytes
 
@@ -342,9 +369,31 @@ async def _send(
 ) -> None:
     result._unknown.add(index)
     try:
-        await stream.send_all(payload)
+        if defines_first(type(stream), "send_buffers", "send_all"):
+            await cast("BatchSocketStream", stream).send_buffers((payload,))
+        else:
+            await stream.send_all(payload)
     except Exception as error:  # noqa: BLE001 (it is in the result)
         # Whatever it is, it must not cancel the others.
-        result._errors[index] = error
+        result._fail(index, error)
     else:
         result._sent[index] = len(payload)
+
+
+def _send_nowait(
+    result: BroadcastResult,
+    index: int,
+    stream: trio.abc.SendStream,
+    payload: bytes,
+) -> None:
+    rest = Buffers([payload])
+    try:
+        sent = cast("BatchSocketStream", stream).send_buffers_nowait(rest)
+    except trio.WouldBlock:
+        pass
+    except Exception as error:  # noqa: BLE001 (it is in the result)
+        result._sent[index] = len(payload) - rest.nbytes
+        result._fail(index, error)
+    else:
+        # It may have sent more than it was given, as a header.
+        result._sent[index] = min(sent, len(payload))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +23,15 @@ class GroupStatistics:
     queued_size: int
     batches: int
     largest: int
+
+
+class Member(Protocol):
+    """What a stream knows of the group that it is in."""
+
+    fd: int
+    is_free: bool
+
+    @property
+    def home(self) -> object: ...
+
+    def leave(self) -> None: ...

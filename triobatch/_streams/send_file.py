@@ -8,7 +8,7 @@ turn), and has what is missing read in a worker thread.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast
 
 import trio
 from trio.lowlevel import (
@@ -22,6 +22,7 @@ from triobatch._core import calls
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.file_slice import FileSlice
 from triobatch._resource import Claim, open_fd, raise_stream_error
+from triobatch._streams.outermost import defines_first
 from triobatch._streams.send_buffers import send_buffers
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ _FILE_ERRORS = frozenset((errno.EIO, errno.EINVAL, errno.ENOMEM))
 _PIECE_SIZE = 2**18
 
 
-@runtime_checkable
 class _SendsFiles(Protocol):
     async def send_file(
         self,
@@ -108,8 +108,8 @@ async def send_file(
 
     A long file leaves other tasks their turns. See ``sendfile(2)``.
     """
-    if isinstance(stream, _SendsFiles):
-        return await stream.send_file(
+    if defines_first(type(stream), "send_file", "send_all"):
+        return await cast("_SendsFiles", stream).send_file(
             file, offset, size, header=header, trailer=trailer
         )
     if not isinstance(stream, trio.abc.SendStream):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import TYPE_CHECKING, Final, overload
 
 import trio
 from trio import socket as tsocket
@@ -16,32 +16,23 @@ from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes, writable_views
 from triobatch._resource import Guard, raise_stream_error
 from triobatch._streams import notsent_lowat
+from triobatch._streams.outermost import keeps
 from triobatch._streams.receiving import ReceiveHalf
 from triobatch._streams.send_file import send_file_on_socket
 from triobatch._streams.sending import SendHalf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import TypeGuard
 
     from trio.socket import SocketType
     from typing_extensions import Buffer
 
     from triobatch._queues.file_slice import File, FileSlice
+    from triobatch._streams.group_statistics import Member
 
 # As in trio.SocketStream.
 DEFAULT_RECEIVE_SIZE = 65536
-
-
-class _Member(Protocol):
-    """What a stream knows of the group that it is in."""
-
-    fd: int
-    is_free: bool
-
-    @property
-    def home(self) -> object: ...
-
-    def leave(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +92,7 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         )
         self._send = SendHalf(socket)
         self._receive = ReceiveHalf(socket)
-        self._member: _Member | None = None
+        self._member: Member | None = None
         # Not on Unix sockets.
         with suppress(OSError):
             socket.setsockopt(tsocket.IPPROTO_TCP, tsocket.TCP_NODELAY, True)
@@ -398,3 +389,12 @@ def _sent_eof() -> trio.ClosedResourceError:
 # SocketStream is final, so this is how code that asks isinstance(stream,
 # trio.SocketStream), as httpcore does, comes to accept ours.
 trio.SocketStream.register(BatchSocketStream)
+
+# What it sends by. Where one of these is a subclass's own, the descriptor is
+# not to be written to behind its back.
+STREAM_METHODS: Final = ("send_all", "send_buffers", "send_buffers_nowait")
+
+
+def is_plain(stream: trio.abc.SendStream) -> TypeGuard[BatchSocketStream]:
+    """Tell whether to send on a stream is to write to its descriptor."""
+    return keeps(type(stream), BatchSocketStream, STREAM_METHODS)
