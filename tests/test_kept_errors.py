@@ -47,7 +47,11 @@ def holds(kept, payload):
             isinstance(one, (bytes, bytearray)) and len(one) >= SIZE
         ):
             return True
-        left += gc.get_referents(one)
+        if isinstance(one, types.FunctionType):
+            # Not its module, which leads everywhere.
+            left += one.__closure__ or ()
+        else:
+            left += gc.get_referents(one)
     return False
 
 
