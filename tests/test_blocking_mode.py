@@ -8,6 +8,7 @@ a new one cannot be forgotten.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import socket
@@ -24,6 +25,7 @@ import triobatch
 from triobatch import (
     BatchSocketListener,
     BatchSocketStream,
+    BufferedReceiveStream,
     Buffers,
     Datagrams,
     DatagramSocket,
@@ -31,6 +33,7 @@ from triobatch import (
     open_batch_sender,
 )
 from triobatch._core import calls
+from triobatch._streams.stream import DEFAULT_RECEIVE_SIZE
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="a mode that is shared is POSIX's"
@@ -92,6 +95,48 @@ async def _open_unix_socket(have):
         await _open_and_close(triobatch.open_unix_socket(have.path))
 
 
+def via_reader(use):
+    async def run(have):
+        await use(BufferedReceiveStream(have.stream))
+
+    return run
+
+
+def _split_nothing(data):
+    return [], 0
+
+
+async def _send_file(have, **parts):
+    with open(have.file, "rb") as file:  # noqa: ASYNC230
+        await have.stream.send_file(file, **parts)
+
+
+async def _send_file_anywhere(have):
+    with open(have.file, "rb") as file:  # noqa: ASYNC230
+        await triobatch.send_file(have.stream, file)
+
+
+async def _send_file_in_pieces(have):
+    with open(have.file, "rb") as file:  # noqa: ASYNC230
+        await triobatch.send_file(BufferedReceiveStream(have.stream), file)
+
+
+async def _relay_until_nothing_comes(have):
+    # As much as one read asks for: from then on the kernel moves the rest.
+    have.peer.sendall(bytes(DEFAULT_RECEIVE_SIZE))
+    await triobatch.relay(have.tcp, have.slow)
+
+
+async def _relay_until_nobody_takes_it(have):
+    # More than the other side has room for.
+    have.far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+    have.far.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            have.far.send(bytes(DEFAULT_RECEIVE_SIZE))
+    await triobatch.relay(have.stream, have.slow)
+
+
 # By what it is called; None where no system call moves anything.
 WAYS = {
     "BatchSocketListener.accept": lambda have: have.listener.accept(),
@@ -117,11 +162,46 @@ WAYS = {
     "BatchSocketStream.send_buffers_nowait": (
         lambda have: have.stream.send_buffers_nowait(Buffers([LARGE, LARGE]))
     ),
+    "BatchSocketStream.send_file": _send_file,
+    "BatchSocketStream.send_file, a header": (
+        lambda have: _send_file(have, header=[LARGE])
+    ),
     "BatchSocketStream.send_eof": lambda have: have.stream.send_eof(),
     "BatchSocketStream.setsockopt": None,
     "BatchSocketStream.statistics": None,
     "BatchSocketStream.wait_send_all_might_not_block": (
         lambda have: have.stream.wait_send_all_might_not_block()
+    ),
+    "BufferedReceiveStream.aclose": via_reader(lambda reader: reader.aclose()),
+    "BufferedReceiveStream.receive_exactly": via_reader(
+        lambda reader: reader.receive_exactly(9)
+    ),
+    "BufferedReceiveStream.receive_frames": via_reader(
+        lambda reader: reader.receive_frames(_split_nothing)
+    ),
+    "BufferedReceiveStream.receive_into": via_reader(
+        lambda reader: reader.receive_into(bytearray(9))
+    ),
+    "BufferedReceiveStream.receive_into, more than a piece": via_reader(
+        lambda reader: reader.receive_into(bytearray(2 * DEFAULT_RECEIVE_SIZE))
+    ),
+    "BufferedReceiveStream.receive_some": via_reader(
+        lambda reader: reader.receive_some()
+    ),
+    "BufferedReceiveStream.receive_until": via_reader(
+        lambda reader: reader.receive_until(b"x", 9)
+    ),
+    "BufferedReceiveStream.send_all": via_reader(
+        lambda reader: reader.send_all(LARGE)
+    ),
+    "BufferedReceiveStream.send_buffers": via_reader(
+        lambda reader: reader.send_buffers([LARGE, LARGE])
+    ),
+    "BufferedReceiveStream.send_eof": via_reader(
+        lambda reader: reader.send_eof()
+    ),
+    "BufferedReceiveStream.wait_send_all_might_not_block": via_reader(
+        lambda reader: reader.wait_send_all_might_not_block()
     ),
     "DatagramSocket.aclose": lambda have: have.datagrams.aclose(),
     "DatagramSocket.receive": lambda have: have.datagrams.receive(),
@@ -192,6 +272,8 @@ WAYS = {
         lambda have: triobatch.broadcast_nowait([have.stream], LARGE)
     ),
     "capabilities": None,
+    # What it wraps is tried above.
+    "inherited_sockets": None,
     "open_batch_sender": None,
     "open_tcp_listeners": _open_tcp_listeners,
     "open_tcp_stream": _open_tcp_stream,
@@ -202,6 +284,11 @@ WAYS = {
         triobatch.open_unix_listener(have.path)
     ),
     "open_unix_socket": _open_unix_socket,
+    "receive_proxy_header": via_reader(triobatch.receive_proxy_header),
+    "relay, from where nothing comes": _relay_until_nothing_comes,
+    "relay, to where there is no room": _relay_until_nobody_takes_it,
+    "send_file": _send_file_anywhere,
+    "send_file, in pieces": _send_file_in_pieces,
     "send_buffers": lambda have: triobatch.send_buffers(have.stream, [LARGE]),
     "serve_tcp": _serve,
     "serve_udp": _serve_udp,
@@ -221,6 +308,7 @@ WAYS = {
 CLASSES = [
     BatchSocketListener,
     BatchSocketStream,
+    BufferedReceiveStream,
     DatagramSocket,
     triobatch.BatchSender,
     triobatch.DatagramBatchSender,
@@ -261,16 +349,25 @@ def test_every_class_with_a_socket_is_among_them():
 async def have(tmp_path):
     """Sockets whose O_NONBLOCK is cleared, and how to help a call out."""
     near, far = socket.socketpair()
+    slow, stuck = socket.socketpair()
     first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     full, reader = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind(("127.0.0.1", 0))
     listening = socket.create_server(("127.0.0.1", 0))
     address = listening.getsockname()
+    # Not as Unix sockets, where SPLICE_F_NONBLOCK is enough.
+    peer = socket.create_connection(address)
+    tcp, _ = listening.accept()
     source, sink = os.pipe()
     wrap = tsocket.from_stdlib_socket
     made = SimpleNamespace(
         path=tmp_path / "socket",
+        file=tmp_path / "file",
+        far=far,
+        peer=peer,
+        tcp=BatchSocketStream(wrap(tcp)),
+        slow=BatchSocketStream(wrap(slow)),
         stream=BatchSocketStream(wrap(near)),
         datagrams=DatagramSocket(wrap(first)),
         full=DatagramSocket(wrap(full)),
@@ -280,11 +377,12 @@ async def have(tmp_path):
         # Whoever waits in a system call then gets an end, or an error.
         helped=threading.Event(),
     )
+    made.file.write_bytes(LARGE)
     with pytest.raises(trio.WouldBlock):
         while True:
             made.full.send_nowait(b"filling")
 
-    others = [sock.dup() for sock in (near, first, full)]
+    others = [sock.dup() for sock in (near, slow, tcp, first, full)]
 
     def help_out():
         made.helped.set()
@@ -297,17 +395,17 @@ async def have(tmp_path):
         )
 
     made.help_out = help_out
-    for each in near, first, full, udp, listening:
+    for each in near, slow, tcp, first, full, udp, listening:
         each.setblocking(True)
     os.set_blocking(sink, True)
     yield made
     if not made.helped.is_set():
         os.close(source)
-    for sock in far, second, reader, *others:
+    for sock in far, stuck, peer, second, reader, *others:
         sock.close()
     for each in (
-        made.stream, made.datagrams, made.full, made.udp, made.listener,
-        made.pipe,
+        made.stream, made.slow, made.tcp, made.datagrams, made.full, made.udp,
+        made.listener, made.pipe,
     ):  # fmt: skip
         await each.aclose()
 

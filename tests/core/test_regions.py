@@ -26,6 +26,7 @@ right.send(bytes(400))
 # Each gives 300 bytes of memory, and a size of more.
 CALLS = {
     "tb_send": ("SOCK_STREAM", "lib.tb_send(fd, memory, {size})"),
+    "tb_send_more": ("SOCK_STREAM", "lib.tb_send_more(fd, memory, {size})"),
     "tb_send_vector": (
         "SOCK_STREAM",
         """

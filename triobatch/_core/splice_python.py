@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.chunks import COPY_SIZE
+from triobatch._core.counts import checked
 from triobatch._core.streams_python import send
 
 if TYPE_CHECKING:
@@ -47,8 +48,11 @@ def send_file(fd: int, file: int, offset: int, size: int) -> int:
         # Windows.
         data = read_file(file, offset, min(size, COPY_SIZE))
         return send(fd, data) if data else 0
+    # It has no flag for this. The mode belongs to all who share the socket,
+    # and any of them may have changed it (fcntl(2), F_SETFL).
+    os.set_blocking(fd, False)
     with _sigpipe_held_off():
-        return os.sendfile(fd, file, offset, size)
+        return checked(os.sendfile(fd, file, offset, size), size)
 
 
 def read_file(file: int, offset: int, size: int) -> bytes:
@@ -70,7 +74,11 @@ def read_file(file: int, offset: int, size: int) -> bytes:
 
 
 # macOS and Windows have no MSG_MORE: the header leaves by itself there.
-_MORE = getattr(socket, "MSG_NOSIGNAL", 0) | getattr(socket, "MSG_MORE", 0)
+_MORE = (
+    getattr(socket, "MSG_DONTWAIT", 0)
+    | getattr(socket, "MSG_NOSIGNAL", 0)
+    | getattr(socket, "MSG_MORE", 0)
+)
 
 # Not on Linux before 4.14, nor elsewhere.
 _NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)
@@ -80,7 +88,7 @@ _CACHED_STEP = 65536
 def send_more(fd: int, data: bytes | memoryview) -> int:
     """Send a piece, of which more will follow; return the bytes taken."""
     with borrowed_socket(fd, socket.AF_INET, socket.SOCK_STREAM) as sock:
-        return sock.send(data, _MORE)
+        return checked(sock.send(data, _MORE), len(data))
 
 
 def cached(file: int, offset: int, size: int) -> int:

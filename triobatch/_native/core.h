@@ -92,14 +92,15 @@ struct tb_relay {
 
 /* Move bytes from one stream socket to another through a pipe, with
  * splice(2), until `size` bytes and no more than the pipe's were sent, or
- * something has to be waited for. SIGPIPE is held off. Both sockets must be
- * non-blocking: SPLICE_F_NONBLOCK is about the pipe (splice(2)).
+ * something has to be waited for. SIGPIPE is held off, and each socket made
+ * non-blocking (fcntl(2)) before each call: SPLICE_F_NONBLOCK is about the
+ * pipe (splice(2)).
  */
 int tb_relay(struct tb_relay *state, size_t size);
 
 /* Send `size` bytes of a file from `offset` on with one sendfile(2), with
- * SIGPIPE held off. The file's own position is neither used nor moved, and
- * the socket must be non-blocking.
+ * SIGPIPE held off, and the socket made non-blocking (fcntl(2)). The file's
+ * own position is neither used nor moved.
  *
  * Returns the bytes taken, 0 at the end of the file.
  */

@@ -1,4 +1,5 @@
 #include "core.h"
+#include "regions.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,16 +58,47 @@ let_sigpipe_in(const struct held_off *held, int broken)
     pthread_sigmask(SIG_SETMASK, &held->before, NULL);
 }
 
+/* What a call has answered: bytes, at most as many as it was offered, or
+ * -errno.
+ */
 static ssize_t
-move(int from, int to, size_t size, unsigned int flags)
+checked(ssize_t answer, size_t offered)
 {
-    ssize_t moved;
+    if (answer < 0)
+        return errno == EINTR ? -EAGAIN : -errno;
+    return (size_t)answer > offered ? -EOVERFLOW : answer;
+}
 
+/* Nor have they MSG_DONTWAIT. The mode of a socket belongs to all who share
+ * it, and any of them may have changed it (fcntl(2), F_SETFL).
+ */
+static int
+make_non_blocking(int fd)
+{
+    const int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0)
+        return -errno;
+    if (flags & O_NONBLOCK || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0)
+        return 0;
+    return -errno;
+}
+
+/* One of the two is `socket`, and the other a pipe. */
+static ssize_t
+move(int from, int to, int socket, size_t size)
+{
+    const int error = make_non_blocking(socket);
+    ssize_t moved;
+    int tries = TB_INTERRUPTIONS;
+
+    if (error)
+        return error;
     do {
         moved = splice(from, NULL, to, NULL, size,
-                       SPLICE_F_MOVE | SPLICE_F_NONBLOCK | flags);
-    } while (moved < 0 && errno == EINTR);
-    return moved < 0 ? -errno : moved;
+                       SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    } while (moved < 0 && errno == EINTR && tries-- > 0);
+    return checked(moved, size);
 }
 
 static int
@@ -78,7 +110,8 @@ relay(struct tb_relay *state, size_t size)
         ssize_t moved;
 
         if (!state->held) {
-            moved = move(state->source, state->pipe_in, state->pipe_size, 0);
+            moved = move(state->source, state->pipe_in, state->source,
+                         state->pipe_size);
             if (moved == -EAGAIN)
                 return TB_RELAY_WAIT_SOURCE;
             if (moved <= 0)
@@ -86,7 +119,8 @@ relay(struct tb_relay *state, size_t size)
             state->held = (size_t)moved;
             state->receives++;
         }
-        moved = move(state->pipe_out, state->target, state->held, 0);
+        moved = move(state->pipe_out, state->target, state->target,
+                     state->held);
         if (moved == -EAGAIN)
             return TB_RELAY_WAIT_TARGET;
         if (moved <= 0)
@@ -113,15 +147,19 @@ tb_relay(struct tb_relay *state, size_t size)
 ssize_t
 tb_send_file(int fd, int file, int64_t offset, size_t size)
 {
+    const int error = make_non_blocking(fd);
     struct held_off held;
     off_t position = (off_t)offset;
     ssize_t sent;
+    int tries = TB_INTERRUPTIONS;
 
+    if (error)
+        return error;
     hold_off_sigpipe(&held);
     do {
         sent = sendfile(fd, file, &position, size);
-    } while (sent < 0 && errno == EINTR);
-    sent = sent < 0 ? -errno : sent;
+    } while (sent < 0 && errno == EINTR && tries-- > 0);
+    sent = checked(sent, size);
     let_sigpipe_in(&held, sent == -EPIPE);
     return sent;
 }
@@ -130,11 +168,13 @@ ssize_t
 tb_send_more(int fd, const void *data, size_t size)
 {
     ssize_t sent;
+    int tries = TB_INTERRUPTIONS;
 
+    tb_check_region(data, size);
     do {
         sent = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE);
-    } while (sent < 0 && errno == EINTR);
-    return sent < 0 ? -errno : sent;
+    } while (sent < 0 && errno == EINTR && tries-- > 0);
+    return checked(sent, size);
 }
 
 ssize_t
@@ -147,14 +187,17 @@ tb_cached(int file, int64_t offset, size_t size)
         struct iovec iovec = {&byte, 1};
         const off_t place = (off_t)(offset + (int64_t)cached);
         ssize_t found;
+        int tries = TB_INTERRUPTIONS;
 
+        tb_check_region(&byte, sizeof(byte));
         do {
             found = preadv2(file, &iovec, 1, place, RWF_NOWAIT);
-        } while (found < 0 && errno == EINTR);
-        if (found < 0 && errno == EAGAIN)
+        } while (found < 0 && errno == EINTR && tries-- > 0);
+        found = checked(found, sizeof(byte));
+        if (found == -EAGAIN)
             return (ssize_t)cached;
         if (found < 0)
-            return -errno;
+            return found;
         cached += TB_CACHED_STEP;
     }
     return (ssize_t)size;

@@ -85,6 +85,15 @@ class FileSlice:
     def __repr__(self) -> str:
         return f"<FileSlice: {self.nbytes} bytes from {self.offset} left>"
 
+    # What the package does with a part that is being sent, as the function at
+    # the end of this module. A claim on it is not looked at.
+
     def _consume(self, size: int) -> None:
+        """Drop the first ``size`` bytes."""
         self.offset += size
         self.nbytes -= size
+
+
+# For the package. As a public method it would let anybody consume what is
+# being sent.
+advance = FileSlice._consume

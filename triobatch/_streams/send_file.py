@@ -19,8 +19,8 @@ from trio.lowlevel import (
 )
 
 from triobatch._core import calls
-from triobatch._queues.buffers import Buffers
-from triobatch._queues.file_slice import FileSlice
+from triobatch._queues.buffers import Buffers, drop, first_piece
+from triobatch._queues.file_slice import FileSlice, advance
 from triobatch._resource import Claim, open_fd, raise_stream_error
 from triobatch._streams.outermost import defines_first
 from triobatch._streams.send_buffers import send_buffers
@@ -161,27 +161,19 @@ class _Parts:
         self._own.append(own)
         return own
 
-    # A with block of a Claim each would cost 10 us. Ctrl-C in the midst of it
-    # would leave something claimed for ever.
+    # Ctrl-C in the midst of it would leave something claimed for ever.
     @enable_ki_protection
     def __enter__(self) -> _Parts:  # noqa: PYI034
         if self.header is self.trailer:
             raise ValueError("header and trailer must be two Buffers")
-        for queue in (self.header, self.file, self.trailer):
-            Claim.check(queue)
-        self._set_claimed(True)
+        Claim.take(self.header, self.file, self.trailer)
         return self
 
     @enable_ki_protection
     def __exit__(self, *exc_info: object) -> None:
-        self._set_claimed(False)
+        Claim.let_go(self.header, self.file, self.trailer)
         for own in self._own:
             own.clear()
-
-    def _set_claimed(self, claimed: bool) -> None:
-        self.header._claimed = claimed
-        self.file._claimed = claimed
-        self.trailer._claimed = claimed
 
 
 class _Sending:
@@ -260,7 +252,7 @@ class _Sending:
     def _push_chunks(self, chunks: Buffers, more: bool) -> int:
         """Make one system call; return the bytes taken, 0 for no room."""
         send = calls.send_more if more else calls.send
-        piece = chunks._piece(_PIECE_SIZE)
+        piece = first_piece(chunks, _PIECE_SIZE)
         size = len(piece)
         try:
             sent = send(self._count_call(), piece)
@@ -271,7 +263,7 @@ class _Sending:
             raise_stream_error(error.with_traceback(None))
         finally:
             del piece
-        chunks._consume(sent)
+        drop(chunks, sent)
         return self._account(size, sent)
 
     @enable_ki_protection
@@ -291,7 +283,7 @@ class _Sending:
             raise_stream_error(error)
         if not sent:
             raise _shorter(file)
-        file._consume(sent)
+        advance(file, sent)
         return self._account(size, sent)
 
     def _count_call(self) -> int:
@@ -338,10 +330,10 @@ async def _send_pieces(stream: trio.abc.SendStream, parts: _Parts) -> int:
         if last:
             chunks.append(bytes(parts.trailer))
         sent += await send_buffers(stream, chunks)
-        parts.header._consume(parts.header.nbytes)
-        file._consume(size)
+        drop(parts.header, parts.header.nbytes)
+        advance(file, size)
         if last:
-            parts.trailer._consume(parts.trailer.nbytes)
+            drop(parts.trailer, parts.trailer.nbytes)
             return sent
 
 
