@@ -7,6 +7,7 @@ cancellation.
 from triobatch import _write_to as _write_to
 from triobatch import lowlevel
 from triobatch._capabilities import Capabilities, capabilities
+from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
 from triobatch._datagrams.errors import (
     DatagramError,
     DatagramErrorGroup,
@@ -57,6 +58,7 @@ __all__ = [
     "send_buffers",
     "serve_tcp",
     # Datagrams
+    "AbstractDatagramSocket",
     "DatagramError",
     "DatagramErrorGroup",
     "DatagramSocket",

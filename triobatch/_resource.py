@@ -15,7 +15,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 if TYPE_CHECKING:
-    from trio.socket import SocketType
+    from _typeshed import HasFileno
 
 # What a closed descriptor answers: EBADF, and ENOTSOCK on Windows or where
 # something else has taken its number.
@@ -115,7 +115,7 @@ def closed_socket() -> trio.ClosedResourceError:
     return trio.ClosedResourceError("this socket was already closed")
 
 
-def open_fd(socket: SocketType) -> int:
+def open_fd(socket: HasFileno) -> int:
     """Return the descriptor of a socket that is open.
 
     Ask anew for each system call and each wait: a number that is kept over an

@@ -25,18 +25,17 @@ from __future__ import annotations
 
 import enum
 import errno
-from dataclasses import dataclass, field
 from itertools import compress
 from typing import TYPE_CHECKING, Protocol
 
 from triobatch._core import calls
 from triobatch._datagrams import errnos, gso
 from triobatch._datagrams.errors import DatagramError
-from triobatch._datagrams.statistics import SendCounters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from triobatch._datagrams.outlet import Outlet
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
     from triobatch._wire.control import ControlMessage
@@ -118,27 +117,6 @@ class Observer(Protocol):
 
     def hold(self, tag: int, peer: bytes) -> None:
         """One has left the batch, because its destination has no room."""
-
-
-@dataclass(slots=True)
-class Outlet:
-    """What all batches of one socket share.
-
-    Attributes:
-      segmentation: What the kernel may be asked to cut up.
-      internet: Whether it is an IPv4 or IPv6 socket.
-      counters: What is counted of them.
-    """
-
-    segmentation: gso.Segmentation
-    internet: bool
-    counters: SendCounters = field(default_factory=SendCounters)
-
-    def is_fatal(self, error: OSError) -> bool:
-        """Whether the socket has failed, and not one datagram."""
-        return error.errno in (
-            errnos.FATAL_ON_INTERNET if self.internet else errnos.FATAL
-        )
 
 
 class Dispatch:
@@ -229,7 +207,7 @@ class Dispatch:
         counters = self._outlet.counters
         counters.calls += 1
         try:
-            taken = calls.send_datagrams(
+            taken = self._outlet.kernel.send_datagrams(
                 fd,
                 joined,
                 messages.sizes,

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from triobatch._core import calls
-from triobatch._datagrams.dispatch import Dispatch, Outcome, Outlet
+from triobatch._datagrams.dispatch import Dispatch, Outcome
 from triobatch._datagrams.gso import MAX_SIZE_V6
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from triobatch._datagrams.errors import DatagramError
+    from triobatch._datagrams.outlet import Outlet
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
     from triobatch._wire.control import ControlMessage
@@ -115,7 +115,7 @@ class EqualDispatch:
         counters = outlet.counters
         counters.calls += 1
         try:
-            taken = calls.send_segments(
+            taken = outlet.kernel.send_segments(
                 fd,
                 memoryview(data)[start:] if start else data,
                 segment_size,

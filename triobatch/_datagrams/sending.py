@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from triobatch._datagrams.dispatch import Dispatch, Outcome, Outlet
+from triobatch._datagrams.dispatch import Dispatch, Outcome
 from triobatch._datagrams.equal_dispatch import EqualDispatch
 from triobatch._datagrams.errnos import FIRST_PAUSE, MAX_CONGESTED
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.gso import Segmentation
+from triobatch._datagrams.outlet import Outlet
 from triobatch._resource import Guard, open_fd, raise_if_closed
 from triobatch._wire.addresses import (
     AF_INET,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from triobatch._datagrams.dispatch import AnyDispatch, Observer
-    from triobatch._datagrams.readiness import Readiness
+    from triobatch._datagrams.kernel import AnyReadiness, AnySocket, Kernel
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
     from triobatch._wire.control import ControlMessage
@@ -40,9 +41,10 @@ class SendHalf:
     """One socket's way out.
 
     Args:
-      socket: The Trio socket.
+      socket: The socket.
       readiness: What is waited for.
       segments: What the kernel cuts a message into at most.
+      kernel: What makes its calls.
 
     Attributes:
       outlet: What its batches share.
@@ -50,14 +52,16 @@ class SendHalf:
 
     def __init__(
         self,
-        socket: trio.socket.SocketType,
-        readiness: Readiness,
+        socket: AnySocket,
+        readiness: AnyReadiness,
         segments: int,
+        kernel: Kernel,
     ) -> None:
         self._family = int(socket.family)
         self.outlet = Outlet(
             Segmentation(segments, time.monotonic),
             internet=self._family in {AF_INET, AF_INET6},
+            kernel=kernel,
         )
         self._socket = socket
         self._readiness = readiness

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-from typing import TYPE_CHECKING
 
 import trio
 
+from triobatch._core import calls
+from triobatch._core.arena import Arena
 from triobatch._core.probes import gso_segments
+from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
+from triobatch._datagrams.inbox import Inbox
 from triobatch._datagrams.readiness import Readiness
-from triobatch._datagrams.receiving import ReceiveHalf
+from triobatch._datagrams.receiving import Filling, ReceiveHalf
 from triobatch._datagrams.sending import SendHalf
-from triobatch._datagrams.socket_receives import DatagramReceiver
-from triobatch._datagrams.socket_sends import DatagramSender
-from triobatch._datagrams.statistics import DatagramStatistics, kernel_drops
+from triobatch._datagrams.statistics import kernel_drops
 from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX
 from triobatch._wire.control import IPPROTO_UDP, SOL_UDP, UDP_GRO
 
-if TYPE_CHECKING:
-    from types import TracebackType
 
-    from typing_extensions import Self
-
-
-class DatagramSocket(DatagramSender, DatagramReceiver):
+class DatagramSocket(AbstractDatagramSocket):
     """A datagram socket that sends and receives in batches.
 
     One task may send and another receive at a time; a second one gets
@@ -79,30 +74,12 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
             with contextlib.suppress(OSError):
                 socket.setsockopt(SOL_UDP, UDP_GRO, 1)
         self._readiness = Readiness(socket, keep_errors=error_queue)
-        DatagramSender.__init__(
-            self, SendHalf(socket, self._readiness, segments)
-        )
-        DatagramReceiver.__init__(self, ReceiveHalf(socket, self._readiness))
-
-    def statistics(self) -> DatagramStatistics:
-        """Return the counts of this moment."""
-        outlet = self._send.outlet
-        sent = outlet.counters
-        received = self._receive.counters
-        refusals = outlet.segmentation.refusals
-        return DatagramStatistics(
-            datagrams_sent=sent.datagrams,
-            send_calls=sent.calls,
-            gso_runs=sent.runs,
-            gso_refusals={
-                errno.errorcode.get(number, str(number)): count
-                for number, count in refusals.items()
-            },
-            datagrams_received=received.datagrams,
-            receive_calls=received.calls,
-            truncated=self._receive.inbox.truncated,
-            reports=sent.reports + received.reports,
-            kernel_drops=kernel_drops(self.socket.getsockopt),
+        inbox = Inbox(Arena(calls.MAX_MESSAGES, family))
+        super().__init__(
+            SendHalf(socket, self._readiness, segments, calls),
+            ReceiveHalf(
+                socket, self._readiness, Filling(inbox, family, calls)
+            ),
         )
 
     async def aclose(self) -> None:
@@ -114,13 +91,5 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
         self._readiness.close()
         await trio.lowlevel.checkpoint()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
+    def _kernel_drops(self) -> int | None:
+        return kernel_drops(self.socket.getsockopt)

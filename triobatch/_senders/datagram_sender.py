@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from trio.lowlevel import RaiseCancelT
     from typing_extensions import Buffer
 
+    from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
     from triobatch._datagrams.dispatch import Dispatch
-    from triobatch._datagrams.socket import DatagramSocket
     from triobatch._queues.datagrams import Datagram, Datagrams
     from triobatch._senders.task import SenderStatistics
     from triobatch._wire.addresses import Address
@@ -59,7 +59,9 @@ class DatagramBatchSender:
     Datagrams to one address leave in the order of the calls.
     """
 
-    def __init__(self, target: DatagramSocket, max_buffered: int) -> None:
+    def __init__(
+        self, target: AbstractDatagramSocket, max_buffered: int
+    ) -> None:
         self._max_buffered = max_buffered
         self._task = DatagramSendingTask(target)
         self._outbox = self._task.outbox
@@ -263,7 +265,7 @@ class DatagramSendingTask(SendingTask):
 
     outbox: DatagramOutbox
 
-    def __init__(self, target: DatagramSocket) -> None:
+    def __init__(self, target: AbstractDatagramSocket) -> None:
         self._target = target._send
         self.peer_of = self._target.peer_of
         super().__init__(

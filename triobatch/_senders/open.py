@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, overload
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from triobatch._datagrams.socket import DatagramSocket
+from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
 from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.stream_sender import BatchSender
 
@@ -40,12 +40,15 @@ def open_batch_sender(
 
 @overload
 def open_batch_sender(
-    target: DatagramSocket, *, max_buffered: int = ..., grace: float = ...
+    target: AbstractDatagramSocket,
+    *,
+    max_buffered: int = ...,
+    grace: float = ...,
 ) -> AbstractAsyncContextManager[DatagramBatchSender]: ...
 
 
 def open_batch_sender(
-    target: trio.abc.SendStream | DatagramSocket,
+    target: trio.abc.SendStream | AbstractDatagramSocket,
     *,
     max_buffered: int = DEFAULT_MAX_BUFFERED,
     grace: float = DEFAULT_GRACE,
@@ -63,8 +66,8 @@ def open_batch_sender(
 
     Args:
       target: A ``BatchSocketStream``, or any other ``trio.abc.SendStream``,
-        such as ``trio.SSLStream``; or a ``DatagramSocket``. Nobody else sends
-        on it during the block.
+        such as ``trio.SSLStream``; or a ``DatagramSocket``, or any other
+        ``AbstractDatagramSocket``. Nobody else sends on it during the block.
       max_buffered: Bytes. ``send`` waits while more than this is buffered, so
         it is never more than this and one message.
       grace: Seconds that a message which is part-way out may take to be
@@ -107,7 +110,7 @@ def open_batch_sender(
     Ctrl-C a cancellation itself, as with ``trio.open_signal_receiver``.
     """
     size, seconds = _as_size(max_buffered), _as_seconds(grace)
-    if isinstance(target, DatagramSocket):
+    if isinstance(target, AbstractDatagramSocket):
         return _running(DatagramBatchSender(target, size))
     if isinstance(target, trio.abc.SendStream):
         return _running(BatchSender(target, size, seconds))
