@@ -86,9 +86,7 @@ class MemoryDatagramSocket(AbstractDatagramSocket):
         socket = kernel.sockets[fd]
         self._readiness = MemoryReadiness(kernel, fd)
         inbox = Inbox(
-            Arena(
-                calls.MAX_MESSAGES, socket.family, control_size=CONTROL_SIZE
-            )
+            Arena(calls.MAX_MESSAGES, socket.family, control_size=CONTROL_SIZE)
         )
         # None is fetched ahead, or an end would hold more than `max_queued`.
         filling = Filling(inbox, socket.family, kernel, ahead=1)

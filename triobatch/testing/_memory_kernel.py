@@ -161,10 +161,10 @@ class MemoryKernel:
         control: tuple[ControlMessage, ...],
     ) -> None:
         sender, receiver = self.sockets[fd], self.other(fd)
-        if not peer and not sender.connected:
-            raise _error(errno.ENOTCONN)
         if len(payload) > MAX_DATAGRAM_SIZE:
             raise _error(errno.EMSGSIZE)
+        if not peer and not sender.connected:
+            raise _error(errno.ENOTCONN)
         if peer == sender.sockaddr:
             # It is connected, and not to itself.
             raise _error(errno.EPERM)
@@ -245,9 +245,9 @@ class MemoryReadiness:
         await self.room_at(peer)
         open_fd(self._socket)
 
-    def is_held_up_by(self, peer: bytes) -> bool:
-        """Whether the datagram has an address: no buffer here is shared."""
-        return bool(peer)
+    def is_held_up_by(self, peer: bytes) -> bool:  # noqa: ARG002
+        """Return False: there is one destination, and all wait for it."""
+        return False
 
     async def room_at(self, peer: bytes) -> None:  # noqa: ARG002
         """Wait until the other one may have room, or either is closed."""
