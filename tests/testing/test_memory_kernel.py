@@ -10,7 +10,7 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch._core import calls
-from triobatch._core.arena import CONTROL_SIZE, Arena
+from triobatch._core.arena import CONTROL_SIZE, MSG_TRUNC, Arena
 from triobatch._wire.addresses import AF_UNIX, encode_address
 from triobatch._wire.metadata import Metadata, decode_metadata, encode_metadata
 from triobatch.testing._memory_kernel import (
@@ -188,3 +188,20 @@ async def test_nothing_is_ever_reported():
     assert scope.cancelled_caught
     assert not readiness.keep_errors
     assert not readiness.errors
+
+
+def test_a_slot_that_is_too_small_is_marked_as_by_recvmsg():
+    kernel = make_kernel()
+    arena = Arena(1, AF_UNIX, 2, bytearray(2))
+    send(kernel, b"abc")
+    assert kernel.receive_datagrams(1, arena, 1) == 1
+    assert (arena.memory, arena.sizes[0]) == (b"ab", 3)
+    assert arena.flags[0] == MSG_TRUNC
+
+
+def test_a_closed_socket_keeps_nothing():
+    kernel = make_kernel()
+    send(kernel, b"abc")
+    kernel.sockets[1].close()
+    assert not kernel.sockets[1].arrived
+    assert kernel.sockets[1].fileno() == -1
