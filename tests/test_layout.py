@@ -60,6 +60,8 @@ WITHOUT_TRIO = [
         for name in (
             "dispatch",
             "equal_dispatch",
+            "kernel",
+            "outcomes",
             "errnos",
             "errors",
             "gso",

@@ -7,6 +7,7 @@ cancellation.
 from triobatch import _write_to as _write_to
 from triobatch import lowlevel
 from triobatch._capabilities import Capabilities, capabilities
+from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
 from triobatch._datagrams.errors import (
     DatagramError,
     DatagramErrorGroup,
@@ -83,6 +84,7 @@ __all__ = [
     "open_stream_group",
     "serve_tcp_batches",
     # Datagrams
+    "AbstractDatagramSocket",
     "DatagramError",
     "DatagramErrorGroup",
     "DatagramSocket",

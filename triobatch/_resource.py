@@ -20,8 +20,8 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 if TYPE_CHECKING:
+    from _typeshed import HasFileno
     from trio.lowlevel import Task
-    from trio.socket import SocketType
 
 _Error = TypeVar("_Error", bound=BaseException)
 
@@ -182,7 +182,7 @@ def closed_socket() -> trio.ClosedResourceError:
     return trio.ClosedResourceError("this socket was already closed")
 
 
-def open_fd(socket: SocketType) -> int:
+def open_fd(socket: HasFileno) -> int:
     """Return the descriptor of a socket that is open.
 
     Ask anew for each system call and each wait: a number that is kept over an

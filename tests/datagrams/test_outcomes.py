@@ -11,8 +11,11 @@ from helpers import address_of, receive_all
 from network import namespaces, needs_command, needs_namespaces, two_hosts
 from trio.testing import assert_checkpoints
 
+from triobatch._core import calls
 from triobatch._datagrams.errors import DatagramError, DatagramErrorGroup
+from triobatch._datagrams.gso import Segmentation
 from triobatch._datagrams.open import open_udp_socket
+from triobatch._datagrams.outcomes import Outlet
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._queues.datagrams import Datagrams
 
@@ -358,3 +361,19 @@ async def test_a_long_batch_of_large_datagrams_lets_others_run(make_socket):
         await sender.send_segments(bytes(16 << 20), 1000, address_of(sender))
         nursery.cancel_scope.cancel()
     assert turns >= 3
+
+
+@pytest.mark.parametrize(
+    ("number", "internet", "fatal"),
+    [
+        (errno.EBADF, True, True),
+        (errno.EBADF, False, True),
+        (errno.EPIPE, True, True),
+        (errno.EPIPE, False, False),
+        (errno.EMSGSIZE, True, False),
+        (errno.ECONNREFUSED, False, False),
+    ],
+)
+def test_an_error_is_of_the_socket_or_of_a_datagram(number, internet, fatal):
+    outlet = Outlet(Segmentation(1, lambda: 0), internet, calls)
+    assert outlet.is_fatal(OSError(number, "")) is fatal

@@ -56,6 +56,7 @@ class Arena:
       memory: A writable buffer for the slots, for a caller that reads only
         the columns. By default it is memory whose slices are ``bytes``, which
         is what an ``Inbox`` hands out.
+      control_size: Bytes for the control messages of each, if not as above.
     """
 
     def __init__(
@@ -64,22 +65,26 @@ class Arena:
         family: int,
         slot_size: int = SLOT_SIZE,
         memory: Any = None,
+        *,
+        control_size: int | None = None,
     ) -> None:
-        internet = family in {AF_INET, AF_INET6}
+        if control_size is None:
+            internet = family in {AF_INET, AF_INET6}
+            control_size = CONTROL_SIZE if internet else 0
         self.slots = slots
         self.slot_size = slot_size
         self.name_size = {
             AF_INET: SOCKADDR_IN_SIZE,
             AF_INET6: SOCKADDR_IN6_SIZE,
         }.get(family, SOCKADDR_UN_SIZE)
-        self.control_size = CONTROL_SIZE if internet else 0
+        self.control_size = control_size
         if memory is None:
             memory = _private_memory(slots * slot_size)
         self.memory: Any = memory
         self.names = bytearray(slots * self.name_size)
         self.control: Any = bytearray()
-        if internet:
-            self.control = _private_memory(slots * CONTROL_SIZE)
+        if control_size:
+            self.control = _private_memory(slots * control_size)
         self.sizes = array("I", bytes(4 * slots))
         self.flags = array("I", bytes(4 * slots))
         self.name_sizes = array("I", bytes(4 * slots))
@@ -89,6 +94,26 @@ class Arena:
         # 60 ns a datagram, where struct takes 85.
         self.exports: Any = None
         self.cut: Cut | None = None
+
+    def describe(
+        self,
+        slot: int,
+        size: int,
+        flags: int,
+        name: bytes,
+        control: bytes,
+        segment_size: int = 0,
+    ) -> None:
+        """Fill the columns of a slot whose memory has been filled."""
+        control = control[: self.control_size]
+        at_name, at_control = slot * self.name_size, slot * self.control_size
+        self.names[at_name : at_name + len(name)] = name
+        self.control[at_control : at_control + len(control)] = control
+        self.sizes[slot] = size
+        self.flags[slot] = flags
+        self.name_sizes[slot] = len(name)
+        self.control_sizes[slot] = len(control)
+        self.segment_sizes[slot] = segment_size
 
 
 def _private_memory(size: int) -> mmap.mmap:

@@ -244,16 +244,14 @@ def _receive(
             size, flags, address = len(room) + 1, MSG_TRUNC, None
     if flags & getattr(socket, "MSG_TRUNC", MSG_TRUNC):
         flags = MSG_TRUNC
-    name = _sockaddrs[address]
-    packed = pack_control(tuple(control))[: arena.control_size]
-    at_name, at_control = slot * arena.name_size, slot * arena.control_size
-    arena.names[at_name : at_name + len(name)] = name
-    arena.control[at_control : at_control + len(packed)] = packed
-    arena.sizes[slot] = size
-    arena.flags[slot] = flags
-    arena.name_sizes[slot] = len(name)
-    arena.control_sizes[slot] = len(packed)
-    arena.segment_sizes[slot] = _segment_size(control)
+    arena.describe(
+        slot,
+        size,
+        flags,
+        _sockaddrs[address],
+        pack_control(tuple(control)),
+        _segment_size(control),
+    )
 
 
 def _segment_size(control: Sequence[ControlMessage]) -> int:

@@ -150,7 +150,7 @@ class Dispatch:
         counters.calls += 1
         try:
             if refusal:
-                tried = calls.send_each(
+                tried = self._outlet.kernel.send_each(
                     fd,
                     joined,
                     messages.sizes,
@@ -160,7 +160,7 @@ class Dispatch:
                     2 if self._outlet.may_be_report(refusal) else 1,
                 )
             else:
-                taken = calls.send_datagrams(
+                taken = self._outlet.kernel.send_datagrams(
                     fd,
                     joined,
                     messages.sizes,

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from triobatch._core import calls
 from triobatch._datagrams.dispatch import Dispatch
 from triobatch._datagrams.gso import MAX_SIZE_V6
-from triobatch._datagrams.outcomes import Outcome, Outlet
+from triobatch._datagrams.outcomes import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from triobatch._datagrams.errors import DatagramError
+    from triobatch._datagrams.outcomes import Outlet
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
     from triobatch._wire.control import ControlMessage
@@ -126,7 +126,7 @@ class EqualDispatch:
         counters = outlet.counters
         counters.calls += 1
         try:
-            taken = calls.send_segments(
+            taken = outlet.kernel.send_segments(
                 fd,
                 memoryview(data)[start:] if start else data,
                 segment_size,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from triobatch._datagrams.errors import DatagramError
+    from triobatch._datagrams.kernel import Kernel
 
 
 class Outcome(enum.Enum):
@@ -91,6 +92,7 @@ class Outlet:
     Attributes:
       segmentation: What the kernel may be asked to cut up.
       internet: Whether it is an IPv4 or IPv6 socket.
+      kernel: What makes its calls.
       counters: What is counted of them.
       refused_here: Says whether it was this host, and no report of another,
         that has just answered EMSGSIZE; None if that cannot be told.
@@ -98,6 +100,7 @@ class Outlet:
 
     segmentation: gso.Segmentation
     internet: bool
+    kernel: Kernel
     counters: SendCounters = field(default_factory=SendCounters)
     refused_here: Callable[[], bool] | None = None
 

@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from triobatch._core import calls
-from triobatch._core.arena import Arena
 from triobatch._datagrams.errnos import (
     MAX_FLOODS,
     MAX_REPORTS,
@@ -28,7 +26,6 @@ from triobatch._datagrams.errnos import (
     REPORTED,
     REPORTED_BY_UNIX,
 )
-from triobatch._datagrams.inbox import Inbox
 from triobatch._datagrams.statistics import ReceiveCounters
 from triobatch._resource import Guard, open_fd, pause_after
 from triobatch._wire.addresses import AF_INET, AF_INET6
@@ -37,7 +34,8 @@ from triobatch._wire.metadata import metadata_options
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from triobatch._datagrams.readiness import Readiness
+    from triobatch._datagrams.inbox import Inbox
+    from triobatch._datagrams.kernel import AnyReadiness, AnySocket, Kernel
     from triobatch._wire.error_queue import PeerError
 
 T = TypeVar("T")
@@ -52,18 +50,26 @@ class Filling:
     Args:
       inbox: Told what has come.
       family: The socket's.
+      kernel: What makes its calls.
+      ahead: How many datagrams are fetched if fewer are wanted.
 
     Attributes:
+      inbox: As above.
+      counters: What has come so far.
       flooded: Whether the last call met reports only, so that waiting for
         readiness is no use.
     """
 
-    def __init__(self, inbox: Inbox, family: int) -> None:
+    def __init__(
+        self, inbox: Inbox, family: int, kernel: Kernel, ahead: int = BATCH
+    ) -> None:
         self.counters = ReceiveCounters()
+        self.inbox = inbox
         self.flooded = False
         # One behind the other, without anything else between them.
         self._floods = 0
-        self._inbox = inbox
+        self._kernel = kernel
+        self._ahead = ahead
         internet = family in {AF_INET, AF_INET6}
         self._reported = REPORTED if internet else REPORTED_BY_UNIX
         self._lone = False
@@ -86,15 +92,15 @@ class Filling:
             datagrams that were sent is no failure; it is counted.
         """
         self.flooded = False
-        slots = -(-max(wanted, BATCH) // self._train)
+        slots = -(-max(wanted, self._ahead) // self._train)
         if waited and self._lone:
             slots = 1
         reports = 0
         while True:
             self.counters.calls += 1
             try:
-                received = calls.receive_datagrams(
-                    fd, self._inbox.arena, slots
+                received = self._kernel.receive_datagrams(
+                    fd, self.inbox.arena, slots
                 )
             except BlockingIOError:
                 self._floods = 0
@@ -118,7 +124,7 @@ class Filling:
                 continue
             break
         self._floods = 0
-        datagrams = self._inbox.fill(received)
+        datagrams = self.inbox.fill(received)
         self.counters.datagrams += datagrams
         self._lone = waited and received == 1
         self._train = -(-datagrams // received)
@@ -129,8 +135,9 @@ class ReceiveHalf:
     """One socket's way in.
 
     Args:
-      socket: The Trio socket.
+      socket: The socket.
       readiness: What is waited for.
+      filling: What fetches its datagrams.
 
     Attributes:
       inbox: What has come, and was not handed out yet.
@@ -138,12 +145,11 @@ class ReceiveHalf:
     """
 
     def __init__(
-        self, socket: trio.socket.SocketType, readiness: Readiness
+        self, socket: AnySocket, readiness: AnyReadiness, filling: Filling
     ) -> None:
-        family = int(socket.family)
-        self.inbox = Inbox(Arena(calls.MAX_MESSAGES, family))
-        self._filling = Filling(self.inbox, family)
-        self.counters = self._filling.counters
+        self.inbox = filling.inbox
+        self.counters = filling.counters
+        self._filling = filling
         self._socket = socket
         self._readiness = readiness
         self._guard = Guard("another task is receiving on this socket")

@@ -26,8 +26,8 @@ from triobatch._wire.metadata import Metadata, encode_metadata
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from triobatch._datagrams.kernel import AnyReadiness, AnySocket, Kernel
     from triobatch._datagrams.outcomes import AnyDispatch, Observer
-    from triobatch._datagrams.readiness import Readiness
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
     from triobatch._wire.control import ControlMessage
@@ -46,9 +46,10 @@ class SendHalf:
     """One socket's way out.
 
     Args:
-      socket: The Trio socket.
+      socket: The socket.
       readiness: What is waited for.
       segments: What the kernel cuts a message into at most.
+      kernel: What makes its calls.
 
     Attributes:
       outlet: What its batches share.
@@ -56,14 +57,16 @@ class SendHalf:
 
     def __init__(
         self,
-        socket: trio.socket.SocketType,
-        readiness: Readiness,
+        socket: AnySocket,
+        readiness: AnyReadiness,
         segments: int,
+        kernel: Kernel,
     ) -> None:
         self._family = int(socket.family)
         self.outlet = Outlet(
             Segmentation(segments, time.monotonic),
             internet=self._family in {AF_INET, AF_INET6},
+            kernel=kernel,
         )
         if readiness.keep_errors:
             self.outlet.refused_here = readiness.was_refused_here

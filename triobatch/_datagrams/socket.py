@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-from typing import TYPE_CHECKING
 
 import trio
 
+from triobatch._core import calls
+from triobatch._core.arena import Arena
 from triobatch._core.probes import gso_segments
+from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
+from triobatch._datagrams.inbox import Inbox
 from triobatch._datagrams.readiness import Readiness
-from triobatch._datagrams.receiving import ReceiveHalf
+from triobatch._datagrams.receiving import Filling, ReceiveHalf
 from triobatch._datagrams.sending import SendHalf
-from triobatch._datagrams.socket_receives import DatagramReceiver
-from triobatch._datagrams.socket_sends import DatagramSender
-from triobatch._datagrams.statistics import DatagramStatistics, kernel_drops
+from triobatch._datagrams.statistics import kernel_drops
 from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX
 from triobatch._wire.control import IPPROTO_UDP, SOL_UDP, UDP_GRO
 
-if TYPE_CHECKING:
-    from types import TracebackType
 
-    from typing_extensions import Self
-
-
-class DatagramSocket(DatagramSender, DatagramReceiver):
+class DatagramSocket(AbstractDatagramSocket):
     """A datagram socket that sends and receives in batches.
 
     One task may send and another receive at a time; a second one gets
@@ -81,38 +76,13 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
         # What the kernel said last: a closed socket says nothing.
         self._drops: int | None = None
         self._readiness = Readiness(socket, keep_errors=error_queue)
-        DatagramSender.__init__(
-            self, SendHalf(socket, self._readiness, segments)
+        inbox = Inbox(Arena(calls.MAX_MESSAGES, family))
+        super().__init__(
+            SendHalf(socket, self._readiness, segments, calls),
+            ReceiveHalf(
+                socket, self._readiness, Filling(inbox, family, calls)
+            ),
         )
-        DatagramReceiver.__init__(self, ReceiveHalf(socket, self._readiness))
-
-    def statistics(self) -> DatagramStatistics:
-        """Return the counts of this moment."""
-        outlet = self._send.outlet
-        sent = outlet.counters
-        received = self._receive.counters
-        refusals = outlet.segmentation.refusals
-        return DatagramStatistics(
-            datagrams_sent=sent.datagrams,
-            send_calls=sent.calls,
-            gso_runs=sent.runs,
-            gso_refusals={
-                errno.errorcode.get(number, str(number)): count
-                for number, count in refusals.items()
-            },
-            refused=sent.refused,
-            datagrams_received=received.datagrams,
-            receive_calls=received.calls,
-            truncated=self._receive.inbox.truncated,
-            reports=sent.reports + received.reports,
-            kernel_drops=self._count_drops(),
-        )
-
-    def _count_drops(self) -> int | None:
-        drops = kernel_drops(self.socket.getsockopt)
-        if drops is not None:
-            self._drops = drops
-        return self._drops
 
     async def aclose(self) -> None:
         """Close the socket; whoever waits gets ``ClosedResourceError``.
@@ -120,17 +90,12 @@ class DatagramSocket(DatagramSender, DatagramReceiver):
         The socket is closed also if this is cancelled, and it may be closed
         more than once.
         """
-        self._count_drops()
+        self._kernel_drops()
         self._readiness.close()
         await trio.lowlevel.checkpoint()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
+    def _kernel_drops(self) -> int | None:
+        drops = kernel_drops(self.socket.getsockopt)
+        if drops is not None:
+            self._drops = drops
+        return self._drops

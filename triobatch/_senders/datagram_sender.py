@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from trio.lowlevel import RaiseCancelT
     from typing_extensions import Buffer
 
+    from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
     from triobatch._datagrams.dispatch import Dispatch
-    from triobatch._datagrams.socket import DatagramSocket
     from triobatch._queues.datagrams import Datagram, Datagrams
     from triobatch._wire.addresses import Address
 
@@ -62,7 +62,9 @@ class DatagramBatchSender(Sender):
         ``"raise"``, or ``"ignore"``, which counts and drops them.
     """
 
-    def __init__(self, target: DatagramSocket, max_buffered: int) -> None:
+    def __init__(
+        self, target: AbstractDatagramSocket, max_buffered: int
+    ) -> None:
         self.errors: Errors = "raise"
         self._max_buffered = max_buffered
         self._task: DatagramSendingTask = DatagramSendingTask(target)
@@ -266,7 +268,7 @@ class DatagramSendingTask(SendingTask):
 
     outbox: DatagramOutbox
 
-    def __init__(self, target: DatagramSocket) -> None:
+    def __init__(self, target: AbstractDatagramSocket) -> None:
         self._target = target._send
         self.peer_of = self._target.peer_of
         super().__init__(

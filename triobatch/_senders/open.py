@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast, overload
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from triobatch._datagrams.socket import DatagramSocket
+from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
 from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.stream_sender import BatchSender
 from triobatch._streams.outermost import keeps
@@ -48,12 +48,15 @@ def open_batch_sender(
 
 @overload
 def open_batch_sender(
-    target: DatagramSocket, *, max_buffered: int = ..., grace: float = ...
+    target: AbstractDatagramSocket,
+    *,
+    max_buffered: int = ...,
+    grace: float = ...,
 ) -> AbstractAsyncContextManager[DatagramBatchSender]: ...
 
 
 def open_batch_sender(
-    target: trio.abc.SendStream | DatagramSocket,
+    target: trio.abc.SendStream | AbstractDatagramSocket,
     *,
     max_buffered: int = DEFAULT_MAX_BUFFERED,
     grace: float = DEFAULT_GRACE,
@@ -72,7 +75,8 @@ def open_batch_sender(
     Args:
       target: A ``BatchSocketStream``, or any other ``trio.abc.SendStream``,
         such as ``trio.SSLStream``, on which nobody else sends during the
-        block; or a ``DatagramSocket``, with whose own methods it takes turns.
+        block; or a ``DatagramSocket``, or any other
+        ``AbstractDatagramSocket``, with whose own methods it takes turns.
       max_buffered: Bytes. ``send`` waits while more than this is buffered, so
         it is never more than this and one message.
       grace: Seconds that a message which is part-way out may take to be
@@ -124,7 +128,7 @@ def open_batch_sender(
     Ctrl-C a cancellation itself, as with ``trio.open_signal_receiver``.
     """
     size, seconds = _as_size(max_buffered), _as_seconds(grace)
-    if DatagramSocket in type(target).__mro__:
+    if AbstractDatagramSocket in type(target).__mro__:
         plain = _plain_socket(target)
         return _sharing(plain, DatagramBatchSender(plain, size))
     if isinstance(target, trio.abc.SendStream):
@@ -138,7 +142,7 @@ def open_batch_sender(
 @asynccontextmanager
 @enable_ki_protection
 async def _sharing(
-    target: DatagramSocket, sender: DatagramBatchSender
+    target: AbstractDatagramSocket, sender: DatagramBatchSender
 ) -> AsyncIterator[DatagramBatchSender]:
     """Let the sender take turns with those who send on the socket itself."""
     with target._send.shared():
@@ -146,15 +150,15 @@ async def _sharing(
             yield sender
 
 
-def _plain_socket(target: object) -> DatagramSocket:
-    """Return a socket whose class sends as ``DatagramSocket`` does."""
+def _plain_socket(target: object) -> AbstractDatagramSocket:
+    """Return a socket whose class sends as all datagram sockets do."""
     kind: type = type(target)
-    if not keeps(kind, DatagramSocket, _DATAGRAM_METHODS):
+    if not keeps(kind, AbstractDatagramSocket, _DATAGRAM_METHODS):
         raise TypeError(
             "target must be a DatagramSocket that sends as that does, not "
             f"{kind.__name__}, whose own sending would be bypassed"
         )
-    return cast("DatagramSocket", target)
+    return cast("AbstractDatagramSocket", target)
 
 
 # Ctrl-C between the end of the block and stopping the task would leave that,

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import operator
-from collections import deque
-from typing import TYPE_CHECKING, TypeAlias
 
 import trio
-from trio.lowlevel import ParkingLot, checkpoint, checkpoint_if_cancelled
 
-from triobatch._queues.buffers import Buffers
-from triobatch._queues.datagrams import Datagrams, as_datagrams
-from triobatch._queues.views import view_of_bytes
+from triobatch._core import calls
+from triobatch._core.arena import CONTROL_SIZE, Arena
+from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
+from triobatch._datagrams.inbox import Inbox
+from triobatch._datagrams.receiving import Filling, ReceiveHalf
+from triobatch._datagrams.sending import SendHalf
+from triobatch.testing._memory_kernel import (
+    Link,
+    MemoryKernel,
+    MemoryReadiness,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from types import TracebackType
-
-    from typing_extensions import Buffer, Self
-
-    from triobatch._queues.datagrams import Datagram
-
-Link: TypeAlias = "Callable[[bytes], Iterable[bytes]]"
+_ADDRESSES = ("left", "right")
 
 
 def memory_datagram_pair(
@@ -29,219 +26,82 @@ def memory_datagram_pair(
 ) -> tuple[MemoryDatagramSocket, MemoryDatagramSocket]:
     """Return two connected datagram sockets that exist in memory only.
 
-    They have the methods of ``DatagramSocket`` that send, without metadata,
-    and those that receive payloads and addresses, but none for what only a
-    network has: no ``receive_messages``, ``receive_errors`` or
-    ``statistics``. They never lose or change a datagram of their own accord,
-    so that a test of a protocol is deterministic.
+    They do what two ``DatagramSocket`` objects on a connected pair of Unix
+    sockets do, by the same code, but for the kernel: this one is a queue for
+    each end. They never lose or change a datagram of their own accord, and
+    wait for nothing but one another, so that a test of a protocol is
+    deterministic, and can have a ``trio.testing.MockClock``.
 
     Args:
-      max_queued: How many datagrams an end holds until they are received;
-        sending waits for room. No limit by default.
+      max_queued: How many datagrams an end holds until they are received, at
+        least 1; sending waits for room. No limit by default.
       link: Called with each payload that is sent; what it returns is what
-        arrives: nothing for a lost datagram, two for a doubled one. ::
+        arrives: nothing for a lost datagram, two for a doubled one. An
+        OSError that it raises refuses the datagram. ::
 
             lose_every_other = itertools.cycle([True, False]).__next__
             pair = memory_datagram_pair(
                 link=lambda data: [] if lose_every_other() else [data]
             )
+
+    Raises:
+      TypeError: ``max_queued`` is no integer.
+      ValueError: it is not positive.
+
+    What the kernel decides, it decides so:
+
+    * The ends are called ``"left"`` and ``"right"``. ``None`` is the other
+      end; every other address is refused, with ENOENT, and an end's own with
+      EPERM.
+    * A datagram of more than 65507 bytes, the most that UDP over IPv4 takes,
+      is refused with EMSGSIZE. One that a link has made larger than 64 KiB
+      is truncated.
+    * Once the other end is closed, datagrams are refused: the first with
+      ECONNREFUSED, those behind it, if they have no address, with ENOTCONN.
+    * ``tos`` and ``ttl`` of the metadata arrive in ``Message.metadata``, also
+      of datagrams that were sent before the first ``receive_messages``, and
+      are ``None`` where they were not given. A source address and an
+      interface are checked, and do not matter. There is no timestamp.
+    * Nothing is reported by a network: ``receive_errors`` says that the
+      socket was made without ``error_queue``.
+    * A call does not receive more than it was asked for, and what it counts
+      as a system call in ``statistics`` is a call on that queue, or with a
+      link one datagram.
     """
-    left = MemoryDatagramSocket("left", max_queued, link)
-    right = MemoryDatagramSocket("right", max_queued, link)
-    left._peer, right._peer = right, left
-    return left, right
+    if max_queued is not None and operator.index(max_queued) < 1:
+        raise ValueError(f"max_queued must be at least 1, not {max_queued}")
+    kernel = MemoryKernel(_ADDRESSES, max_queued, link)
+    return MemoryDatagramSocket(kernel, 0), MemoryDatagramSocket(kernel, 1)
 
 
-class MemoryDatagramSocket:
+class MemoryDatagramSocket(AbstractDatagramSocket):
     """One end of a pair; see ``memory_datagram_pair``.
 
     Attributes:
       address: What the other end receives from.
     """
 
-    _peer: MemoryDatagramSocket
-
-    def __init__(
-        self, address: str, max_queued: int | None, link: Link | None
-    ) -> None:
-        self.address = address
-        self._max_queued = max_queued
-        self._link = link
-        self._queue: deque[tuple[bytes, str]] = deque()
-        self._closed = False
-        self._readers = ParkingLot()
-        self._writers = ParkingLot()
-
-    async def send(
-        self, data: Buffer | Buffers, address: object = None
-    ) -> None:
-        """Send one datagram; see ``DatagramSocket.send``."""
-        await checkpoint_if_cancelled()
-        while not self._has_room():
-            await self._peer._writers.park()
-        self.send_nowait(data, address)
-        await trio.lowlevel.cancel_shielded_checkpoint()
-
-    def send_nowait(
-        self, data: Buffer | Buffers, address: object = None
-    ) -> None:
-        """Send one datagram now, or raise ``WouldBlock``."""
-        if address not in (None, self._peer.address):
-            raise ValueError(
-                f"address must be {self._peer.address!r}, not {address!r}"
-            )
-        if not self._has_room():
-            raise trio.WouldBlock
-        if isinstance(data, Buffers):
-            payload = data.read()
-        else:
-            with view_of_bytes(data, "data") as view:
-                payload = bytes(view)
-        peer = self._peer
-        if not peer._closed:
-            arriving = [payload] if self._link is None else self._link(payload)
-            peer._queue.extend((item, self.address) for item in arriving)
-        peer._readers.unpark_all()
-
-    async def send_batch(
-        self, datagrams: Datagrams | Iterable[Datagram]
-    ) -> int:
-        """Send a batch; see ``DatagramSocket.send_batch``."""
-        queue = as_datagrams(datagrams)
-        count = len(queue)
-        if not count:
-            await checkpoint()
-        while queue:
-            payload, address = next(iter(queue))
-            await self.send(payload, address)
-            queue.consume(1)
-        return count
-
-    def send_batch_nowait(self, datagrams: Datagrams) -> int:
-        """Send what goes now of a batch, and leave the rest in it."""
-        sent = self._send_now(list(datagrams))
-        datagrams.consume(sent)
-        return sent
-
-    async def send_many(
-        self, payloads: Iterable[Buffer], address: object = None
-    ) -> int:
-        """Send many datagrams to one address."""
-        listed = list(payloads)
-        if not listed:
-            await checkpoint()
-        for payload in listed:
-            await self.send(payload, address)
-        return len(listed)
-
-    def send_many_nowait(
-        self, payloads: Iterable[Buffer], address: object = None
-    ) -> int:
-        """Send what goes now, from the first on, or raise ``WouldBlock``."""
-        return self._send_now((payload, address) for payload in payloads)
-
-    async def send_segments(
-        self, data: Buffer, segment_size: int, address: object = None
-    ) -> int:
-        """Send ``data`` as datagrams of one size, but for the last."""
-        return await self.send_many(_cut(data, segment_size), address)
-
-    def send_segments_nowait(
-        self, data: Buffer, segment_size: int, address: object = None
-    ) -> int:
-        """Send what goes now, from the first on, or raise ``WouldBlock``."""
-        return self.send_many_nowait(_cut(data, segment_size), address)
-
-    async def receive(self) -> tuple[bytes, str]:
-        """Receive one datagram, and where it is from."""
-        return (await self.receive_batch(1))[0]
-
-    def receive_nowait(self) -> tuple[bytes, str]:
-        """Receive one datagram now, or raise ``WouldBlock``."""
-        return self.receive_batch_nowait(1)[0]
-
-    async def receive_batch(
-        self, max_datagrams: int = 64
-    ) -> list[tuple[bytes, str]]:
-        """Receive what is there; wait for the first datagram if need be."""
-        await checkpoint()
-        self._check_open()
-        while not self._queue:
-            await self._readers.park()
-            self._check_open()
-        return self.receive_batch_nowait(max_datagrams)
-
-    def receive_batch_nowait(
-        self, max_datagrams: int = 64
-    ) -> list[tuple[bytes, str]]:
-        """Receive what is there, or raise ``WouldBlock``."""
-        if max_datagrams < 1:
-            raise ValueError(
-                f"max_datagrams must be at least 1, not {max_datagrams}"
-            )
-        self._check_open()
-        if not self._queue:
-            raise trio.WouldBlock
-        count = min(max_datagrams, len(self._queue))
-        batch = [self._queue.popleft() for _ in range(count)]
-        self._writers.unpark_all()
-        return batch
+    def __init__(self, kernel: MemoryKernel, fd: int) -> None:
+        self.address = _ADDRESSES[fd]
+        socket = kernel.sockets[fd]
+        self._readiness = MemoryReadiness(kernel, fd)
+        inbox = Inbox(
+            Arena(calls.MAX_MESSAGES, socket.family, control_size=CONTROL_SIZE)
+        )
+        # None is fetched ahead, or an end would hold more than `max_queued`.
+        filling = Filling(inbox, socket.family, kernel, ahead=1)
+        super().__init__(
+            SendHalf(socket, self._readiness, 1, kernel),
+            ReceiveHalf(socket, self._readiness, filling),
+        )
 
     async def aclose(self) -> None:
         """Close this end; whoever waits on it gets ``ClosedResourceError``.
 
-        What the other end sends from now on is lost, as with UDP.
+        What has arrived and was not received is lost.
         """
-        self._closed = True
-        self._queue.clear()
-        for lot in (self._readers, self._writers, self._peer._writers):
-            lot.unpark_all()
-        await checkpoint()
+        self._readiness.close()
+        await trio.lowlevel.checkpoint()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    def _send_now(self, datagrams: Iterable[tuple[Buffer, object]]) -> int:
-        sent = 0
-        for payload, address in datagrams:
-            try:
-                self.send_nowait(payload, address)
-            except trio.WouldBlock:
-                if not sent:
-                    raise
-                break
-            sent += 1
-        return sent
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError("this socket was already closed")
-
-    def _has_room(self) -> bool:
-        self._check_open()
-        peer = self._peer
-        return (
-            peer._closed
-            or self._max_queued is None
-            or len(peer._queue) < self._max_queued
-        )
-
-
-def _cut(data: Buffer, segment_size: int) -> list[bytes]:
-    if operator.index(segment_size) < 1:
-        raise ValueError(
-            f"segment_size must be at least 1, not {segment_size}"
-        )
-    with view_of_bytes(data, "data") as view:
-        return [
-            bytes(view[start : start + segment_size])
-            for start in range(0, len(view), segment_size)
-        ]
+    def _kernel_drops(self) -> int:
+        return 0
