@@ -69,6 +69,13 @@ async def _serve(have):
     await triobatch.serve_tcp(ignore, 0, host="127.0.0.1")
 
 
+async def _serve_batches(have):
+    async def ignore(group, batch):
+        await trio.lowlevel.checkpoint()
+
+    await triobatch.serve_tcp_batches(ignore, 0, host="127.0.0.1")
+
+
 async def _serve_udp(have):
     await triobatch.serve_udp(None, 0, host="127.0.0.1")
 
@@ -98,6 +105,19 @@ async def _open_unix_socket(have):
 def via_reader(use):
     async def run(have):
         await use(BufferedReceiveStream(have.stream))
+
+    return run
+
+
+def via_group(use):
+    async def run(have):
+        async with triobatch.open_stream_group() as group:
+            group.add(have.stream)
+            result = use(group, have.stream)
+            if inspect.isawaitable(result):
+                await result
+            # What was not taken leaves when it can.
+            await group.flush()
 
     return run
 
@@ -203,6 +223,22 @@ WAYS = {
     "BufferedReceiveStream.wait_send_all_might_not_block": via_reader(
         lambda reader: reader.wait_send_all_might_not_block()
     ),
+    "StreamGroup.add": via_group(lambda group, stream: None),
+    "StreamGroup.error": via_group(lambda group, stream: group.error(stream)),
+    "StreamGroup.flush": via_group(lambda group, stream: group.flush()),
+    "StreamGroup.queued": via_group(
+        lambda group, stream: group.queued(stream)
+    ),
+    "StreamGroup.receive_batch": via_group(
+        lambda group, stream: group.receive_batch()
+    ),
+    "StreamGroup.remove": via_group(
+        lambda group, stream: group.remove(stream).clear()
+    ),
+    "StreamGroup.send_batch_nowait": via_group(
+        lambda group, stream: group.send_batch_nowait([(stream, [LARGE])])
+    ),
+    "StreamGroup.statistics": None,
     "DatagramSocket.aclose": lambda have: have.datagrams.aclose(),
     "DatagramSocket.receive": lambda have: have.datagrams.receive(),
     "DatagramSocket.receive_batch": (
@@ -249,6 +285,7 @@ WAYS = {
         "stream", lambda sender: sender.send_nowait(bytes(200_000))
     ),
     "BatchSender.statistics": None,
+    "BatchSender.wait_broken": None,
     "DatagramBatchSender.flush": via_sender(
         "datagrams", lambda sender: sender.flush()
     ),
@@ -260,6 +297,7 @@ WAYS = {
     ),
     "DatagramBatchSender.send_nowait": via_sender("datagrams", _queue_many),
     "DatagramBatchSender.statistics": None,
+    "DatagramBatchSender.wait_broken": None,
     "Buffers.write_to": lambda have: Buffers([LARGE]).write_to(have.stream),
     "Buffers.write_to, a datagram": (
         lambda have: Buffers([b"x"]).write_to(have.full)
@@ -275,6 +313,7 @@ WAYS = {
     # What it wraps is tried above.
     "inherited_sockets": None,
     "open_batch_sender": None,
+    "open_stream_group": None,
     "open_tcp_listeners": _open_tcp_listeners,
     "open_tcp_stream": _open_tcp_stream,
     "open_udp_socket": lambda have: _open_and_close(
@@ -291,6 +330,7 @@ WAYS = {
     "send_file, in pieces": _send_file_in_pieces,
     "send_buffers": lambda have: triobatch.send_buffers(have.stream, [LARGE]),
     "serve_tcp": _serve,
+    "serve_tcp_batches": _serve_batches,
     "serve_udp": _serve_udp,
     "lowlevel.recvmmsg": lambda have: lowlevel.recvmmsg(
         have.datagrams.socket.fileno(), bytearray(900), 100
@@ -312,6 +352,7 @@ CLASSES = [
     DatagramSocket,
     triobatch.BatchSender,
     triobatch.DatagramBatchSender,
+    triobatch.StreamGroup,
 ]
 
 

@@ -13,6 +13,7 @@ import inspect
 import os
 import re
 import socket
+import tempfile
 
 import pytest
 import trio
@@ -21,6 +22,7 @@ import triobatch
 from triobatch import (
     BatchSender,
     BatchSocketStream,
+    BufferedReceiveStream,
     Buffers,
     DatagramBatchSender,
     DatagramSocket,
@@ -80,6 +82,26 @@ def takes(parameter):
 # They send nothing on it, and so have no way of their own.
 NO_SENDING = {
     "Delivery.__init__": "a record",
+    "FileSlice.__init__": "a part of a file",
+    "GroupStatistics.__init__": "a record",
+    "ProxyHeader.__init__": "a record",
+    "receive_proxy_header": "receives",
+    # Below, as they take what receives as well.
+    "BufferedReceiveStream.__init__": "see test_what_receives_as_well",
+    "relay": "see test_what_receives_as_well",
+    "BatchSocketStream.send_file": "is a stream's own; see send_file",
+    "StreamGroup.__init__": "made by open_stream_group",
+    # A stream that sends in its own way is no member: test_group_members.
+    **dict.fromkeys(
+        (
+            f"StreamGroup.{name}"
+            for name in (
+                *("add", "error", "flush", "queued", "remove"),
+                "send_batch_nowait",
+            )
+        ),
+        "takes no stream that sends in its own way",
+    ),
     "testing.scripted_calls": "patches the calls of one descriptor",
     "testing.check_batch_stream": "calls the methods that it checks",
 }
@@ -117,6 +139,13 @@ async def by_batch_sender_of_buffers(stream):
         sender.send_nowait(Buffers([b"sec", b"ret"]))
 
 
+async def by_file(stream):
+    with tempfile.TemporaryFile() as file:
+        file.write(SECRET)
+        file.flush()
+        await triobatch.send_file(stream, file)
+
+
 WAYS = {
     "send_buffers": [by_send_buffers, by_send_buffers_of_buffers],
     "Buffers.write_to": [by_write_to],
@@ -124,6 +153,7 @@ WAYS = {
     "broadcast_nowait": [by_broadcast_nowait],
     "open_batch_sender": [by_batch_sender, by_batch_sender_of_buffers],
     "BatchSender.__init__": [by_batch_sender],
+    "send_file": [by_file],
     # A stream is not for it; see the datagram sockets below.
     "DatagramBatchSender.__init__": [],
 }
@@ -467,3 +497,52 @@ async def test_a_proxy_of_a_pipe_is_not_bypassed():
         await Buffers([b"sec", b"ret"]).write_to(Claiming(pipe))
         assert os.read(reader, 100) == SENT
     os.close(reader)
+
+
+class Marks(BatchSocketStream):
+    """Sends and receives in its own way."""
+
+    async def send_all(self, data):
+        await super().send_all(mark(data))
+
+    async def receive_some(self, max_bytes=None):
+        data = await super().receive_some(max_bytes)
+        return data and data.removeprefix(b"<").removesuffix(b">")
+
+
+async def by_reader(stream):
+    await BufferedReceiveStream(stream).send_all(SECRET)
+
+
+async def by_reader_of_chunks(stream):
+    await BufferedReceiveStream(stream).send_buffers([b"sec", b"ret"])
+
+
+async def by_relay(stream):
+    near, far = trio.socket.socketpair()
+    with near, far:
+        await far.send(SECRET)
+        far.shutdown(trio.socket.SHUT_WR)
+        # The other way ends with what the stream's own peer sends.
+        with trio.move_on_after(0.1):
+            await triobatch.relay(BatchSocketStream(near), stream)
+
+
+@pytest.mark.parametrize("way", [by_reader, by_reader_of_chunks, by_relay])
+async def test_what_receives_as_well(way):
+    left, right = trio.socket.socketpair()
+    async with Marks(left) as stream:
+        await way(stream)
+        with right:
+            assert await right.recv(100) == SENT
+
+
+async def test_a_group_takes_no_stream_with_its_own_way():
+    left, right = trio.socket.socketpair()
+    with right:
+        async with (
+            Marks(left) as stream,
+            triobatch.open_stream_group() as group,
+        ):
+            with pytest.raises(TypeError, match="must be a BatchSocketStream"):
+                group.add(stream)

@@ -38,8 +38,7 @@ MAX_ARROWS = 40
 MAX_REACHES = 10
 REACHES = {
     "_columns": "what was sent is deleted from both, and from nowhere else",
-    "_consume": "past the claim that the caller itself has on the queue",
-    "_front": "a part of a message, seen and not copied",
+    "_send_guard": "whether somebody else is sending, before it is used",
     "_write_to": "handed in from above",
 }
 

@@ -7,7 +7,7 @@ import trio
 
 from triobatch import BatchSocketStream
 from triobatch._streams.outermost import defines_first, keeps
-from triobatch._streams.stream import STREAM_METHODS, is_plain
+from triobatch._streams.plain import SEND_METHODS, is_plain
 
 
 class Plain(BatchSocketStream):
@@ -81,11 +81,6 @@ class Claiming:
 )
 def test_the_newest_way_to_send_is_found(kind, buffers_first, plain):
     assert defines_first(kind, "send_buffers", "send_all") is buffers_first
-    assert keeps(kind, BatchSocketStream, STREAM_METHODS) is plain
+    assert keeps(kind, BatchSocketStream, SEND_METHODS) is plain
     # Without its socket: no more than the type is asked.
     assert is_plain(kind.__new__(kind)) is plain
-
-
-def test_no_way_to_send_is_forgotten():
-    ways = {name for name in dir(BatchSocketStream) if name.startswith("send")}
-    assert set(STREAM_METHODS) == ways - {"send_eof"}

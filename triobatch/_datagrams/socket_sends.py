@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from triobatch._core import calls
 from triobatch._datagrams.errors import Errors, ignores
-from triobatch._queues.buffers import Buffers
+from triobatch._queues.buffers import Buffers, drop
 from triobatch._queues.datagrams import Datagrams
 from triobatch._queues.views import (
     as_integer,
@@ -301,7 +301,7 @@ class DatagramSender:
             [payload],
             [address],
             metadata,
-            functools.partial(data._consume, len(payload)),
+            functools.partial(drop, data, len(payload)),
             ignore=ignores(errors),
         )
 

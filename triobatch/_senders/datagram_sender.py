@@ -3,9 +3,8 @@
 The task of each datagram learns its outcome. Nothing is waited for between a
 system call and the account of it, so at any moment at which a task can be
 cancelled its datagram is either in a queue, from which it is taken, or in the
-kernel, and the task has been told that it was sent. The sending task may be
-waiting at that moment, with a batch in hand: the rest of the batch is one of
-the queues.
+kernel, and the task has been told that it was sent. The sending task may wait
+with a batch in hand: the rest of the batch is one of the queues.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from trio.lowlevel import (
 )
 
 from triobatch._datagrams.errors import DatagramErrorGroup, Errors, ignores
-from triobatch._queues.buffers import Buffers
+from triobatch._queues.buffers import Buffers, drop
 from triobatch._queues.datagrams import as_datagrams
 from triobatch._queues.views import release, view_of_bytes
 from triobatch._resource import Claim
@@ -110,7 +109,7 @@ class DatagramBatchSender(Sender):
             with Claim(data):
                 payload = bytes(data)
                 await self._send(payload, address, waiter)
-                data._consume(len(payload))
+                drop(data, len(payload))
         elif type(data) is bytes:
             await self._send(data, address, waiter)
         else:
@@ -202,7 +201,7 @@ class DatagramBatchSender(Sender):
             with Claim(data):
                 payload = bytes(data)
                 if not full:
-                    data._consume(len(payload))
+                    drop(data, len(payload))
         elif type(data) is bytes:
             payload = data
         else:

@@ -25,7 +25,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from triobatch._core.chunks import locate
-from triobatch._queues.buffers import Buffers
+from triobatch._queues.buffers import Buffers, first_bytes
 from triobatch._queues.views import release
 
 if TYPE_CHECKING:
@@ -356,7 +356,7 @@ class Batch:
 
     def part(self) -> Buffers:
         """Return the rest of the message that is part-way out."""
-        return Buffers(self.buffers._front(self.boundary()[1]))
+        return Buffers(first_bytes(self.buffers, self.boundary()[1]))
 
     def unsent(self) -> tuple[bytes, list[bytes]]:
         """Consume what is left.

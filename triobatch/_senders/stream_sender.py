@@ -38,13 +38,13 @@ from trio.lowlevel import (
     enable_ki_protection,
 )
 
-from triobatch._queues.buffers import Buffers
+from triobatch._queues.buffers import Buffers, drop
 from triobatch._queues.views import view_of_bytes
 from triobatch._resource import Claim
 from triobatch._senders.stream_outbox import StreamOutbox
 from triobatch._senders.task import Sender, SendingTask, reschedule_all
+from triobatch._streams.plain import is_plain
 from triobatch._streams.send_buffers import PIECE_SIZE, send_buffers
-from triobatch._streams.stream import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -153,7 +153,7 @@ class BatchSender(Sender):
             with Claim(data):
                 message = data.copy()
                 queued = self._outbox.put(message)
-                (data if queued else message)._consume(message.nbytes)
+                drop(data if queued else message, message.nbytes)
         else:
             queued = self._outbox.put(_copy(data))
         if queued:
@@ -185,7 +185,7 @@ class BatchSender(Sender):
             message = data.copy()
             size = message.nbytes
             if self._outbox.put(message):
-                data._consume(size)
+                drop(data, size)
                 self._task.wake()
                 await cancel_shielded_checkpoint()
                 return
@@ -194,7 +194,7 @@ class BatchSender(Sender):
             except BaseException:
                 message.clear()
                 raise
-            data._consume(size)
+            drop(data, size)
 
     async def _wait_for_room(self, message: bytes | Buffers) -> None:
         await self._task.checkpoint_if_ended()

@@ -31,7 +31,8 @@ from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes
 from triobatch._resource import without_frames
 from triobatch._streams.outermost import defines_first
-from triobatch._streams.stream import BatchSocketStream, is_plain
+from triobatch._streams.plain import is_plain
+from triobatch._streams.stream import BatchSocketStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

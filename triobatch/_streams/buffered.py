@@ -15,12 +15,10 @@ from trio.lowlevel import (
 from triobatch._queues.views import view_of_bytes, writable_views
 from triobatch._resource import Guard
 from triobatch._streams.filling import Filling
+from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.received import Received
 from triobatch._streams.send_buffers import send_buffers
-from triobatch._streams.stream import (
-    DEFAULT_RECEIVE_SIZE,
-    BatchSocketStream,
-)
+from triobatch._streams.stream import DEFAULT_RECEIVE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -298,7 +296,7 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
                 while filling.take():
                     if (
                         filling.room - filling.size >= DEFAULT_RECEIVE_SIZE
-                        and isinstance(self.stream, BatchSocketStream)
+                        and is_plain_both_ways(self.stream)
                     ):
                         # More than a piece: where it is to be in the end.
                         size = await self.stream.receive_into(filling.rest())

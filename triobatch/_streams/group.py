@@ -27,6 +27,7 @@ from triobatch._streams.group_sending import (
     broken,
 )
 from triobatch._streams.group_statistics import GroupStatistics
+from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.stream import BatchSocketStream
 
 if TYPE_CHECKING:
@@ -158,13 +159,14 @@ class StreamGroup:
             its block, unless it is removed before.
 
         Raises:
-          TypeError: ``stream`` is not a ``BatchSocketStream``.
+          TypeError: ``stream`` is not a ``BatchSocketStream``, or a subclass
+            that sends or receives in its own way.
           trio.BusyResourceError: a task is receiving from it, or it is in a
             group already.
           trio.ClosedResourceError: it, or the group, was closed.
           OSError: the kernel cannot watch it, for want of memory.
         """
-        if not isinstance(stream, BatchSocketStream):
+        if not is_plain_both_ways(stream):
             hint = (
                 ": a group reads from the socket itself, so streams with TLS "
                 "cannot take part"

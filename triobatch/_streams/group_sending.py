@@ -10,7 +10,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._core import calls
-from triobatch._queues.buffers import Buffers
+from triobatch._queues.buffers import Buffers, drop
 from triobatch._resource import closed_socket
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class GroupSends:
                 refused += [(member.stream, full)] * (len(messages) - i)
                 break
             queue.extend(pieces)
-            queue._consume(taken)
+            drop(queue, taken)
             taken = 0
         if member.queue is None and queue:
             self._members.fall_behind(member, queue)

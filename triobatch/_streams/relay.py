@@ -13,6 +13,7 @@ from trio.lowlevel import checkpoint, enable_ki_protection, wait_readable
 from triobatch._core.choice import CORE
 from triobatch._resource import open_fd, raise_stream_error
 from triobatch._streams.buffered import BufferedReceiveStream
+from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.stream import DEFAULT_RECEIVE_SIZE, BatchSocketStream
 
 if CORE == "c":
@@ -111,7 +112,7 @@ class _Way:
           Whether the end has come.
         """
         can_splice = CORE == "c" and all(
-            isinstance(_below(stream), BatchSocketStream)
+            is_plain_both_ways(_below(stream))
             for stream in (self._source, self._target)
         )
         while data := await self._source.receive_some(DEFAULT_RECEIVE_SIZE):

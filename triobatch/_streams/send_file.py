@@ -108,7 +108,10 @@ async def send_file(
 
     A long file leaves other tasks their turns. See ``sendfile(2)``.
     """
-    if defines_first(type(stream), "send_file", "send_all"):
+    if all(
+        defines_first(type(stream), "send_file", other)
+        for other in ("send_all", "send_buffers")
+    ):
         return await cast("_SendsFiles", stream).send_file(
             file, offset, size, header=header, trailer=trailer
         )

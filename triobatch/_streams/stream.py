@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, overload
+from typing import TYPE_CHECKING, overload
 
 import trio
 from trio import socket as tsocket
@@ -16,14 +16,12 @@ from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes, writable_views
 from triobatch._resource import Guard, raise_stream_error
 from triobatch._streams import notsent_lowat
-from triobatch._streams.outermost import keeps
 from triobatch._streams.receiving import ReceiveHalf
 from triobatch._streams.send_file import send_file_on_socket
 from triobatch._streams.sending import SendHalf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import TypeGuard
 
     from trio.socket import SocketType
     from typing_extensions import Buffer
@@ -389,12 +387,3 @@ def _sent_eof() -> trio.ClosedResourceError:
 # SocketStream is final, so this is how code that asks isinstance(stream,
 # trio.SocketStream), as httpcore does, comes to accept ours.
 trio.SocketStream.register(BatchSocketStream)
-
-# What it sends by. Where one of these is a subclass's own, the descriptor is
-# not to be written to behind its back.
-STREAM_METHODS: Final = ("send_all", "send_buffers", "send_buffers_nowait")
-
-
-def is_plain(stream: trio.abc.SendStream) -> TypeGuard[BatchSocketStream]:
-    """Tell whether to send on a stream is to write to its descriptor."""
-    return keeps(type(stream), BatchSocketStream, STREAM_METHODS)
