@@ -35,7 +35,7 @@ SENT = b"<secret>"
 
 # What a parameter is called, or said to be, that is sent on.
 NAMES = re.compile(r"(stream|target|file|pipe|destination|peer|member)s?$")
-TYPES = re.compile(r"\b\w*Stream\b|\bDatagramSocket\b|\bTarget\b")
+TYPES = re.compile(r"\b\w*Stream\b|\b\w*DatagramSocket\b|\bTarget\b")
 
 
 def ways_in():
@@ -400,6 +400,20 @@ async def test_a_socket_that_sends_in_its_own_way_has_no_sender(name):
         with pytest.raises(TypeError, match="not Own, whose own sending"):
             triobatch.open_batch_sender(kind(sock))
         assert arrived(end) == b""
+
+
+@pytest.mark.parametrize("name", DATAGRAM_METHODS)
+async def test_a_socket_in_memory_that_does_so_has_none_either(name):
+    def own(self, *args, **kwargs):
+        raise NotImplementedError
+
+    left, right = testing.memory_datagram_pair()
+    # It is the pair that makes them.
+    left.__class__ = type("Own", (testing.MemoryDatagramSocket,), {name: own})
+    with pytest.raises(TypeError, match="not Own, whose own sending"):
+        triobatch.open_batch_sender(left)
+    with pytest.raises(trio.WouldBlock):
+        right.receive_nowait()
 
 
 async def test_a_socket_that_adds_something_else_has_a_sender():

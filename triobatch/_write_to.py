@@ -15,7 +15,7 @@ from trio.lowlevel import enable_ki_protection
 from triobatch._core.chunks import IOV_MAX, front, locate
 from triobatch._core.counts import checked, checked_vector
 from triobatch._core.files import writev
-from triobatch._datagrams.socket import DatagramSocket
+from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
 from triobatch._queues.buffers import (
     Buffers,
     drop,
@@ -57,7 +57,7 @@ async def write_to(buffers: Buffers, target: Target) -> int:
         return await _write_to_pipe(buffers, target)
     if isinstance(target, trio.abc.SendStream):
         return await send_buffers(target, buffers)
-    if isinstance(target, DatagramSocket):
+    if isinstance(target, AbstractDatagramSocket):
         return await _write_to_datagram_socket(buffers, target)
     # As Trio's wrapper has it. A write of its own would be bypassed, and what
     # a wrapper round that hands on (__getattr__) is not of its type.
@@ -76,7 +76,7 @@ async def write_to(buffers: Buffers, target: Target) -> int:
 
 
 async def _write_to_datagram_socket(
-    buffers: Buffers, sock: DatagramSocket
+    buffers: Buffers, sock: AbstractDatagramSocket
 ) -> int:
     size = buffers.nbytes
     if size:

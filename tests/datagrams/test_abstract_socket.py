@@ -187,6 +187,15 @@ async def test_buffers_are_one_datagram_and_consumed(pair, nowait):
     assert pair.arrived() == [b"three"]
 
 
+async def test_buffers_are_written_to_it(pair):
+    buffers = Buffers([b"on", b"e"])
+    with assert_checkpoints():
+        assert await buffers.write_to(pair.left) == 3
+    with assert_checkpoints():
+        assert await buffers.write_to(pair.left) == 0
+    assert pair.arrived() == [b"one"]
+
+
 async def test_a_batch_is_sent_and_a_queue_consumed(pair):
     queue = Datagrams([(b"a", None), (b"b", pair.right_address)])
     with assert_checkpoints():
@@ -274,6 +283,33 @@ async def test_too_large_ones_are_refused_alone(pair):
     (error,) = caught.value.exceptions
     assert (error.errno, error.index) == (errno.EMSGSIZE, 1)
     assert pair.arrived() == [bytes(1), bytes(2)]
+
+
+async def test_refused_ones_can_be_counted_and_dropped(pair):
+    address, _ = pair.refused
+    # Every other one, and more of them than one call takes.
+    batch = [(b"%d" % i, address if i % 2 else None) for i in range(150)]
+    queue = Datagrams(batch)
+    received = []
+
+    async def receive():
+        while len(received) < 75:
+            received.extend(await pair.right.receive_batch())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        assert await pair.left.send_batch(queue, errors="ignore") == 75
+    assert not queue
+    payloads = [payload for payload, _ in received]
+    assert payloads == [b"%d" % i for i in range(0, 150, 2)]
+    assert pair.left.statistics().refused == 75
+    left, ignore = pair.left, {"errors": "ignore"}
+    await left.send(b"x", address, **ignore)
+    left.send_nowait(b"x", address, **ignore)
+    assert await left.send_many([b"x"] * 70, address, **ignore) == 0
+    assert left.send_segments_nowait(bytes(70), 1, address, **ignore) == 0
+    assert left.statistics().refused == 75 + 1 + 1 + 70 + 70
+    assert left.statistics().datagrams_sent == 75
 
 
 def wrong_calls(sock):

@@ -144,6 +144,31 @@ def test_a_call_takes_so_many_messages():
     assert len(receive(kernel)) == calls.MAX_MESSAGES - 2
 
 
+def test_the_refused_are_passed_and_the_others_go():
+    kernel = make_kernel()
+    peers = [LEFT, b"", LEFT, RIGHT, b"elsewhere", b""]
+    tried = kernel.send_each(
+        0, b"abbcdef", [1, 2, 1, 1, 1, 1], peers, (), errno.EPERM, 1
+    )
+    assert (tried.refused, tried.calls) == (bytes([1, 0, 1, 0]), 5)
+    assert receive(kernel) == [b"bb", b"d"]
+    one = kernel.send_each(0, b"ab", [1, 1], [LEFT], (), errno.EPERM, 2)
+    assert (one.refused, one.calls) == (bytes([1, 1]), 4)
+    with pytest.raises(OSError, match=r"\[Errno"):
+        kernel.send_each(0, b"a", [1], [b"elsewhere"], (), errno.EPERM, 1)
+    size = calls.MAX_MESSAGES + 1
+    sizes = [1] * size
+    tried = kernel.send_each(0, bytes(size), sizes, [b""], (), errno.EPERM, 1)
+    assert tried.refused == bytes(calls.MAX_MESSAGES)
+
+
+def test_with_a_link_one_is_tried_at_a_time():
+    kernel = make_kernel(link=lambda data: [data, data])
+    tried = kernel.send_each(0, b"ab", [1, 1], [b""], (), errno.EPERM, 1)
+    assert tried.refused == bytes(1)
+    assert receive(kernel) == [b"a", b"a"]
+
+
 def test_with_a_link_a_call_takes_one():
     kernel = make_kernel(link=lambda data: [data, data])
     assert kernel.send_segments(0, b"abc", 1, 1, b"", ()) == 1
@@ -186,6 +211,9 @@ async def test_nothing_is_ever_reported():
     with trio.move_on_after(0) as scope:
         await readiness.error(again=False)
     assert scope.cancelled_caught
+    with assert_checkpoints():
+        await readiness.flooded()
+    assert readiness.was_refused_here()
     assert not readiness.keep_errors
     assert not readiness.errors
 

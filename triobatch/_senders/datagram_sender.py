@@ -291,9 +291,7 @@ class DatagramSendingTask(SendingTask):
     def withdraw(self, datagrams: Iterable[QueuedDatagram]) -> bool:
         """Take back those without an outcome; return whether there are any."""
         outbox = self.outbox
-        left = [
-            datagram for datagram in datagrams if datagram.place is not None
-        ]
+        left = [one for one in datagrams if one.place is not None]
         tags = outbox.withdraw(left)
         if self._dispatch is not None:
             for tag in tags:
