@@ -62,7 +62,8 @@ class Guard:
     # Ctrl-C between taking it and letting go would leave it taken for ever.
     @enable_ki_protection
     def __enter__(self) -> None:
-        self.check()
+        if self.busy:
+            self.check()
         self.busy = True
         self._task = _task_now()
 

@@ -88,7 +88,8 @@ def send_datagrams(
             len(packed),
         )
     finally:
-        _release(data)
+        if data is not payload:
+            _release(data)
     if sent < 0:
         raise os_error(-sent)
     return sent
@@ -185,7 +186,8 @@ def send_segments(
             len(packed),
         )
     finally:
-        _release(exported)
+        if exported is not data:
+            _release(exported)
     if taken < 0:
         raise os_error(-taken)
     return taken
@@ -197,8 +199,7 @@ def _release(exported: object) -> None:
     The collector of cycles clears the view of one that a traceback keeps, and
     CPython does not survive that.
     """
-    if type(exported) is not bytes:
-        ffi.release(exported)
+    ffi.release(exported)
 
 
 def copy_segments(

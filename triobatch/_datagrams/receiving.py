@@ -186,14 +186,20 @@ class ReceiveHalf:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return self._take(limit, take)
 
+    @trio.lowlevel.enable_ki_protection
     def receive_nowait(
         self, limit: int, take: Callable[[int], list[T]]
     ) -> list[T]:
         """Take what is there, or raise ``WouldBlock``; see ``receive``."""
-        with self._guard:
+        guard = self._guard
+        guard.check()
+        guard.busy = True
+        try:
             if not self._fill(limit, waited=False):
                 raise trio.WouldBlock
             return self._take(limit, take)
+        finally:
+            guard.busy = False
 
     @trio.lowlevel.enable_ki_protection
     def _fill(self, limit: int, *, waited: bool) -> bool:

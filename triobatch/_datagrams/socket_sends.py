@@ -339,6 +339,10 @@ class DatagramSender:
     ) -> AnyDispatch:
         ignore = ignores(errors)
         listed = list_of(payloads, "payloads", "bytes-like objects")
+        if len(listed) == 1:
+            return self._lone(
+                listed[0], address, metadata, errors, "payload 0"
+            )
         copied = calls.copy_segments(listed)
         if copied is not None:
             data, size, give_back = copied
