@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
+import helpers
 import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import DatagramErrorGroup, Datagrams, open_batch_sender
 
+receive_all = functools.partial(helpers.receive_all, besides=b"filling")
+
 
 class BodyError(Exception):
     """What a body raises."""
-
-
-async def receive_all(socket, count):
-    received = []
-    while len(received) < count:
-        received += [
-            data
-            for data, _ in await socket.receive_batch()
-            if data != b"filling"
-        ]
-    return received
 
 
 async def cancel_soon(scope):

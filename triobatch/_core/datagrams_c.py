@@ -126,20 +126,24 @@ def send_each(
     names = b"".join(peers)
     packed = pack_control(control) if control else b""
     refusals = ffi.new("struct tb_refusals *", (refusal, tries))
-    tried: int = _send_each(
-        fd,
-        data,
-        len(data),
-        sizes,
-        len(sizes),
-        names,
-        len(names),
-        list(map(len, peers)),
-        len(peers) if names else 0,
-        packed,
-        len(packed),
-        refusals,
-    )
+    try:
+        tried: int = _send_each(
+            fd,
+            data,
+            len(data),
+            sizes,
+            len(sizes),
+            names,
+            len(names),
+            list(map(len, peers)),
+            len(peers) if names else 0,
+            packed,
+            len(packed),
+            refusals,
+        )
+    finally:
+        if data is not payload:
+            _release(data)
     if tried < 0:
         raise os_error(-tried)
     refused = ffi.buffer(refusals.refused, tried)[:]
