@@ -22,11 +22,6 @@ def copy(
 def copy_segments(
     chunks: Sequence[Buffer], address: int, room: int, /
 ) -> tuple[int, int]: ...
-def cut(
-    pairs: list[tuple[bytes, Address]],
-    address: int,
-    count: int,
-    size: int,
-    peer: Address,
-    /,
-) -> None: ...
+def take(
+    arena: int, addresses: dict[bytes, Address], limit: int, /
+) -> list[tuple[bytes, Address]]: ...

@@ -216,6 +216,8 @@ def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
             try:
                 with memory[start : start + arena.slot_size] as room:
                     _receive(sock, arena, slot, room)
+            except BlockingIOError:
+                break
             except _FAILURES:
                 # It will be met again, except for an error that the network
                 # has reported; that one is about an earlier datagram.
@@ -223,6 +225,8 @@ def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
                     break
                 raise
             received += 1
+    if received:
+        arena.note_filled(received)
     return received
 
 

@@ -58,7 +58,7 @@ class Kernel(Protocol):
         """Send messages of one size; return how many bytes went."""
 
     def receive_datagrams(self, fd: int, arena: Arena, count: int, /) -> int:
-        """Fill slots; return how many were filled, at least one."""
+        """Fill slots; return how many, 0 where there is nothing now."""
 
 
 class AnySocket(Protocol):

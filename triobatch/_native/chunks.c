@@ -11,35 +11,16 @@
  * extension of their own, on the limited API of Python 3.10, and optional: it
  * is missing on PyPy, on free-threaded builds (a list may change under
  * PyList_GetItem there) and on machines without a compiler. measure() and
- * locate() have twins in triobatch/_core/chunks.py; for the other four their
- * callers go another way (streams_c.py, datagrams_c.py, inbox.py). Nothing
- * here makes a system call or keeps a reference.
+ * locate() have twins in triobatch/_core/chunks.py, take() of datagram_lists.c
+ * in datagram_lists.py beside it; for the others their callers go another way
+ * (streams_c.py, datagrams_c.py). Nothing here makes a system call or keeps a
+ * reference.
  */
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030a0000
-#include <Python.h>
+#include "bytes_layout.h"
+#include "datagram_lists.h"
 
 #include <string.h>
 #include <sys/uio.h>
-
-static int
-is_bytes(PyObject *chunk)
-{
-    return Py_TYPE(chunk) == &PyBytes_Type;
-}
-
-/* Where a bytes object keeps its bytes. The limited API has only functions
- * for this, and calling them is a third of what a small chunk costs (copying
- * 1024 x 64 B: 4.2 us with them, 2.8 without). So the module looks once, when
- * it is loaded, whether this is right; where it is not, it refuses to load.
- */
-#define BYTES_OFFSET (sizeof(PyVarObject) + sizeof(Py_hash_t))
-
-static char *
-bytes_in(PyObject *chunk)
-{
-    return (char *)chunk + BYTES_OFFSET;
-}
 
 /* Bytes and one-dimensional memoryviews of bytes: for both the length is the
  * size. Returns -1 with an exception set for anything else that has none.
@@ -297,46 +278,6 @@ point(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
     return PyBool_FromLong(1);
 }
 
-PyDoc_STRVAR(cut_doc,
-"cut($module, pairs, address, count, size, peer, /)\n--\n\n"
-"Append (bytes, peer) to a list of pairs, for each of count pieces of size\n"
-"bytes that lie side by side at address.");
-
-static PyObject *
-cut(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
-{
-    Py_ssize_t where[2];
-
-    (void)module;
-    if (nargs != 5) {
-        PyErr_SetString(PyExc_TypeError, "cut() takes 5 arguments");
-        return NULL;
-    }
-    if (count_of(arguments[0]) < 0 || sizes_from(arguments + 2, 2, where) < 0)
-        return NULL;
-
-    const char *piece = PyLong_AsVoidPtr(arguments[1]);
-    Py_ssize_t count = where[0], size = where[1];
-
-    if (PyErr_Occurred())
-        return NULL;
-    for (; count > 0; count--, piece += size) {
-        PyObject *data = PyBytes_FromStringAndSize(piece, size);
-        PyObject *pair = data ? PyTuple_Pack(2, data, arguments[4]) : NULL;
-        int failed = pair == NULL || PyList_Append(arguments[0], pair) < 0;
-
-        Py_XDECREF(pair);
-        Py_XDECREF(data);
-        if (failed)
-            return NULL;
-    }
-    /* Not Py_RETURN_NONE: from Python 3.12 on its header takes None for
-     * immortal, which it is not where the same wheel meets 3.10 or 3.11.
-     */
-    Py_IncRef(Py_None);
-    return Py_None;
-}
-
 static PyMethodDef methods[] = {
     {"measure", measure, METH_O, measure_doc},
     {"locate", (PyCFunction)(void (*)(void))locate, METH_FASTCALL, locate_doc},
@@ -344,7 +285,7 @@ static PyMethodDef methods[] = {
     {"copy_segments", (PyCFunction)(void (*)(void))copy_segments,
      METH_FASTCALL, copy_segments_doc},
     {"point", (PyCFunction)(void (*)(void))point, METH_FASTCALL, point_doc},
-    {"cut", (PyCFunction)(void (*)(void))cut, METH_FASTCALL, cut_doc},
+    {"take", (PyCFunction)(void (*)(void))take, METH_FASTCALL, take_doc},
     {NULL, NULL, 0, NULL},
 };
 

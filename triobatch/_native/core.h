@@ -208,9 +208,20 @@ ssize_t tb_send_segments(int fd, const char *payload, size_t payload_size,
                          const char *name, size_t name_size,
                          const char *control, size_t control_size);
 
+/* What a call has brought into an arena, and how far it was handed out. */
+struct tb_filling {
+    /* Slots that were filled, and the datagrams in them. */
+    uint32_t messages;
+    uint32_t datagrams;
+    /* The next slot to be handed out, and the bytes of it that are. */
+    uint32_t next;
+    uint32_t offset;
+};
+
 /* Where received messages go: message i to slot i, slot_size bytes each. */
 struct tb_arena {
     char *memory;
+    size_t slots;
     size_t slot_size;
     /* One sockaddr a slot. */
     char *names;
@@ -229,10 +240,12 @@ struct tb_arena {
      * shorter; 0 if it is one datagram (UDP_GRO, udp(7)).
      */
     uint32_t *segment_sizes;
+    struct tb_filling *filling;
 };
 
-/* Fill slots 0 to count - 1, at most TB_MESSAGES, with one recvmmsg(2), or
- * one recvmsg(2) if `count` is 1.
+/* Fill slots 0 to count - 1, at most TB_MESSAGES and as many as there are,
+ * with one recvmmsg(2), or one recvmsg(2) if `count` is 1. Begins `filling`
+ * anew, if something was received.
  *
  * Returns the number of messages received, at least 1, or -errno.
  */

@@ -280,6 +280,15 @@ segment_size_of(struct msghdr *header)
     return 0;
 }
 
+/* An empty datagram is one, too. */
+static uint32_t
+datagrams_in(uint32_t size, uint32_t segment_size)
+{
+    if (size == 0 || segment_size == 0)
+        return 1;
+    return (size - 1) / segment_size + 1;
+}
+
 static int
 receive(int fd, struct mmsghdr messages[], size_t count)
 {
@@ -301,12 +310,13 @@ tb_receive_datagrams(int fd, const struct tb_arena *arena, size_t count)
 {
     struct mmsghdr messages[TB_MESSAGES];
     struct iovec iovecs[TB_MESSAGES];
+    struct tb_filling filling = { 0 };
     ssize_t received;
     int tries = TB_INTERRUPTIONS;
 
+    count = at_most_messages(count < arena->slots ? count : arena->slots);
     if (count == 0)
         return -EINVAL;
-    count = at_most_messages(count);
     memset(messages, 0, count * sizeof(messages[0]));
     for (size_t i = 0; i < count; i++) {
         struct msghdr *header = &messages[i].msg_hdr;
@@ -337,6 +347,10 @@ tb_receive_datagrams(int fd, const struct tb_arena *arena, size_t count)
         arena->name_sizes[i] = header->msg_namelen;
         arena->control_sizes[i] = (uint32_t)header->msg_controllen;
         arena->segment_sizes[i] = segment_size_of(header);
+        filling.datagrams
+            += datagrams_in(arena->sizes[i], arena->segment_sizes[i]);
     }
+    filling.messages = (uint32_t)received;
+    *arena->filling = filling;
     return received;
 }

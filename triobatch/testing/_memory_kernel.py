@@ -210,11 +210,11 @@ class MemoryKernel:
         receiver.readers.unpark_all()
 
     def receive_datagrams(self, fd: int, arena: Arena, count: int) -> int:
-        """Fill slots; return how many were filled, at least one."""
+        """Fill slots; return how many, 0 where nothing has arrived."""
         arrived, sender = self.sockets[fd].arrived, self.other(fd)
         count = min(count, arena.slots, len(arrived))
         if not count:
-            raise _error(errno.EAGAIN)
+            return 0
         for slot in range(count):
             payload, control = arrived.popleft()
             fitting = payload[: arena.slot_size]
@@ -223,6 +223,7 @@ class MemoryKernel:
             size = len(payload)
             flags = MSG_TRUNC if size > len(fitting) else 0
             arena.describe(slot, size, flags, sender.sockaddr, control)
+        arena.note_filled(count)
         sender.writers.unpark_all()
         return count
 

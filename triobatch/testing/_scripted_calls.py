@@ -288,7 +288,10 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
 
     def scripted_receive(fd: int, arena: Any, slots: int) -> int:
         slots = min(slots, arena.slots)
-        limit = received._next(fd, [arena.slot_size] * slots)
+        try:
+            limit = received._next(fd, [arena.slot_size] * slots)
+        except BlockingIOError:
+            return 0
         return receive_datagrams(
             fd, arena, slots if limit is None else min(slots, limit)
         )
