@@ -59,7 +59,8 @@ def test_two_of_the_extensions_functions_have_a_twin_in_python(extension):
     }
     assert offered - {"locate", "measure"} == {
         "copy",
-        "copy_segments",
+        "pack",
+        "pack_pairs",
         "take",
         "point",
     }
@@ -338,29 +339,3 @@ def test_the_extension_keeps_no_reference(extension):
     extension.point(kept, 0, HERE)
     kept[0].release()
     assert not is_exported(source)
-
-
-@pytest.mark.parametrize(
-    ("chunks", "expected"),
-    [
-        ([b"abc", b"def"], (3, 6)),
-        ([b"abc", b"def", b"g"], (3, 7)),
-        ([b"abc"], (3, 3)),
-        ([b"abc", b"d", b"efg"], (0, 0)),
-        ([b"abc", b"defg"], (0, 0)),
-        ([b"abc", b""], (0, 0)),
-        ([b"", b""], (0, 0)),
-        ([], (0, 0)),
-        ([b"abc", bytearray(b"def")], (0, 0)),
-        ([b"abc", "def"], (0, 0)),
-        ([b"abcd", b"efgh", b"i"], (0, 0)),
-    ],
-)
-def test_segments_are_copied_side_by_side(extension, chunks, expected):
-    room = bytearray(b"." * 10)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(room))
-    found = extension.copy_segments(chunks, address, 8)
-    assert found == expected
-    if expected[1]:
-        assert room[: expected[1]] == b"".join(chunks)
-    assert room[8:] == b".."

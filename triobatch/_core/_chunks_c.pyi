@@ -19,9 +19,21 @@ def copy(
     room: int,
     /,
 ) -> tuple[int, int]: ...
-def copy_segments(
-    chunks: Sequence[Buffer], address: int, room: int, /
-) -> tuple[int, int]: ...
+def pack(
+    payloads: list[Buffer],
+    peer: bytes,
+    limit: tuple[int, int, int],
+    batch: int,
+    /,
+) -> int: ...
+def pack_pairs(
+    pairs: list[tuple[Buffer, Address]],
+    address: Address,
+    peer: bytes,
+    limit: tuple[int, int, int],
+    batch: int,
+    /,
+) -> int: ...
 def take(
     arena: int, addresses: dict[bytes, Address], limit: int, /
 ) -> list[tuple[bytes, Address]]: ...

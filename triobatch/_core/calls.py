@@ -29,10 +29,16 @@ if TYPE_CHECKING:
     Scratch: TypeAlias = streams_c.Scratch
 
 if CORE == "c":
+    from triobatch._core.datagram_batches_c import (
+        Batch,
+        pack,
+        pack_pairs,
+        send_batch,
+    )
     from triobatch._core.datagrams_c import (
         MAX_MESSAGES,
-        copy_segments,
         receive_datagrams,
+        send_datagram,
         send_datagrams,
         send_each,
         send_segments,
@@ -53,10 +59,16 @@ if CORE == "c":
         send_pointed,
     )
 else:
+    from triobatch._core.datagram_batches_python import (  # type: ignore[assignment]
+        Batch,
+        pack,
+        pack_pairs,
+        send_batch,
+    )
     from triobatch._core.datagrams_python import (
         MAX_MESSAGES,
-        copy_segments,
         receive_datagrams,
+        send_datagram,
         send_datagrams,
         send_each,
         send_segments,
@@ -79,13 +91,15 @@ else:
 
 __all__ = [
     "MAX_MESSAGES",
+    "Batch",
     "GroupArena",
     "Vector",
     "accept",
     "broadcast",
     "cached",
     "copy",
-    "copy_segments",
+    "pack",
+    "pack_pairs",
     "read_file",
     "receive",
     "receive_datagrams",
@@ -93,7 +107,9 @@ __all__ = [
     "receive_group",
     "receive_into",
     "send",
+    "send_batch",
     "send_copied",
+    "send_datagram",
     "send_datagrams",
     "send_each",
     "send_file",

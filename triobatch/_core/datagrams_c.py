@@ -5,19 +5,13 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from triobatch._core import datagrams_python
 from triobatch._core._c import ffi, lib
-from triobatch._core.choice import CHUNK_EXTENSION
-from triobatch._core.chunks import COPY_SIZE
 from triobatch._core.counts import os_error
-from triobatch._core.streams_c import take_scratch
 from triobatch._core.tries import Tried
 from triobatch._wire.control import ControlMessage, pack_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from typing_extensions import Buffer
+    from collections.abc import Sequence
 
     from triobatch._core.arena import Arena
 
@@ -25,16 +19,11 @@ MAX_MESSAGES: int = lib.TB_MESSAGES
 
 # A look-up in lib costs 23 ns a call.
 _send_datagrams = lib.tb_send_datagrams
+_send_datagram = lib.tb_send_datagram
 _send_each = lib.tb_send_each
 _send_segments = lib.tb_send_segments
 _receive_datagrams = lib.tb_receive_datagrams
 _from_buffer = ffi.from_buffer
-
-_copy_segments: Callable[[list[Buffer], int, int], tuple[int, int]] | None
-if CHUNK_EXTENSION:
-    from triobatch._core._chunks_c import copy_segments as _copy_segments
-else:
-    _copy_segments = None
 
 
 def send_datagrams(
@@ -204,31 +193,20 @@ def _release(exported: object) -> None:
     ffi.release(exported)
 
 
-def copy_segments(
-    payloads: list[Buffer],
-) -> tuple[bytes | memoryview, int, Callable[[], None] | None] | None:
-    """Copy payloads side by side, if they are bytes of one size.
+def send_datagram(fd: int, data: bytes, peer: bytes) -> None:
+    """Send one datagram with one ``sendto(2)``.
 
-    The last may be shorter. Joining them costs three looks at each, and a
-    bytes object whose pages are faulted in each time: 58 us for 64 x 1200
-    bytes, 40 without.
+    Args:
+      fd: A datagram socket.
+      data: The payload.
+      peer: The sockaddr, ``b""`` for the connected peer.
 
-    Returns:
-      The copy, the size, and what to call when the copy is done with, if
-      anything; None for any other payloads, and for more than COPY_SIZE
-      bytes.
+    Raises:
+      OSError: it was refused.
     """
-    if _copy_segments is None:
-        return datagrams_python.copy_segments(payloads)
-    if len(payloads) < 2:
-        return None
-    scratch = take_scratch()
-    size, copied = _copy_segments(payloads, scratch.address, COPY_SIZE)
-    if not size:
-        scratch.give_back()
-        return None
-    data = memoryview(ffi.buffer(scratch.memory, copied))
-    return data, size, scratch.give_back
+    taken: int = _send_datagram(fd, data, len(data), peer, len(peer))
+    if taken < 0:
+        raise os_error(-taken)
 
 
 def receive_datagrams(fd: int, arena: Arena, count: int) -> int:

@@ -208,6 +208,37 @@ ssize_t tb_send_segments(int fd, const char *payload, size_t payload_size,
                          const char *name, size_t name_size,
                          const char *control, size_t control_size);
 
+/* Room for a sockaddr: of ip(7), ipv6(7) or unix(7). */
+enum { TB_NAME_SIZE = 128 };
+
+/* Datagrams of one size to one address, in memory that is used again and
+ * again: `count` of them, `size` bytes in all. The rest is as in
+ * tb_send_segments; `runs` messages are to be cut up.
+ */
+struct tb_batch {
+    char *memory;
+    size_t room;
+    size_t size;
+    size_t run_size;
+    uint32_t count;
+    uint32_t runs;
+    uint16_t segment_size;
+    uint16_t name_size;
+    char name[TB_NAME_SIZE];
+};
+
+/* Send the front of a batch with one sendmmsg(2).
+ *
+ * Returns how many datagrams were taken, or -errno as above.
+ */
+ssize_t tb_send_batch(int fd, const struct tb_batch *batch);
+
+/* Send one plain datagram with one sendto(2), or to the connected peer if
+ * name_size is 0. Returns the bytes taken, or -errno.
+ */
+ssize_t tb_send_datagram(int fd, const void *data, size_t size,
+                         const char *name, size_t name_size);
+
 /* What a call has brought into an arena, and how far it was handed out. */
 struct tb_filling {
     /* Slots that were filled, and the datagrams in them. */

@@ -264,6 +264,36 @@ tb_send_segments(int fd, const char *payload, size_t payload_size,
                                  : (ssize_t)((size_t)sent * run_size);
 }
 
+ssize_t
+tb_send_batch(int fd, const struct tb_batch *batch)
+{
+    ssize_t taken
+        = tb_send_segments(fd, batch->memory, batch->size, batch->segment_size,
+                           batch->run_size, batch->name, batch->name_size,
+                           NULL, 0);
+
+    if (taken <= 0)
+        return taken;
+    return (taken - 1) / batch->segment_size + 1;
+}
+
+ssize_t
+tb_send_datagram(int fd, const void *data, size_t size, const char *name,
+                 size_t name_size)
+{
+    ssize_t taken;
+    int tries = TB_INTERRUPTIONS;
+
+    tb_check_region(data, size);
+    tb_check_region(name, name_size);
+    do {
+        taken = sendto(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL,
+                       name_size > 0 ? (const void *)name : NULL,
+                       (socklen_t)name_size);
+    } while (taken < 0 && interrupted(errno) && tries-- > 0);
+    return checked(taken, size);
+}
+
 static uint32_t
 segment_size_of(struct msghdr *header)
 {

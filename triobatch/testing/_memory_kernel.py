@@ -178,6 +178,16 @@ class MemoryKernel:
         )
         return sum(sizes[:sent])
 
+    def send_datagram(self, fd: int, data: bytes, peer: bytes) -> None:
+        """Send one datagram."""
+        self._send(fd, data, peer, ())
+
+    def send_batch(self, fd: int, batch: calls.Batch) -> int:
+        """Send datagrams of one size; return how many went."""
+        size = batch.segment_size
+        taken = self.send_segments(fd, batch.data, size, size, batch.peer, ())
+        return -(-taken // size)
+
     def _send(
         self,
         fd: int,

@@ -225,6 +225,7 @@ def _stream_receives(
 
 
 def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
+    send_datagram = calls.send_datagram
     send_datagrams = calls.send_datagrams
     send_segments = calls.send_segments
     receive_datagrams = calls.receive_datagrams
@@ -286,6 +287,17 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
             data = data[: limit * run_size]
         return send_segments(fd, data, segment_size, run_size, *rest)
 
+    def scripted_batch(fd: int, batch: calls.Batch) -> int:
+        size = batch.segment_size
+        taken = scripted_segments(
+            fd, batch.data, size, batch.run_size, batch.peer
+        )
+        return -(-taken // size)
+
+    def scripted_datagram(fd: int, data: bytes, peer: bytes) -> None:
+        sent._next(fd, [len(data)])
+        send_datagram(fd, data, peer)
+
     def scripted_receive(fd: int, arena: Any, slots: int) -> int:
         slots = min(slots, arena.slots)
         try:
@@ -297,6 +309,8 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
         )
 
     return {
+        "send_batch": scripted_batch,
+        "send_datagram": scripted_datagram,
         "send_datagrams": scripted_send,
         "send_each": scripted_each,
         "send_segments": scripted_segments,

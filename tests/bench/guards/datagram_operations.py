@@ -193,7 +193,7 @@ async def datagram_operations(place: Place) -> list[Operation]:
     taken = {"recvmmsg": 1, "epoll_wait": 1}
     answered = {"recvmmsg": 1, "sendmmsg": 1, "epoll_wait": 2}
     return [
-        lone(place, calls=send, ratio=8, peak=2_600),
+        lone(place, calls={"sendto": 1, "epoll_wait": 1}, ratio=8, peak=2_600),
         to_one(place, calls=send, ratio=0.7, peak=3_000),
         to_many(place, calls=send, ratio=3, peak=93_500),
         block(place, calls=send, ratio=0.5, peak=2_500),
