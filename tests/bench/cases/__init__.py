@@ -6,6 +6,7 @@ from cases import (
     datagrams,
     growth,
     memory,
+    quic,
     requests,
     senders,
     streams,
@@ -23,6 +24,7 @@ FAMILIES = {
         datagrams.RECEIVE,
         datagram_servers.ECHO,
         datagram_servers.DNS,
+        quic.FAMILY,
         memory.IDLE,
         memory.QUEUES,
     )
