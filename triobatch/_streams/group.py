@@ -16,6 +16,7 @@ import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
 from triobatch._core import calls
+from triobatch._core.counts import os_error
 from triobatch._queues.buffers import Buffers
 from triobatch._resource import Guard
 from triobatch._streams.group_members import Members, queued_size
@@ -23,7 +24,6 @@ from triobatch._streams.group_readiness import ready_sets
 from triobatch._streams.group_sending import (
     NOT_NOW,
     GroupSends,
-    as_error,
     broken,
 )
 from triobatch._streams.group_statistics import GroupStatistics
@@ -273,7 +273,7 @@ class StreamGroup:
                     members.end(member, None)
                 batch.append((stream, result))
             elif -result not in NOT_NOW:
-                members.end(member, as_error(result))
+                members.end(member, os_error(-result))
                 batch.append((stream, b""))
         if batch:
             self._batches += 1

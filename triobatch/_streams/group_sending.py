@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._core import calls
+from triobatch._core.counts import os_error
 from triobatch._queues.buffers import Buffers, drop
 from triobatch._resource import closed_socket
 
@@ -25,11 +25,6 @@ Message: TypeAlias = bytes | list[bytes]
 NOT_NOW = frozenset((errno.EAGAIN, errno.EINTR))
 
 _BYTES = frozenset((bytes,))
-
-
-def as_error(result: int) -> OSError:
-    """Return the error for what the core answered, a negative errno."""
-    return OSError(-result, os.strerror(-result))
 
 
 def broken(error: OSError) -> trio.BrokenResourceError:
@@ -171,7 +166,7 @@ class GroupSends:
             refused += [(stream, _sent_eof())] * len(messages)
             return
         else:
-            error = as_error(result)
+            error = os_error(-result)
             self._members.fail(member, error)
             refused += [(stream, broken(error))] * len(messages)
             return
