@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
     from contextlib import AbstractAsyncContextManager
 
+    from triobatch._core.messages import Message
     from triobatch._streams.group_members import Member
-    from triobatch._streams.group_sending import Message
 
 
 # Batches that are waited for after one that had not come in a turn.
