@@ -256,22 +256,22 @@ class StreamGroup:
     def _pull(self, count: int) -> list[tuple[BatchSocketStream, bytes]]:
         """Receive from those that are ready; none of them may have a thing."""
         members = self._members
-        ready = members.verified(members.readers.take(count))
+        fds = members.readers.take(count)
+        ready = members.verified(fds)
         if not ready:
             return []
         batch: list[tuple[BatchSocketStream, bytes]] = []
-        results = calls.receive_group(
-            self._arena, [member.fd for member in ready]
-        )
+        results = calls.receive_group(self._arena, fds)
         for member, result in zip(ready, results, strict=True):
             stream = member.stream
             half = stream._receive
             half.calls += 1
             if isinstance(result, bytes):
-                half.bytes_received += len(result)
-                if not result:
-                    members.end(member, None)
                 batch.append((stream, result))
+                if result:
+                    half.bytes_received += len(result)
+                else:
+                    members.end(member, None)
             elif -result not in NOT_NOW:
                 members.end(member, os_error(-result))
                 batch.append((stream, b""))

@@ -99,13 +99,13 @@ class GroupSends:
                 half.calls += 1
                 if all_whole:
                     half.bytes_sent += result
-                else:
-                    self._account(
-                        stream,
-                        several.get(stream) or [by_stream[stream]],
-                        result,
-                        refused,
-                    )
+                    continue
+                self._account(
+                    stream,
+                    several.get(stream) or [by_stream[stream]],
+                    result,
+                    refused,
+                )
         for stream in others:
             self._obstructed(
                 stream, several.get(stream) or [by_stream[stream]], refused
