@@ -62,7 +62,9 @@ def test_two_of_the_extensions_functions_have_a_twin_in_python(extension):
         "copy",
         "copy_segments",
         "cut",
+        "flatten",
         "point",
+        "split",
     }
 
 

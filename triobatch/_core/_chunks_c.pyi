@@ -30,3 +30,11 @@ def cut(
     peer: Address,
     /,
 ) -> None: ...
+def flatten(
+    messages: list[bytes | list[bytes]],
+    iovecs: int,
+    counts: int,
+    room: int,
+    /,
+) -> list[bytes] | int | None: ...
+def split(memory: int, sizes: int, count: int, /) -> list[bytes | int]: ...

@@ -11,35 +11,15 @@
  * extension of their own, on the limited API of Python 3.10, and optional: it
  * is missing on PyPy, on free-threaded builds (a list may change under
  * PyList_GetItem there) and on machines without a compiler. measure() and
- * locate() have twins in triobatch/_core/chunks.py; for the other four their
- * callers go another way (streams_c.py, datagrams_c.py, inbox.py). Nothing
+ * locate() have twins in triobatch/_core/chunks.py; for the others their
+ * callers go another way (streams_c.py, datagrams_c.py, groups_c.py, inbox.py).
+ * What is about whole batches of messages is in messages.c. Nothing
  * here makes a system call or keeps a reference.
  */
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030a0000
-#include <Python.h>
+#include "chunks.h"
 
 #include <string.h>
 #include <sys/uio.h>
-
-static int
-is_bytes(PyObject *chunk)
-{
-    return Py_TYPE(chunk) == &PyBytes_Type;
-}
-
-/* Where a bytes object keeps its bytes. The limited API has only functions
- * for this, and calling them is a third of what a small chunk costs (copying
- * 1024 x 64 B: 4.2 us with them, 2.8 without). So the module looks once, when
- * it is loaded, whether this is right; where it is not, it refuses to load.
- */
-#define BYTES_OFFSET (sizeof(PyVarObject) + sizeof(Py_hash_t))
-
-static char *
-bytes_in(PyObject *chunk)
-{
-    return (char *)chunk + BYTES_OFFSET;
-}
 
 /* Bytes and one-dimensional memoryviews of bytes: for both the length is the
  * size. Returns -1 with an exception set for anything else that has none.
@@ -330,11 +310,7 @@ cut(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
         if (failed)
             return NULL;
     }
-    /* Not Py_RETURN_NONE: from Python 3.12 on its header takes None for
-     * immortal, which it is not where the same wheel meets 3.10 or 3.11.
-     */
-    Py_IncRef(Py_None);
-    return Py_None;
+    return tb_none();
 }
 
 static PyMethodDef methods[] = {
@@ -345,6 +321,10 @@ static PyMethodDef methods[] = {
      METH_FASTCALL, copy_segments_doc},
     {"point", (PyCFunction)(void (*)(void))point, METH_FASTCALL, point_doc},
     {"cut", (PyCFunction)(void (*)(void))cut, METH_FASTCALL, cut_doc},
+    {"flatten", (PyCFunction)(void (*)(void))tb_flatten, METH_FASTCALL,
+     tb_flatten_doc},
+    {"split", (PyCFunction)(void (*)(void))tb_split, METH_FASTCALL,
+     tb_split_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -55,6 +55,12 @@ ssize_t tb_send_vector(int fd, struct tb_vector *vector);
 void tb_point(struct iovec *iovecs, void *bases[], const size_t sizes[],
               size_t count);
 
+/* Receive at most `size` bytes with one recv(2).
+ *
+ * Returns the bytes received, 0 at the end of the stream.
+ */
+ssize_t tb_receive(int fd, void *memory, size_t size);
+
 /* Fill at most TB_IOV_MAX iovecs, in order, with one recvmsg(2).
  *
  * Returns the bytes received, 0 at the end of the stream.
@@ -265,7 +271,7 @@ ssize_t tb_receive_group(const int fds[], size_t count, char *memory,
  *
  * The message for fds[i] is the next piece_counts[i] of `pieces`: sent where
  * it lies with send(2) or sendmsg(2), or, if the pieces are small, copied to
- * `scratch` first. For one of no bytes there is no call.
+ * `scratch` first. For one of no bytes there is no call. Spoils `pieces`.
  *
  * results[i] becomes the bytes that fds[i] took, or -errno. Returns how many
  * took all of their message, or -EINVAL, with nothing sent, if there are

@@ -139,21 +139,25 @@ class Members:
         """Return the members of these numbers that are open and ours.
 
         Between a set's naming a number and its use there must be nothing but
-        this.
+        this. The others are taken out of ``fds``.
         """
+        by_fd = self.by_fd
+        try:
+            members = [by_fd[fd] for fd in fds]
+            if [member.stream.socket.fileno() for member in members] == fds:
+                return members
+        except KeyError:
+            pass
         members = []
-        stranger = False
         for fd in fds:
-            member = self.by_fd.get(fd)
-            if member is None:
-                stranger = True
-            elif member.stream.socket.fileno() != fd:
-                self.forget(member)
-                stranger = True
-            else:
-                members.append(member)
-        if stranger:
-            self._rebuild()
+            member = by_fd.get(fd)
+            if member is not None:
+                if member.stream.socket.fileno() == fd:
+                    members.append(member)
+                else:
+                    self.forget(member)
+        self._rebuild()
+        fds[:] = [member.fd for member in members]
         return members
 
     def _rebuild(self) -> None:
