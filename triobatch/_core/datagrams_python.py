@@ -112,14 +112,19 @@ def send_each(
     if sum(sizes) > len(payload) or len(peers) < len(sizes):
         raise _error(errno.EINVAL)
     ends = list(accumulate(sizes))
+    starts = [0, *ends]
     ancillary = list(control)
     with borrowed_socket(fd) as sock, memoryview(payload) as view:
         family = int(sock.family)
+        sendto = sock.sendto
 
         def send(message: int) -> None:
-            end = ends[message]
-            data = view[end - sizes[message] : end]
-            _send(sock, family, data, ancillary, peers[message])
+            data, peer = view[starts[message] : ends[message]], peers[message]
+            if peer and not ancillary:
+                # The common case without the frame of `_send`.
+                sendto(data, _SEND_FLAGS, _destination(family, peer))
+            else:
+                _send(sock, family, data, ancillary, peer)
 
         return try_each(send, len(sizes), refusal, tries)
 

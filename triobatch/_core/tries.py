@@ -41,23 +41,25 @@ def try_each(
     Raises:
       Exception: what ``send`` raised for the first one, if it is no refusal.
     """
-    refused = bytearray()
-    calls = passed = 0
-    for message in range(count):
-        failures = 0
-        while failures < tries:
-            calls += 1
-            try:
-                send(message)
-            except Exception as error:
-                if getattr(error, "errno", None) == refusal:
-                    failures += 1
-                    continue
-                passed += failures
-                if refused or failures:
-                    return Tried(bytes(refused), calls, passed)
-                raise
+    refused = bytearray(count)
+    calls = passed = failures = message = 0
+    while message < count:
+        calls += 1
+        try:
+            send(message)
+        except Exception as error:
+            if getattr(error, "errno", None) == refusal:
+                failures += 1
+                if failures == tries:
+                    refused[message] = 1
+                    failures = 0
+                    message += 1
+                continue
             passed += failures
-            break
-        refused.append(failures == tries)
+            if message or failures:
+                return Tried(bytes(refused[:message]), calls, passed)
+            raise
+        passed += failures
+        failures = 0
+        message += 1
     return Tried(bytes(refused), calls, passed)

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from triobatch._core import calls
 from triobatch._datagrams import errnos, gso
-from triobatch._datagrams.errors import DatagramError
+from triobatch._datagrams.errors import errors_of
 from triobatch._datagrams.outcomes import Outcome
 from triobatch._datagrams.pace import PLANNED, Pace
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from triobatch._core.tries import Tried
+    from triobatch._datagrams.errors import DatagramError
     from triobatch._datagrams.outcomes import Observer, Outlet
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
@@ -202,7 +203,7 @@ class Dispatch:
         if self._refused:
             self._learn_from(messages.peers[:taken])
         whole = taken == len(messages.sizes)
-        self._pace.note_taken(sent, whole=whole)
+        self._pace.note_taken(whole=whole)
 
     def _account_each(
         self, first: int, tried: Tried, messages: gso.Messages
@@ -385,9 +386,10 @@ class Dispatch:
         self._payloads[:count] = [self._payloads[i] for i in order]
         addresses = [self._addresses[i] for i in order]
         self._addresses[:count] = addresses
-        errors = [
-            DatagramError(numbers[i], self._tags[i], address)
-            for i, address in zip(order, addresses, strict=True)
-        ]
+        errors = errors_of(
+            [numbers[i] for i in order],
+            [self._tags[i] for i in order],
+            addresses,
+        )
         self._payloads, self._on_sent = [], None
         return errors, left
