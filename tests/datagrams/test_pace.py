@@ -11,14 +11,26 @@ from triobatch._datagrams.pace import DENSE, PLANNED, WITH_CARE, Pace
 NOWHERE = ("127.0.0.1", 0)
 
 
-def test_after_a_refusal_the_rest_goes_past_others_like_it():
+@pytest.mark.parametrize(
+    ("taken", "size"),
+    [(0, PLANNED), (2 * DENSE, PLANNED), (2 * DENSE + 1, WITH_CARE)],
+)
+def test_after_a_refusal_the_rest_goes_past_others_like_it(taken, size):
     pace = Pace()
-    pace.note_taken(whole=True)
+    pace.note_taken(taken, whole=True)
     assert (pace.size, pace.refusal) == (PLANNED, 0)
     pace.note_refusal(errno.EPERM)
-    assert (pace.size, pace.refusal) == (PLANNED, errno.EPERM)
-    pace.note_tried(bytes(64))
+    assert (pace.size, pace.refusal) == (size, errno.EPERM)
+    pace.note_tried(bytes(size))
     assert pace.refusal == 0
+
+
+def test_a_refusal_is_soon_after_another_where_few_were_taken_between():
+    pace = Pace()
+    pace.note_refusal(errno.EPERM)
+    pace.note_tried(b"\1" + bytes(2 * DENSE))
+    pace.note_refusal(errno.EPERM)
+    assert pace.size == PLANNED
 
 
 def test_as_long_as_many_are_refused_the_next_call_goes_past_them_too():
@@ -34,7 +46,7 @@ def test_where_the_errno_must_be_looked_at_each_goes_with_a_call():
     pace = Pace()
     pace.note_refusal(0)
     assert (pace.size, pace.refusal) == (WITH_CARE, 0)
-    pace.note_taken(whole=True)
+    pace.note_taken(WITH_CARE, whole=True)
     assert pace.size == 4 * WITH_CARE
 
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import errno
 from itertools import compress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triobatch._core import calls
 from triobatch._datagrams import errnos, gso
@@ -203,7 +203,7 @@ class Dispatch:
         if self._refused:
             self._learn_from(messages.peers[:taken])
         whole = taken == len(messages.sizes)
-        self._pace.note_taken(whole=whole)
+        self._pace.note_taken(sent, whole=whole)
 
     def _account_each(
         self, first: int, tried: Tried, messages: gso.Messages
@@ -225,8 +225,9 @@ class Dispatch:
             for peer in compress(peers, refused):
                 self._refused.pop(peer, None)
             self._learn_from(list(compress(peers, taken)))
-        for column in self._columns():
-            column[first:end] = compress(column[first:end], refused)
+        if 0 in refused:
+            for column in self._columns():
+                column[first:end] = compress(column[first:end], refused)
         self._refuse(number, first + sum(refused))
 
     def _count(self, sent: int, size: int) -> None:
@@ -382,14 +383,12 @@ class Dispatch:
         numbers, self.refusals = self.refusals, []
         count = len(numbers)
         left = len(self._tags) - count
-        order = sorted(range(count), key=self._tags.__getitem__)
-        self._payloads[:count] = [self._payloads[i] for i in order]
-        addresses = [self._addresses[i] for i in order]
-        self._addresses[:count] = addresses
-        errors = errors_of(
-            [numbers[i] for i in order],
-            [self._tags[i] for i in order],
-            addresses,
-        )
+        tags = self._tags[:count]
+        order = sorted(range(count), key=tags.__getitem__)
+        if order != list(range(count)):
+            columns: list[list[Any]] = [self._payloads, self._addresses]
+            for column in (*columns, numbers, tags):
+                column[:count] = [column[i] for i in order]
+        errors = errors_of(numbers, tags, self._addresses[:count])
         self._payloads, self._on_sent = [], None
         return errors, left

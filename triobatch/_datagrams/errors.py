@@ -100,10 +100,11 @@ def errors_of(
 ) -> list[DatagramError]:
     """Return an error for each item of the columns: 0.2 us, not 0.45."""
     errors = []
-    for number, index, address in zip(
-        numbers, indices, addresses, strict=True
+    texts = map(_strerror, numbers)
+    for number, text, index, address in zip(
+        numbers, texts, indices, addresses, strict=True
     ):
-        error = _new(DatagramError, number, _strerror(number))
+        error = _new(DatagramError, number, text)
         error.index, error.address, error._alone = index, address, False
         errors.append(error)
     return errors
@@ -153,8 +154,7 @@ class DatagramErrorGroup(ExceptionGroup[DatagramError]):
         offered: int | None = None,
     ) -> None:
         # The backport for Python 3.10 looks for its message in `args`.
-        errors = _in_order(errors)
-        offered = _offered(errors, sent, left, offered)
+        errors, offered = self.exceptions, self.offered
         super().__init__(_summary(errors, sent, left, offered), errors)
 
     def derive(  # type: ignore[override]

@@ -15,8 +15,8 @@ from __future__ import annotations
 # Datagrams planned at once: enough for four full runs. More would be cut off
 # by the limits of a call and be planned again.
 PLANNED = 256
-# As many where each has to be looked at alone, and four times as many after
-# each whole success.
+# As many after a refusal that stands alone, and where each has to be looked
+# at; and four times as many after each whole success.
 WITH_CARE = 16
 # One in so many refused, and going past them costs no more than a sendmmsg
 # with segmentation, and a plan of its own for each refusal.
@@ -32,11 +32,13 @@ class Pace:
         where it offers all at once.
     """
 
-    __slots__ = ("refusal", "size")
+    __slots__ = ("_gap", "refusal", "size")
 
     def __init__(self) -> None:
         self.size = PLANNED
         self.refusal = 0
+        # Datagrams taken since the last refusal, or since the first.
+        self._gap = 0
 
     def note_refusal(self, number: int) -> None:
         """Note that the first datagram was refused.
@@ -45,10 +47,13 @@ class Pace:
           number: The errno; 0 if the next one's must be looked at alone.
         """
         self.refusal = number
-        self.size = PLANNED if number else WITH_CARE
+        dense = number and self._gap <= 2 * DENSE
+        self.size = PLANNED if dense else WITH_CARE
+        self._gap = 0
 
-    def note_taken(self, *, whole: bool) -> None:
+    def note_taken(self, count: int, *, whole: bool) -> None:
         """Note that datagrams were taken, perhaps all that were offered."""
+        self._gap += count
         if whole:
             self.size = min(4 * self.size, PLANNED)
 
@@ -56,4 +61,5 @@ class Pace:
         """Note what became of messages that were sent one by one."""
         if refused.count(1) * DENSE < len(refused) or not refused:
             self.refusal = 0
+        self._gap = len(refused) - 1 - refused.rfind(1)
         self.size = min(4 * self.size, PLANNED)
