@@ -11,42 +11,43 @@ from triobatch._datagrams.pace import DENSE, PLANNED, WITH_CARE, Pace
 NOWHERE = ("127.0.0.1", 0)
 
 
-def test_a_refusal_that_stands_alone_slows_a_batch_down_for_a_few():
+@pytest.mark.parametrize(
+    ("taken", "size"),
+    [(0, PLANNED), (2 * DENSE, PLANNED), (2 * DENSE + 1, WITH_CARE)],
+)
+def test_after_a_refusal_the_rest_goes_past_others_like_it(taken, size):
     pace = Pace()
-    pace.note_taken(PLANNED, whole=True)
+    pace.note_taken(taken, whole=True)
     assert (pace.size, pace.refusal) == (PLANNED, 0)
     pace.note_refusal(errno.EPERM)
-    assert (pace.size, pace.refusal) == (WITH_CARE, errno.EPERM)
-    pace.note_tried(bytes(WITH_CARE))
+    assert (pace.size, pace.refusal) == (size, errno.EPERM)
+    pace.note_tried(bytes(size))
     assert pace.refusal == 0
 
 
-def test_where_many_are_refused_they_go_one_by_one():
+def test_a_refusal_is_soon_after_another_where_few_were_taken_between():
     pace = Pace()
     pace.note_refusal(errno.EPERM)
-    sizes = []
-    for _ in range(3):
-        sizes.append(pace.size)
-        pace.note_tried(b"\1" + bytes(DENSE - 1))
-    assert sizes == [16, 64, 256]
+    pace.note_tried(b"\1" + bytes(2 * DENSE))
+    pace.note_refusal(errno.EPERM)
+    assert pace.size == PLANNED
+
+
+def test_as_long_as_many_are_refused_the_next_call_goes_past_them_too():
+    pace = Pace()
+    pace.note_refusal(errno.EPERM)
+    pace.note_tried(b"\1" + bytes(DENSE - 1))
     assert pace.refusal == errno.EPERM
     pace.note_tried(b"\1" + bytes(DENSE))
     assert pace.refusal == 0
-
-
-def test_a_second_refusal_soon_after_the_first_is_not_alone():
-    pace = Pace()
-    pace.note_refusal(errno.EPERM)
-    pace.note_tried(bytes(WITH_CARE))
-    pace.note_taken(10, whole=False)
-    pace.note_refusal(errno.EPERM)
-    assert pace.size == DENSE
 
 
 def test_where_the_errno_must_be_looked_at_each_goes_with_a_call():
     pace = Pace()
     pace.note_refusal(0)
     assert (pace.size, pace.refusal) == (WITH_CARE, 0)
+    pace.note_taken(WITH_CARE, whole=True)
+    assert pace.size == 4 * WITH_CARE
 
 
 @pytest.mark.parametrize(

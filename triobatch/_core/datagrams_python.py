@@ -11,8 +11,8 @@ import errno
 import os
 import socket
 import sys
-from functools import lru_cache
-from itertools import accumulate
+from functools import lru_cache, partial
+from itertools import accumulate, repeat
 from typing import TYPE_CHECKING, Any, cast
 
 from triobatch._core.arena import MSG_TRUNC, Arena
@@ -36,7 +36,7 @@ from triobatch._wire.control import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from typing_extensions import Buffer
 
@@ -112,16 +112,25 @@ def send_each(
     if sum(sizes) > len(payload) or len(peers) < len(sizes):
         raise _error(errno.EINVAL)
     ends = list(accumulate(sizes))
-    ancillary = list(control)
     with borrowed_socket(fd) as sock, memoryview(payload) as view:
         family = int(sock.family)
-
-        def send(message: int) -> None:
-            end = ends[message]
-            data = view[end - sizes[message] : end]
-            _send(sock, family, data, ancillary, peers[message])
-
-        return try_each(send, len(sizes), refusal, tries)
+        parts = [
+            view[end - size : end]
+            for size, end in zip(sizes, ends, strict=True)
+        ]
+        destinations = () if control else _destinations(family, peers)
+        send: Callable[..., object]
+        messages: Iterable[tuple[Any, ...]]
+        if destinations:
+            # The common case, without two frames for each.
+            send = sock.sendto
+            messages = zip(
+                parts, repeat(_SEND_FLAGS), destinations, strict=False
+            )
+        else:
+            send = partial(_send, sock, family)
+            messages = zip(parts, repeat(list(control)), peers, strict=False)
+        return try_each(send, list(messages), refusal, tries)
 
 
 def send_segments(
@@ -186,6 +195,18 @@ def _destination(own: int, peer: bytes) -> tuple[Any, ...] | str | bytes:
         # standard library does not.
         raise _error(errno.ENAMETOOLONG)
     return address
+
+
+def _destinations(
+    own: int, peers: Sequence[bytes]
+) -> list[tuple[Any, ...] | str | bytes]:
+    """Return the addresses, or none if one of them is none."""
+    if b"" in peers:
+        return []
+    try:
+        return [_destination(own, peer) for peer in peers]
+    except OSError:
+        return []
 
 
 def copy_segments(payloads: list[Buffer]) -> tuple[bytes, int, None] | None:

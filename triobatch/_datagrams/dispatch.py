@@ -27,11 +27,11 @@ from __future__ import annotations
 
 import errno
 from itertools import compress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triobatch._core import calls
 from triobatch._datagrams import errnos, gso
-from triobatch._datagrams.errors import DatagramError
+from triobatch._datagrams.errors import errors_of
 from triobatch._datagrams.outcomes import Outcome
 from triobatch._datagrams.pace import PLANNED, Pace
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from triobatch._core.tries import Tried
+    from triobatch._datagrams.errors import DatagramError
     from triobatch._datagrams.outcomes import Observer, Outlet
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
@@ -224,8 +225,9 @@ class Dispatch:
             for peer in compress(peers, refused):
                 self._refused.pop(peer, None)
             self._learn_from(list(compress(peers, taken)))
-        for column in self._columns():
-            column[first:end] = compress(column[first:end], refused)
+        if 0 in refused:
+            for column in self._columns():
+                column[first:end] = compress(column[first:end], refused)
         self._refuse(number, first + sum(refused))
 
     def _count(self, sent: int, size: int) -> None:
@@ -381,13 +383,12 @@ class Dispatch:
         numbers, self.refusals = self.refusals, []
         count = len(numbers)
         left = len(self._tags) - count
-        order = sorted(range(count), key=self._tags.__getitem__)
-        self._payloads[:count] = [self._payloads[i] for i in order]
-        addresses = [self._addresses[i] for i in order]
-        self._addresses[:count] = addresses
-        errors = [
-            DatagramError(numbers[i], self._tags[i], address)
-            for i, address in zip(order, addresses, strict=True)
-        ]
+        tags = self._tags[:count]
+        order = sorted(range(count), key=tags.__getitem__)
+        if order != list(range(count)):
+            columns: list[list[Any]] = [self._payloads, self._addresses]
+            for column in (*columns, numbers, tags):
+                column[:count] = [column[i] for i in order]
+        errors = errors_of(numbers, tags, self._addresses[:count])
         self._payloads, self._on_sent = [], None
         return errors, left

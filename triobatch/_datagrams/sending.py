@@ -67,6 +67,7 @@ class SendHalf:
             Segmentation(segments, time.monotonic),
             internet=self._family in {AF_INET, AF_INET6},
             kernel=kernel,
+            ipv4=self._family == AF_INET,
         )
         if readiness.keep_errors:
             self.outlet.refused_here = readiness.was_refused_here

@@ -173,7 +173,7 @@ ssize_t tb_send_datagrams(int fd, const char *payload, size_t payload_size,
                           const uint32_t name_sizes[], size_t name_count,
                           const char *control, size_t control_size);
 
-/* What has become of messages that are sent one by one.
+/* What has become of messages that are sent past those that are refused.
  *
  * A message that fails with `error` `tries` times running is refused, and
  * does not keep those behind it.
@@ -189,8 +189,11 @@ struct tb_refusals {
     unsigned char refused[TB_MESSAGES];
 };
 
-/* As tb_send_datagrams, but with a sendmmsg(2) for each message; none is cut
- * up. Fills in `refusals` but for its first two fields.
+/* As tb_send_datagrams, but on past the refused; none is cut up. The first
+ * message, and the one behind each refusal, has a sendmmsg(2) for itself, and
+ * after every whole success the next takes twice as many: where every second
+ * is refused each costs one call, and a few among many cost a few. Fills in
+ * `refusals` but for its first two fields.
  *
  * Returns how many messages were taken or refused, up to the first that fails
  * with another error: -errno if that is the first.

@@ -193,25 +193,35 @@ tb_send_each(int fd, const char *payload, size_t payload_size,
                             (struct names){ names, names_size, name_sizes,
                                             name_count, control,
                                             control_size });
+    size_t done = 0;
+    size_t offered = 1;
+    uint32_t failures = 0;
 
     refusals->calls = refusals->passed = 0;
-    for (ssize_t i = 0; i < pointed; i++) {
-        uint32_t failures = 0;
-        long sent = 0;
+    if (pointed < 0)
+        return pointed;
+    while (done < (size_t)pointed) {
+        size_t left = (size_t)pointed - done;
+        size_t count = offered < left ? offered : left;
+        ssize_t sent = send_messages(fd, &messages.headers[done], count);
 
-        while (failures < refusals->tries) {
-            refusals->calls++;
-            sent = send_messages(fd, &messages.headers[i], 1);
-            if (sent != -refusals->error)
-                break;
-            failures++;
-        }
-        refusals->refused[i] = failures == refusals->tries;
-        if (refusals->refused[i])
+        refusals->calls++;
+        if (sent == -refusals->error) {
+            offered = 1;
+            if (++failures == refusals->tries) {
+                refusals->refused[done++] = 1;
+                failures = 0;
+            }
             continue;
+        }
         refusals->passed += failures;
-        if (sent < 0)
-            return i > 0 || failures > 0 ? i : sent;
+        if (sent <= 0)
+            return done > 0 || failures > 0 ? (ssize_t)done : sent;
+        failures = 0;
+        memset(&refusals->refused[done], 0, (size_t)sent);
+        done += (size_t)sent;
+        /* What stopped it gets the next call for itself. */
+        offered = (size_t)sent == count ? 2 * offered : 1;
     }
     return pointed;
 }

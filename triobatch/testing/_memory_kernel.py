@@ -153,12 +153,11 @@ class MemoryKernel:
             peers = peers * len(sizes)
         ends = list(accumulate(sizes))
 
-        def send(message: int) -> None:
-            end = ends[message]
-            data = bytes(payload[end - sizes[message] : end])
-            self._send(fd, data, peers[message], control)
-
-        return try_each(send, len(sizes), refusal, tries)
+        messages = [
+            (fd, bytes(payload[end - size : end]), peer, control)
+            for size, end, peer in zip(sizes, ends, peers, strict=False)
+        ]
+        return try_each(self._send, messages, refusal, tries)
 
     def send_segments(
         self,

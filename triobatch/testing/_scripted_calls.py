@@ -268,7 +268,8 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
             )
 
         count = min(len(sizes), calls.MAX_MESSAGES)
-        return try_each(send, count, refusal, tries)
+        messages = [(message,) for message in range(count)]
+        return try_each(send, messages, refusal, tries)
 
     def scripted_segments(
         fd: int,
