@@ -76,6 +76,15 @@ async def _serve_batches(have):
     await triobatch.serve_tcp_batches(ignore, 0, host="127.0.0.1")
 
 
+async def _batches(have):
+    async for _ in have.datagrams.batches():
+        pass
+
+
+async def _serve_datagrams(have):
+    await triobatch.serve_datagrams(None, [have.datagrams])
+
+
 async def _serve_udp(have):
     await triobatch.serve_udp(None, 0, host="127.0.0.1")
 
@@ -240,6 +249,12 @@ WAYS = {
     ),
     "StreamGroup.statistics": None,
     "DatagramSocket.aclose": lambda have: have.datagrams.aclose(),
+    "DatagramSocket.batches": _batches,
+    # setsockopt(2) and getsockopt(2) never wait.
+    "DatagramSocket.getsockopt": None,
+    "DatagramSocket.join_group": None,
+    "DatagramSocket.leave_group": None,
+    "DatagramSocket.setsockopt": None,
     "DatagramSocket.receive": lambda have: have.datagrams.receive(),
     "DatagramSocket.receive_batch": (
         lambda have: have.datagrams.receive_batch()
@@ -289,6 +304,9 @@ WAYS = {
     "DatagramBatchSender.flush": via_sender(
         "datagrams", lambda sender: sender.flush()
     ),
+    "DatagramBatchSender.queue": via_sender(
+        "datagrams", lambda sender: sender.queue(b"x")
+    ),
     "DatagramBatchSender.send": via_sender(
         "full", lambda sender: sender.send(b"x")
     ),
@@ -319,6 +337,9 @@ WAYS = {
     "open_udp_socket": lambda have: _open_and_close(
         triobatch.open_udp_socket(local_address=("127.0.0.1", 0))
     ),
+    "open_unix_datagram_socket": lambda have: _open_and_close(
+        triobatch.open_unix_datagram_socket(have.path)
+    ),
     "open_unix_listener": lambda have: _open_and_close(
         triobatch.open_unix_listener(have.path)
     ),
@@ -331,6 +352,7 @@ WAYS = {
     "send_buffers": lambda have: triobatch.send_buffers(have.stream, [LARGE]),
     "serve_tcp": _serve,
     "serve_tcp_batches": _serve_batches,
+    "serve_datagrams": _serve_datagrams,
     "serve_udp": _serve_udp,
     "lowlevel.recvmmsg": lambda have: lowlevel.recvmmsg(
         have.datagrams.socket.fileno(), bytearray(900), 100

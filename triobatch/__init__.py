@@ -14,6 +14,7 @@ from triobatch._datagrams.errors import (
     TruncatedDatagramError,
 )
 from triobatch._datagrams.open import open_udp_socket
+from triobatch._datagrams.open_unix import open_unix_datagram_socket
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._datagrams.statistics import DatagramStatistics
 from triobatch._inherited import inherited_sockets
@@ -22,7 +23,7 @@ from triobatch._queues.datagrams import Datagrams
 from triobatch._queues.file_slice import FileSlice
 from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.open import open_batch_sender
-from triobatch._senders.serve_udp import serve_udp
+from triobatch._senders.serve_udp import serve_datagrams, serve_udp
 from triobatch._senders.stream_sender import BatchSender
 from triobatch._senders.task import SenderStatistics
 from triobatch._streams.broadcast import (
@@ -95,6 +96,8 @@ __all__ = [
     "PeerError",
     "TruncatedDatagramError",
     "open_udp_socket",
+    "open_unix_datagram_socket",
+    "serve_datagrams",
     "serve_udp",
     # From systemd
     "inherited_sockets",

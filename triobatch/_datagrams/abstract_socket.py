@@ -15,6 +15,7 @@ from triobatch._datagrams.statistics import DatagramStatistics
 if TYPE_CHECKING:
     from triobatch._datagrams.receiving import ReceiveHalf
     from triobatch._datagrams.sending import SendHalf
+    from triobatch._wire.addresses import Address
 
 
 class AbstractDatagramSocket(DatagramSender, DatagramReceiver, AsyncResource):
@@ -34,6 +35,27 @@ class AbstractDatagramSocket(DatagramSender, DatagramReceiver, AsyncResource):
     def __init__(self, send: SendHalf, receive: ReceiveHalf) -> None:
         DatagramSender.__init__(self, send)
         DatagramReceiver.__init__(self, receive)
+
+    @property
+    @abstractmethod
+    def local_address(self) -> Address:
+        """Where it is bound, as ``recvfrom`` would have it.
+
+        An IPv4 socket that is not bound yet is at ``("0.0.0.0", 0)``, a Unix
+        socket without a name at None.
+
+        Raises:
+          trio.ClosedResourceError: the socket is closed.
+        """
+
+    @property
+    @abstractmethod
+    def remote_address(self) -> Address:
+        """The connected peer; None without one, or if that has no name.
+
+        Raises:
+          trio.ClosedResourceError: the socket is closed.
+        """
 
     def statistics(self) -> DatagramStatistics:
         """Return the counts of this moment."""

@@ -8,6 +8,8 @@ from triobatch._datagrams.receiving import BATCH
 from triobatch._queues.views import as_integer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from triobatch._datagrams.receiving import ReceiveHalf
     from triobatch._wire.addresses import Address
     from triobatch._wire.error_queue import PeerError
@@ -74,7 +76,7 @@ class DatagramReceiver:
 
         Nothing is lost if it is cancelled. See recvmmsg(2), udp(7).
         """
-        _check_limit(max_datagrams)
+        check_limit(max_datagrams)
         return await self._receive.receive(
             max_datagrams, self._receive.inbox.take
         )
@@ -83,10 +85,31 @@ class DatagramReceiver:
         self, max_datagrams: int = BATCH
     ) -> list[tuple[bytes, Address]]:
         """Receive what is there, or raise ``WouldBlock``."""
-        _check_limit(max_datagrams)
+        check_limit(max_datagrams)
         return self._receive.receive_nowait(
             max_datagrams, self._receive.inbox.take
         )
+
+    def batches(
+        self, max_datagrams: int = BATCH
+    ) -> AsyncIterator[list[tuple[bytes, Address]]]:
+        """Receive batches, one after another, for ever.
+
+        ::
+
+            async for batch in sock.batches():
+                await sock.send_batch(batch, errors="ignore")
+
+        Args:
+          max_datagrams: How many a batch has at most, at least 1.
+
+        Returns:
+          An iterator, each item of which is what ``receive_batch`` returns. It
+          raises what that does, and can then be asked for the next. Nothing is
+          lost when the loop is left.
+        """
+        check_limit(max_datagrams)
+        return _Batches(self, max_datagrams)
 
     async def receive_messages(
         self, max_datagrams: int = BATCH
@@ -98,7 +121,7 @@ class DatagramReceiver:
         IP_RECVTTL, SO_TIMESTAMPNS; Linux): of datagrams that came before it,
         some may be missing.
         """
-        _check_limit(max_datagrams)
+        check_limit(max_datagrams)
         self._receive.turn_metadata_on()
         return await self._receive.receive(
             max_datagrams, self._receive.inbox.take_messages
@@ -108,7 +131,7 @@ class DatagramReceiver:
         self, max_datagrams: int = BATCH
     ) -> list[Message]:
         """Receive what is there, or raise ``WouldBlock``."""
-        _check_limit(max_datagrams)
+        check_limit(max_datagrams)
         self._receive.turn_metadata_on()
         return self._receive.receive_nowait(
             max_datagrams, self._receive.inbox.take_messages
@@ -135,6 +158,21 @@ class DatagramReceiver:
         return self._receive.receive_errors_nowait()
 
 
-def _check_limit(limit: int) -> None:
+class _Batches:
+    """What ``batches`` returns: no generator, which would need closing."""
+
+    def __init__(self, receiver: DatagramReceiver, limit: int) -> None:
+        self._receiver = receiver
+        self._limit = limit
+
+    def __aiter__(self) -> _Batches:
+        return self
+
+    async def __anext__(self) -> list[tuple[bytes, Address]]:
+        return await self._receiver.receive_batch(self._limit)
+
+
+def check_limit(limit: int) -> None:
+    """Raise TypeError or ValueError if it is no ``max_datagrams``."""
     if as_integer(limit, "max_datagrams") < 1:
         raise ValueError(f"max_datagrams must be at least 1, not {limit}")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 import trio
 from trio import socket as tsocket
 
+from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
+from triobatch._datagrams.open import configure
 from triobatch._datagrams.socket import DatagramSocket
+from triobatch._datagrams.socket_receives import check_limit
 from triobatch._names import bound_sockets, check_host
 from triobatch._senders.open import open_batch_sender
 from triobatch._wire.addresses import check_port
@@ -24,12 +27,16 @@ Handler: TypeAlias = (
     "Awaitable[object]]"
 )
 
+Socket = TypeVar("Socket", bound=AbstractDatagramSocket)
+
 
 async def serve_udp(
     handler: Handler,
     port: int,
     *,
     host: str | bytes | None = None,
+    reuse_port: bool = False,
+    receive_buffer_size: int | None = None,
     max_datagrams: int = 64,
     handler_nursery: trio.Nursery | None = None,
     task_status: trio.TaskStatus[
@@ -55,6 +62,10 @@ async def serve_udp(
         handler lets out ends the server.
       port: 0 to 65535; 0 lets the kernel choose.
       host: An address or a name, or None or ``""`` for all interfaces.
+      reuse_port: Let several processes share the port: the kernel spreads the
+        peers over them (SO_REUSEPORT, socket(7)).
+      receive_buffer_size: Bytes that the kernel keeps for each socket; see
+        ``open_udp_socket``.
       max_datagrams: How many datagrams a batch has at most.
       handler_nursery: Where the handlers run; a nursery of the server's own
         by default. Those that outlive the server cannot answer any more.
@@ -73,14 +84,60 @@ async def serve_udp(
     """
     check_port(port)
     check_host(host)
+    check_limit(max_datagrams)
+    sockets = await bound_sockets(
+        host,
+        port,
+        tsocket.SOCK_DGRAM,
+        lambda sock: configure(sock, reuse_port, receive_buffer_size),
+    )
+    await serve_datagrams(
+        handler,
+        [DatagramSocket(sock) for sock in sockets],
+        max_datagrams=max_datagrams,
+        handler_nursery=handler_nursery,
+        task_status=task_status,
+    )
+
+
+async def serve_datagrams(
+    handler: Handler,
+    sockets: list[Socket],
+    *,
+    max_datagrams: int = 64,
+    handler_nursery: trio.Nursery | None = None,
+    task_status: trio.TaskStatus[list[Socket]] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Serve on sockets for ever, in the conventions of ``serve_listeners``.
+
+    For sockets that systemd has opened, that are in a multicast group, or
+    that are Unix sockets. ::
+
+        sock = await triobatch.open_unix_datagram_socket("/run/log.sock")
+        await triobatch.serve_datagrams(handler, [sock])
+
+    Args:
+      handler: See ``serve_udp``.
+      sockets: ``DatagramSocket`` objects, or any other
+        ``AbstractDatagramSocket``; they are closed when this ends, in any way.
+      max_datagrams: How many datagrams a batch has at most.
+      handler_nursery: Where the handlers run; a nursery of the server's own
+        by default. Those that outlive the server cannot answer any more.
+      task_status: For ``await nursery.start(serve_datagrams, ...)``, which
+        returns ``sockets`` once they are being served. They may be sent on
+        beside it: such a call and the handlers' answers take turns.
+
+    Raises:
+      OSError: one of the sockets has failed.
+      TypeError: one of them is no such socket; none was closed.
+      ValueError: there is none, or ``max_datagrams`` is not positive.
+      trio.ClosedResourceError: one of them was closed.
+    """
+    _check_sockets(sockets)
+    check_limit(max_datagrams)
     async with AsyncExitStack() as stack:
-        sockets = [
-            DatagramSocket(stack.enter_context(sock))
-            for sock in await bound_sockets(host, port, tsocket.SOCK_DGRAM)
-        ]
         for sock in sockets:
-            # What it counts is kept: after closing, the kernel tells nothing.
-            stack.callback(sock.statistics)
+            stack.push_async_callback(_close, sock)
         async with trio.open_nursery() as nursery:
             for sock in sockets:
                 nursery.start_soon(
@@ -91,12 +148,29 @@ async def serve_udp(
                     handler_nursery or nursery,
                 )
             task_status.started(sockets)
-    raise AssertionError("serve_udp should never complete")
+    raise AssertionError("serve_datagrams should never complete")
+
+
+async def _close(sock: AbstractDatagramSocket) -> None:
+    # Or a late cancellation would replace what has ended the server.
+    with trio.CancelScope(shield=True):
+        await sock.aclose()
+
+
+def _check_sockets(sockets: list[Socket]) -> None:
+    for sock in sockets:
+        if not isinstance(sock, AbstractDatagramSocket):
+            raise TypeError(
+                "sockets must be DatagramSockets, "
+                f"not {type(sock).__name__}: {sock!r}"
+            )
+    if not sockets:
+        raise ValueError("sockets must not be empty")
 
 
 async def _serve(
     handler: Handler,
-    sock: DatagramSocket,
+    sock: AbstractDatagramSocket,
     max_datagrams: int,
     handlers: trio.Nursery,
 ) -> None:
