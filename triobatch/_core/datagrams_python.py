@@ -31,6 +31,7 @@ from triobatch._wire.control import (
     SOL_UDP,
     UDP_GRO,
     UDP_SEGMENT,
+    Control,
     ControlMessage,
     pack_control,
 )
@@ -66,21 +67,19 @@ def send_datagrams(
     sizes: Sequence[int],
     segment_sizes: Sequence[int],
     peers: Sequence[bytes],
-    control: tuple[ControlMessage, ...] = (),
+    control: Control = (),
+    controls: Sequence[Control] | None = None,
 ) -> int:
     """Send messages one by one; see ``datagrams_c``."""
     sizes = sizes[:MAX_MESSAGES]
-    if len(peers) == 1:
-        peers = list(peers) * len(sizes)
-    if sum(sizes) > len(payload) or len(peers) < len(sizes):
-        raise _error(errno.EINVAL)
+    peers, controls = _columns(payload, sizes, peers, control, controls)
     sent = start = 0
     with borrowed_socket(fd) as sock, memoryview(payload) as view:
         family = int(sock.family)
-        for size, segment_size, peer in zip(
-            sizes, segment_sizes, peers, strict=False
+        for size, segment_size, peer, own in zip(
+            sizes, segment_sizes, peers, controls, strict=False
         ):
-            ancillary = list(control)
+            ancillary = list(own)
             if segment_size:
                 packed = segment_size.to_bytes(2, sys.byteorder)
                 ancillary.append((SOL_UDP, UDP_SEGMENT, packed))
@@ -101,25 +100,23 @@ def send_each(
     payload: bytes | memoryview,
     sizes: Sequence[int],
     peers: Sequence[bytes],
-    control: tuple[ControlMessage, ...],
+    control: Control,
     refusal: int,
     tries: int,
+    controls: Sequence[Control] | None = None,
 ) -> Tried:
     """Send messages one by one, past the refused; see ``datagrams_c``."""
     sizes = sizes[:MAX_MESSAGES]
-    if len(peers) == 1:
-        peers = list(peers) * len(sizes)
-    if sum(sizes) > len(payload) or len(peers) < len(sizes):
-        raise _error(errno.EINVAL)
+    peers, controls = _columns(payload, sizes, peers, control, controls)
     ends = list(accumulate(sizes))
-    ancillary = list(control)
+    ancillaries = list(map(list, controls))
     with borrowed_socket(fd) as sock, memoryview(payload) as view:
         family = int(sock.family)
 
         def send(message: int) -> None:
             end = ends[message]
             data = view[end - sizes[message] : end]
-            _send(sock, family, data, ancillary, peers[message])
+            _send(sock, family, data, ancillaries[message], peers[message])
 
         return try_each(send, len(sizes), refusal, tries)
 
@@ -130,7 +127,7 @@ def send_segments(
     segment_size: int,
     run_size: int,
     peer: bytes,
-    control: tuple[ControlMessage, ...] = (),
+    control: Control = (),
 ) -> int:
     """Send messages of one size one by one; see ``datagrams_c``."""
     most = min(len(data), MAX_MESSAGES * run_size)
@@ -145,6 +142,26 @@ def send_segments(
         control,
     )
     return sum(sizes[:sent])
+
+
+def _columns(
+    payload: bytes | memoryview,
+    sizes: Sequence[int],
+    peers: Sequence[bytes],
+    control: Control,
+    controls: Sequence[Control] | None,
+) -> tuple[Sequence[bytes], Sequence[Control]]:
+    """Return a peer and the control messages for each message."""
+    count = len(sizes)
+    if len(peers) == 1:
+        peers = list(peers) * count
+    if controls is None:
+        controls = [control] * count
+    elif len(controls) == 1:
+        controls = list(controls) * count
+    if sum(sizes) > len(payload) or min(len(peers), len(controls)) < count:
+        raise _error(errno.EINVAL)
+    return peers, controls
 
 
 def _send(
