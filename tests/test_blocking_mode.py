@@ -289,6 +289,9 @@ WAYS = {
     "DatagramBatchSender.flush": via_sender(
         "datagrams", lambda sender: sender.flush()
     ),
+    "DatagramBatchSender.queue": via_sender(
+        "datagrams", lambda sender: sender.queue(b"x")
+    ),
     "DatagramBatchSender.send": via_sender(
         "full", lambda sender: sender.send(b"x")
     ),

@@ -178,6 +178,7 @@ WAYS = {
     "Buffers": buffers(lambda q, x: q.extend(Buffers([x]))),
     "Buffers.append": buffers(Buffers.append),
     "Buffers.extend": buffers(lambda q, x: q.extend([b"", x])),
+    "DatagramBatchSender.queue": sender_method("datagrams", "queue", whole),
     "DatagramBatchSender.send": sender_method("datagrams", "send", whole),
     "DatagramBatchSender.send_batch": sender_method(
         "datagrams", "send_batch", paired

@@ -92,6 +92,11 @@ class DatagramOutbox:
         """How many of the batch have no outcome yet."""
         return len(self._batch)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for an outcome, or for the end of all."""
+        return self.closed or bool(self.waiting or self._flushing)
+
     def close(self) -> tuple[Hashable, ...]:
         """Let nothing more in. Nobody waits for that."""
         self.closed = True

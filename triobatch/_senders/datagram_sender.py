@@ -33,7 +33,8 @@ from triobatch._senders.datagram_outbox import (
     QueuedDatagram,
     Waiter,
 )
-from triobatch._senders.task import Sender, SendingTask, reschedule_all
+from triobatch._senders.datagram_room import QueueingSender, QueueingTask
+from triobatch._senders.task import reschedule_all
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
@@ -46,12 +47,8 @@ if TYPE_CHECKING:
     from triobatch._queues.datagrams import Datagram, Datagrams
     from triobatch._wire.addresses import Address
 
-# Bytes that a datagram counts for beside its own, so that empty ones are not
-# let in without end.
-_OVERHEAD = 64
 
-
-class DatagramBatchSender(Sender):
+class DatagramBatchSender(QueueingSender):
     """Sends the datagrams of any number of tasks; see ``open_batch_sender``.
 
     Datagrams to one address leave in the order of the calls.
@@ -65,12 +62,13 @@ class DatagramBatchSender(Sender):
         self, target: AbstractDatagramSocket, max_buffered: int
     ) -> None:
         self.errors: Errors = "raise"
-        self._max_buffered = max_buffered
-        self._task: DatagramSendingTask = DatagramSendingTask(target)
+        self._task: DatagramSendingTask = DatagramSendingTask(
+            target, max_buffered
+        )
 
     @property
     def unsent(self) -> list[tuple[bytes, Address]]:
-        """What ``send_nowait`` had queued, and was not sent, in order.
+        """What was only queued, and was not sent, in order.
 
         Empty until the block was left, or the socket failed.
         """
@@ -175,43 +173,6 @@ class DatagramBatchSender(Sender):
         return waiter.sent
 
     @enable_ki_protection
-    def send_nowait(
-        self, data: Buffer | Buffers, address: Address = None
-    ) -> None:
-        """Queue one datagram, without learning what becomes of it.
-
-        The statistics count those that are refused. This is no checkpoint.
-
-        Args:
-          data: The payload, which is copied unless it is ``bytes``. A
-            ``Buffers`` is consumed.
-          address: Where to; ``None`` is the connected peer.
-
-        Raises:
-          trio.WouldBlock: more than ``max_buffered`` bytes are buffered,
-            where a datagram counts 64 bytes more than it has.
-          trio.ClosedResourceError: the block was left, or the socket closed.
-          trio.BrokenResourceError: the socket has failed.
-        """
-        outbox = self._task.outbox
-        self._task.peer_of(address)
-        self._task.check_open()
-        full = outbox.nbytes + _OVERHEAD * outbox.count > self._max_buffered
-        if isinstance(data, Buffers):
-            with Claim(data):
-                payload = bytes(data)
-                if not full:
-                    drop(data, len(payload))
-        elif type(data) is bytes:
-            payload = data
-        else:
-            with view_of_bytes(data, "data") as view:
-                payload = bytes(view)
-        if full:
-            raise trio.WouldBlock
-        self._task.put([QueuedDatagram(payload, address)])
-
-    @enable_ki_protection
     async def flush(self) -> None:
         """Wait until all that was queued before this call is out.
 
@@ -251,28 +212,28 @@ class DatagramBatchSender(Sender):
             self._task.raise_ended()
 
 
-class DatagramSendingTask(SendingTask):
+class DatagramSendingTask(QueueingTask):
     """Sends queued datagrams on a socket, and observes what they come to.
 
     Args:
       target: The socket.
+      max_buffered: Bytes; see ``Room``.
 
     Attributes:
       unsent: See ``DatagramBatchSender``.
-      peer_of: Returns the sockaddr for an address; raises TypeError or
-        ValueError if it is none for this socket.
     """
 
     TARGET_ERRORS = (trio.ClosedResourceError, OSError)
 
-    outbox: DatagramOutbox
-
-    def __init__(self, target: AbstractDatagramSocket) -> None:
+    def __init__(
+        self, target: AbstractDatagramSocket, max_buffered: int
+    ) -> None:
         self._target = target._send
         self.peer_of = self._target.peer_of
         super().__init__(
             DatagramOutbox(trio.current_time, self.peer_of),
             lambda: target.statistics().send_calls,
+            max_buffered,
         )
         self.unsent: list[tuple[bytes, Address]] = []
         self._dispatch: Dispatch | None = None
@@ -356,6 +317,7 @@ class DatagramSendingTask(SendingTask):
         outbox = self.outbox
         while outbox.count or not outbox.closed:
             if outbox.has_next():
+                await self.gather()
                 await self._send_batch()
             else:
                 await self._park()
@@ -392,9 +354,10 @@ class DatagramSendingTask(SendingTask):
 
     def _abandon(self) -> Iterable[Hashable]:
         freed, self.outbox.freed = self.outbox.freed, []
-        return freed
+        return *freed, *super()._abandon()
 
     def _tell(self) -> None:
         if self.outbox.freed:
             freed, self.outbox.freed = self.outbox.freed, []
             reschedule_all(freed)
+        self.let_in()

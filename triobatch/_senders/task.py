@@ -39,7 +39,7 @@ class SenderStatistics:
         is ``unsent`` when it has ended is neither.
       peak_size: The most that this ever was.
       waiting: How many tasks wait for room; of a ``DatagramBatchSender``, how
-        many datagrams have a task that waits for their outcome.
+        many datagrams have a task that waits for their outcome, or for room.
       messages: How many messages, or datagrams, the target has taken.
       refused: How many datagrams the kernel refused.
       batches: In how many batches; one that was cut short counts if any
