@@ -18,7 +18,7 @@ ONE, TWO = ((0, 1, b"1"),), ((0, 1, b"2"),)
 async def hosts(make_socket):
     sender, receiver = await make_socket(), await make_socket()
     # So that all of the options are on before the first datagram comes.
-    receiver._receive.turn_metadata_on()
+    receiver._receive.messages(None)
     return sender, receiver
 
 
@@ -171,7 +171,7 @@ async def test_a_run_that_is_refused_goes_again_with_its_metadata(hosts, play):
 async def test_sorting_by_destination_keeps_the_metadata(make_socket, hosts):
     sender, near = hosts
     far = await make_socket()
-    far._receive.turn_metadata_on()
+    far._receive.messages(None)
     peers = [address_of(near), address_of(far)]
     batch = [
         (b"%02d" % i, peers[i % 2], Metadata(tos=i // 10 * 4))

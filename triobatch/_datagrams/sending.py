@@ -100,14 +100,30 @@ class SendHalf:
             # A list cannot be looked up, and is told why it is no address.
             return encode_address(address)
 
-    def _peers_of(self, addresses: list[Address | Directed]) -> list[bytes]:
-        peers = []
+    def check_all(self, addresses: list[Address | Directed]) -> None:
+        """Raise TypeError or ValueError if one is none for this socket."""
+        self._columns_of(addresses, ())
+
+    def _columns_of(
+        self, addresses: list[Address | Directed], control: Control
+    ) -> tuple[list[bytes], list[Control]]:
+        """Return the sockaddr of each, and what goes with each.
+
+        Args:
+          addresses: With metadata or not.
+          control: What goes with those that have none.
+        """
+        peers, controls = [], []
         for index, address in enumerate(addresses):
+            own = control
             try:
                 peers.append(self.peer_of(undirected(address)))
+                if isinstance(address, Directed):
+                    own = self.control_of(address.metadata)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"datagram {index}: {error}") from None
-        return peers
+            controls.append(own)
+        return peers, controls
 
     async def room_at(self, peer: bytes) -> None:
         """Wait until ``peer`` may have room, or the socket is closed."""
@@ -141,13 +157,7 @@ class SendHalf:
             peers = list(map(self._sockaddrs.__getitem__, addresses))  # type: ignore[arg-type]
         except (TypeError, ValueError):
             # One has metadata, or is no address, or cannot be looked up.
-            peers = self._peers_of(addresses)
-            controls = [
-                self._control_at(index, address.metadata)
-                if isinstance(address, Directed)
-                else control
-                for index, address in enumerate(addresses)
-            ]
+            peers, controls = self._columns_of(addresses, control)
             make = partial(MixedDispatch, controls=controls)
         return make(
             self.outlet,
@@ -205,12 +215,6 @@ class SendHalf:
             self._controls.clear()
         self._controls[id(metadata)] = metadata, control
         return control
-
-    def _control_at(self, index: int, metadata: Metadata) -> Control:
-        try:
-            return self.control_of(metadata)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"datagram {index}: {error}") from None
 
     def check_idle(self) -> None:
         """Raise ``BusyResourceError`` if a task is sending."""

@@ -10,6 +10,7 @@ from trio import socket as tsocket
 
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._names import bound_sockets, check_host
+from triobatch._senders.asked import AskedReceiver, ask
 from triobatch._senders.open import open_batch_sender
 from triobatch._wire.addresses import check_port
 
@@ -49,7 +50,10 @@ async def serve_udp(
       handler: Called with a list of ``(payload, address)`` pairs, and with
         the ``DatagramBatchSender`` of the socket that they came to, in a task
         of its own for each batch: whatever has arrived makes one, so batches
-        grow with load. Answers that the kernel refuses are counted, and
+        grow with load. On all interfaces those that asked different addresses
+        are batches of their own, and each has a sender that answers from the
+        address asked (``sender.metadata`` tells it): keep it with the address
+        of a peer. Answers that the kernel refuses are counted, and
         dropped (``sender.errors`` is ``"ignore"``): who asks decides about
         the address, and not whether the server lives. An exception that the
         handler lets out ends the server.
@@ -76,7 +80,9 @@ async def serve_udp(
     async with AsyncExitStack() as stack:
         sockets = [
             DatagramSocket(stack.enter_context(sock))
-            for sock in await bound_sockets(host, port, tsocket.SOCK_DGRAM)
+            for sock in await bound_sockets(
+                host, port, tsocket.SOCK_DGRAM, configure=ask
+            )
         ]
         for sock in sockets:
             # What it counts is kept: after closing, the kernel tells nothing.
@@ -102,6 +108,7 @@ async def _serve(
 ) -> None:
     async with open_batch_sender(sock) as sender:
         sender.errors = "ignore"
+        receiver = AskedReceiver(sock, sender, max_datagrams)
         while True:
-            datagrams = await sock.receive_batch(max_datagrams)
-            handlers.start_soon(handler, datagrams, sender)
+            for datagrams, answering in await receiver.receive():
+                handlers.start_soon(handler, datagrams, answering)
