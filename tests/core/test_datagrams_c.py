@@ -145,6 +145,8 @@ def test_a_name_lies_within_the_names(hosts, missing, name_sizes, expected):
         len(name_sizes),
         b"",
         0,
+        [],
+        0,
     )
     assert sent == expected
     arrived = [received(near), received(near)]

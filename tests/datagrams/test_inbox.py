@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._core.choice import CORE
 from triobatch._datagrams.errors import TruncatedDatagramError
-from triobatch._datagrams.inbox import Inbox
+from triobatch._datagrams.message_inbox import MessageInbox, MetadataCache
 from triobatch._wire.addresses import encode_address
 
 MSG_CTRUNC = socket.MSG_CTRUNC
@@ -54,9 +54,13 @@ def filled(*messages, slot_size=100, family=socket.AF_INET):
         )
         core.export(arena)
         assert arena.cut is not None
-    inbox = Inbox(arena)
+    inbox = MessageInbox(arena)
     inbox.fill(len(messages))
     return inbox
+
+
+def messages_of(inbox):
+    return inbox.take_messages(10**6, MetadataCache(lambda it: it))
 
 
 def test_plain_messages_are_one_datagram_each():
@@ -132,7 +136,7 @@ def test_a_train_alone_is_cut():
 
 def test_a_cut_datagram_is_a_message_that_says_so():
     inbox = filled((bytes(150), 0, B, MSG_TRUNC), (b"after", 0, A, 0))
-    cut, whole = inbox.take_messages(64)
+    cut, whole = messages_of(inbox)
     assert (cut.truncated, cut.size, len(cut.payload)) == (True, 150, 100)
     assert (whole.truncated, whole.size, whole.payload) == (False, 5, b"after")
 
@@ -146,7 +150,7 @@ def test_control_messages_that_did_not_fit_cut_no_datagram():
         inbox = filled(*messages)
         assert inbox.take(64) == expected
         assert inbox.truncated == 0
-        again = filled(*messages).take_messages(64)
+        again = messages_of(filled(*messages))
         assert [(m.payload, m.truncated) for m in again] == [
             (payload, False) for payload, _ in expected
         ]
@@ -196,5 +200,5 @@ def test_nothing_is_lost_whatever_the_limit(messages, limit):
         assert 1 <= len(some) <= limit
         taken += some
     assert taken == expected
-    again = filled(*messages).take_messages(10**6)
+    again = messages_of(filled(*messages))
     assert [(m.payload, m.address) for m in again] == expected

@@ -11,7 +11,7 @@ from triobatch._core.chunks import COPY_SIZE
 from triobatch._core.counts import os_error
 from triobatch._core.streams_c import take_scratch
 from triobatch._core.tries import Tried
-from triobatch._wire.control import ControlMessage, pack_control
+from triobatch._wire.control import Control, pack_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +45,8 @@ def send_datagrams(
     sizes: Sequence[int],
     segment_sizes: Sequence[int],
     peers: Sequence[bytes],
-    control: tuple[ControlMessage, ...] = (),
+    control: Control = (),
+    controls: Sequence[Control] | None = None,
 ) -> int:
     """Send up to ``MAX_MESSAGES`` messages with one ``sendmmsg``.
 
@@ -58,6 +59,7 @@ def send_datagrams(
       peers: One sockaddr for all the messages, or one for each; ``b""`` is
         the connected peer.
       control: What goes with every message.
+      controls: What goes with each, in place of that.
 
     Returns:
       How many messages were sent, at least one. What stopped the call
@@ -65,11 +67,11 @@ def send_datagrams(
 
     Raises:
       OSError: the first message was refused. EINVAL, without a call, where
-        the messages are more bytes than ``payload`` or the peers are several,
-        and fewer than the messages.
+        the messages are more bytes than ``payload`` or the peers or controls
+        are several, and fewer than the messages.
     """
     names = b"".join(peers)
-    packed = pack_control(control) if control else b""
+    packed, control_sizes = _pack(control, controls)
     # cffi takes bytes as they are. Of anything else an export tells the size.
     data = payload if type(payload) is bytes else _from_buffer(payload)
     try:
@@ -86,6 +88,8 @@ def send_datagrams(
             len(peers) if names else 0,
             packed,
             len(packed),
+            control_sizes,
+            len(control_sizes),
         )
     finally:
         if data is not payload:
@@ -100,9 +104,10 @@ def send_each(
     payload: bytes | memoryview,
     sizes: Sequence[int],
     peers: Sequence[bytes],
-    control: tuple[ControlMessage, ...],
+    control: Control,
     refusal: int,
     tries: int,
+    controls: Sequence[Control] | None = None,
 ) -> Tried:
     """Send up to ``MAX_MESSAGES`` plain messages with a call for each.
 
@@ -114,6 +119,7 @@ def send_each(
       control: What goes with every message.
       refusal: The errno that refuses a message, and keeps none behind it.
       tries: How often running a message must fail so.
+      controls: As for ``send_datagrams``.
 
     Returns:
       What the messages came to, up to the first that another error stopped,
@@ -124,7 +130,7 @@ def send_each(
     """
     data = payload if type(payload) is bytes else _from_buffer(payload)
     names = b"".join(peers)
-    packed = pack_control(control) if control else b""
+    packed, control_sizes = _pack(control, controls)
     refusals = ffi.new("struct tb_refusals *", (refusal, tries))
     try:
         tried: int = _send_each(
@@ -139,6 +145,8 @@ def send_each(
             len(peers) if names else 0,
             packed,
             len(packed),
+            control_sizes,
+            len(control_sizes),
             refusals,
         )
     finally:
@@ -156,7 +164,7 @@ def send_segments(
     segment_size: int,
     run_size: int,
     peer: bytes,
-    control: tuple[ControlMessage, ...] = (),
+    control: Control = (),
 ) -> int:
     """Send datagrams of one size to one peer with one ``sendmmsg``.
 
@@ -195,6 +203,19 @@ def send_segments(
     if taken < 0:
         raise os_error(-taken)
     return taken
+
+
+def _pack(
+    control: Control, controls: Sequence[Control] | None
+) -> tuple[bytes, list[int]]:
+    """Return the bytes of the control messages, and their sizes."""
+    if controls is not None:
+        packed = list(map(pack_control, controls))
+        return b"".join(packed), list(map(len, packed))
+    if not control:
+        return b"", []
+    one = pack_control(control)
+    return one, [len(one)]
 
 
 def _release(exported: object) -> None:

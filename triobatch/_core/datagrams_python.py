@@ -31,6 +31,7 @@ from triobatch._wire.control import (
     SOL_UDP,
     UDP_GRO,
     UDP_SEGMENT,
+    Control,
     ControlMessage,
     pack_control,
 )
@@ -66,21 +67,19 @@ def send_datagrams(
     sizes: Sequence[int],
     segment_sizes: Sequence[int],
     peers: Sequence[bytes],
-    control: tuple[ControlMessage, ...] = (),
+    control: Control = (),
+    controls: Sequence[Control] | None = None,
 ) -> int:
     """Send messages one by one; see ``datagrams_c``."""
     sizes = sizes[:MAX_MESSAGES]
-    if len(peers) == 1:
-        peers = list(peers) * len(sizes)
-    if sum(sizes) > len(payload) or len(peers) < len(sizes):
-        raise _error(errno.EINVAL)
+    peers, controls = _columns(payload, sizes, peers, control, controls)
     sent = start = 0
     with borrowed_socket(fd) as sock, memoryview(payload) as view:
         family = int(sock.family)
-        for size, segment_size, peer in zip(
-            sizes, segment_sizes, peers, strict=False
+        for size, segment_size, peer, own in zip(
+            sizes, segment_sizes, peers, controls, strict=False
         ):
-            ancillary = list(control)
+            ancillary = list(own)
             if segment_size:
                 packed = segment_size.to_bytes(2, sys.byteorder)
                 ancillary.append((SOL_UDP, UDP_SEGMENT, packed))
@@ -101,16 +100,14 @@ def send_each(
     payload: bytes | memoryview,
     sizes: Sequence[int],
     peers: Sequence[bytes],
-    control: tuple[ControlMessage, ...],
+    control: Control,
     refusal: int,
     tries: int,
+    controls: Sequence[Control] | None = None,
 ) -> Tried:
     """Send messages one by one, past the refused; see ``datagrams_c``."""
     sizes = sizes[:MAX_MESSAGES]
-    if len(peers) == 1:
-        peers = list(peers) * len(sizes)
-    if sum(sizes) > len(payload) or len(peers) < len(sizes):
-        raise _error(errno.EINVAL)
+    peers, controls = _columns(payload, sizes, peers, control, controls)
     ends = list(accumulate(sizes))
     with borrowed_socket(fd) as sock, memoryview(payload) as view:
         family = int(sock.family)
@@ -118,7 +115,7 @@ def send_each(
             view[end - size : end]
             for size, end in zip(sizes, ends, strict=True)
         ]
-        destinations = () if control else _destinations(family, peers)
+        destinations = () if any(controls) else _destinations(family, peers)
         send: Callable[..., object]
         messages: Iterable[tuple[Any, ...]]
         if destinations:
@@ -129,7 +126,8 @@ def send_each(
             )
         else:
             send = partial(_send, sock, family)
-            messages = zip(parts, repeat(list(control)), peers, strict=False)
+            ancillaries = map(list, controls)
+            messages = zip(parts, ancillaries, peers, strict=False)
         return try_each(send, list(messages), refusal, tries)
 
 
@@ -139,7 +137,7 @@ def send_segments(
     segment_size: int,
     run_size: int,
     peer: bytes,
-    control: tuple[ControlMessage, ...] = (),
+    control: Control = (),
 ) -> int:
     """Send messages of one size one by one; see ``datagrams_c``."""
     most = min(len(data), MAX_MESSAGES * run_size)
@@ -154,6 +152,26 @@ def send_segments(
         control,
     )
     return sum(sizes[:sent])
+
+
+def _columns(
+    payload: bytes | memoryview,
+    sizes: Sequence[int],
+    peers: Sequence[bytes],
+    control: Control,
+    controls: Sequence[Control] | None,
+) -> tuple[Sequence[bytes], Sequence[Control]]:
+    """Return a peer and the control messages for each message."""
+    count = len(sizes)
+    if len(peers) == 1:
+        peers = list(peers) * count
+    if controls is None:
+        controls = [control] * count
+    elif len(controls) == 1:
+        controls = list(controls) * count
+    if sum(sizes) > len(payload) or min(len(peers), len(controls)) < count:
+        raise _error(errno.EINVAL)
+    return peers, controls
 
 
 def _send(

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._wire.addresses import Address, AddressCache
-from triobatch._wire.metadata import Message, decode_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,44 +94,6 @@ class Inbox:
             self._take_from_train(taken, limit)
         return taken
 
-    def take_messages(self, limit: int) -> list[Message]:
-        """Return up to ``limit`` datagrams with their metadata.
-
-        Those of one train share it. A cut one is marked as truncated.
-        """
-        arena = self.arena
-        taken: list[Message] = []
-        while len(self) and len(taken) < limit:
-            slot = self._next
-            address = self.address(slot)
-            start = slot * arena.control_size
-            metadata, timestamp = decode_metadata(
-                arena.control[start : start + arena.control_sizes[slot]]
-            )
-            if self._is_cut(slot):
-                self._next += 1
-                cut = self._truncation(slot)
-                taken.append(
-                    Message(
-                        cut.payload,
-                        address,
-                        metadata,
-                        timestamp,
-                        True,
-                        cut.size,
-                    )
-                )
-                continue
-            pairs: list[tuple[bytes, Address]] = []
-            self._take_from_train(pairs, limit - len(taken))
-            taken += [
-                Message(
-                    payload, sender, metadata, timestamp, False, len(payload)
-                )
-                for payload, sender in pairs
-            ]
-        return taken
-
     def _is_cut(self, slot: int) -> bool:
         arena = self.arena
         # Not MSG_CTRUNC: where the control messages did not fit, the datagram
@@ -168,7 +129,7 @@ class Inbox:
         start = first * arena.slot_size
         payloads: Iterable[bytes]
         if count > 1 and sizes.count(sizes[0]) == count:
-            row = _row(sizes[0], arena.slot_size - sizes[0], count)
+            row = row_of(sizes[0], arena.slot_size - sizes[0], count)
             payloads = row.unpack_from(arena.memory, start)
         else:
             starts = range(start, last * arena.slot_size, arena.slot_size)
@@ -189,7 +150,7 @@ class Inbox:
         one = names[:name_size]
         if names == one * count:
             return repeat(self._addresses[one], count)
-        each = _row(name_size, 0, count).unpack(names)
+        each = row_of(name_size, 0, count).unpack(names)
         return map(self._addresses.__getitem__, each)
 
     def address(self, slot: int) -> Address:
@@ -216,7 +177,7 @@ class Inbox:
         if arena.cut is not None:
             arena.cut(taken, start, whole, segment_size, sender)
         else:
-            row = _row(segment_size, 0, whole)
+            row = row_of(segment_size, 0, whole)
             pieces = row.unpack_from(arena.memory, start)
             taken += zip(pieces, repeat(sender))
         rest -= whole * segment_size
@@ -234,6 +195,6 @@ class Inbox:
 
 
 @lru_cache(maxsize=256)
-def _row(size: int, gap: int, count: int) -> struct.Struct:
+def row_of(size: int, gap: int, count: int) -> struct.Struct:
     """Return what cuts ``count`` pieces out of a row of them."""
     return struct.Struct((f"{size}s{gap}x" if gap else f"{size}s") * count)

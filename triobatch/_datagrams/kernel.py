@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from triobatch._core.arena import Arena
     from triobatch._core.tries import Tried
-    from triobatch._wire.control import ControlMessage
+    from triobatch._wire.control import Control
     from triobatch._wire.error_queue import PeerError
 
 
@@ -27,7 +27,8 @@ class Kernel(Protocol):
         sizes: list[int],
         segment_sizes: list[int],
         peers: list[bytes],
-        control: tuple[ControlMessage, ...],
+        control: Control,
+        controls: list[Control] | None,
         /,
     ) -> int:
         """Send messages; return how many went, at least one."""
@@ -38,9 +39,10 @@ class Kernel(Protocol):
         payload: bytes | memoryview,
         sizes: list[int],
         peers: list[bytes],
-        control: tuple[ControlMessage, ...],
+        control: Control,
         refusal: int,
         tries: int,
+        controls: list[Control] | None,
         /,
     ) -> Tried:
         """Send messages one by one, past those refused with ``refusal``."""
@@ -52,7 +54,7 @@ class Kernel(Protocol):
         segment_size: int,
         run_size: int,
         peer: bytes,
-        control: tuple[ControlMessage, ...],
+        control: Control,
         /,
     ) -> int:
         """Send messages of one size; return how many bytes went."""

@@ -12,7 +12,7 @@ from triobatch._core import calls
 from triobatch._core.arena import Arena
 from triobatch._core.probes import gso_segments
 from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
-from triobatch._datagrams.inbox import Inbox
+from triobatch._datagrams.message_inbox import MessageInbox
 from triobatch._datagrams.multicast import membership
 from triobatch._datagrams.readiness import Readiness
 from triobatch._datagrams.receiving import Filling, ReceiveHalf
@@ -85,7 +85,7 @@ class DatagramSocket(AbstractDatagramSocket):
         # What the kernel said last: a closed socket says nothing.
         self._drops: int | None = None
         self._readiness = Readiness(socket, keep_errors=error_queue)
-        inbox = Inbox(Arena(calls.MAX_MESSAGES, family))
+        inbox = MessageInbox(Arena(calls.MAX_MESSAGES, family))
         super().__init__(
             SendHalf(socket, self._readiness, segments, calls),
             ReceiveHalf(

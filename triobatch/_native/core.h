@@ -156,11 +156,14 @@ enum { TB_CONTROL_SIZE = 160 };
  *
  * `names` holds name_count sockaddrs, one behind the other, of name_sizes[i]
  * bytes: none for a connected socket, one for all messages, or one for each;
- * there a size of 0 is the connected peer. `control` goes with every message.
+ * there a size of 0 is the connected peer. `controls` holds the control
+ * messages to go with them in the same way, at most TB_CONTROL_SIZE bytes for
+ * a message.
  *
- * Makes no call, and returns -EINVAL, where a message or a name would lie past
- * the payload_size bytes of `payload` or the names_size bytes of `names`, or
- * where there are several names and fewer than messages.
+ * Makes no call, and returns -EINVAL, where a message, a name or its control
+ * messages would lie past the payload_size bytes of `payload`, the names_size
+ * bytes of `names` or the controls_size bytes of `controls`, or where there
+ * are several names, or controls, and fewer than messages.
  *
  * Returns how many messages the kernel took, or -errno if it refused the
  * first. What stopped it at a later one is lost; the next call, starting with
@@ -171,7 +174,9 @@ ssize_t tb_send_datagrams(int fd, const char *payload, size_t payload_size,
                           const uint16_t segment_sizes[], size_t count,
                           const char *names, size_t names_size,
                           const uint32_t name_sizes[], size_t name_count,
-                          const char *control, size_t control_size);
+                          const char *controls, size_t controls_size,
+                          const uint32_t control_sizes[],
+                          size_t control_count);
 
 /* What has become of messages that are sent past those that are refused.
  *
@@ -201,8 +206,9 @@ struct tb_refusals {
 ssize_t tb_send_each(int fd, const char *payload, size_t payload_size,
                      const uint32_t sizes[], size_t count, const char *names,
                      size_t names_size, const uint32_t name_sizes[],
-                     size_t name_count, const char *control,
-                     size_t control_size, struct tb_refusals *refusals);
+                     size_t name_count, const char *controls,
+                     size_t controls_size, const uint32_t control_sizes[],
+                     size_t control_count, struct tb_refusals *refusals);
 
 /* Send the front of payload_size bytes as datagrams of segment_size bytes, the
  * last of which may be shorter, with one sendmmsg(2) of up to TB_MESSAGES

@@ -101,15 +101,37 @@ struct messages {
     union tb_control rooms[TB_MESSAGES];
 };
 
-/* What goes with the payload of each of them, as tb_send_datagrams has it. */
-struct names {
+/* What goes with the payloads: nothing, one piece for all messages, or one for
+ * each, one behind the other.
+ */
+struct column {
     const char *bytes;
     size_t bytes_size;
     const uint32_t *sizes;
     size_t count;
-    const char *control;
-    size_t control_size;
 };
+
+/* Whether `column` has what `count` messages need, and all of it lies there. */
+static int
+serves(struct column column, size_t count)
+{
+    if (column.count > 1 && column.count < count)
+        return 0;
+    return fit(column.sizes, column.count > 1 ? count : column.count,
+               column.bytes_size);
+}
+
+/* The piece that goes with message i; `column` moves on with it. */
+static const char *
+next_piece(struct column *column, size_t i, uint32_t *size)
+{
+    const char *piece = column->bytes;
+
+    *size = column->count == 0 ? 0 : column->sizes[column->count > 1 ? i : 0];
+    if (column->count > 1)
+        column->bytes += *size;
+    return piece;
+}
 
 /* Point `messages` at what is to be sent; segment_sizes may be NULL. Returns
  * how many there are, or -EINVAL.
@@ -117,45 +139,40 @@ struct names {
 static ssize_t
 point(struct messages *messages, const char *payload, size_t payload_size,
       const uint32_t sizes[], const uint16_t segment_sizes[], size_t count,
-      struct names names)
+      struct column names, struct column controls)
 {
     count = at_most_messages(count);
-    if (names.control_size > TB_CONTROL_SIZE
-        || (names.count > 1 && names.count < count))
-        return -EINVAL;
-    if (names.count > 1)
-        names.count = count;
-    if (!fit(sizes, count, payload_size)
-        || !fit(names.sizes, names.count, names.bytes_size))
+    if (!fit(sizes, count, payload_size) || !serves(names, count)
+        || !serves(controls, count))
         return -EINVAL;
     /* Zeroed whole: musl's msghdr has padding that the kernel reads. */
     memset(messages->headers, 0, count * sizeof(messages->headers[0]));
     for (size_t i = 0; i < count; i++) {
         struct msghdr *header = &messages->headers[i].msg_hdr;
+        uint32_t name_size;
+        uint32_t control_size;
+        const char *name = next_piece(&names, i, &name_size);
+        const char *control = next_piece(&controls, i, &control_size);
 
+        if (control_size > TB_CONTROL_SIZE)
+            return -EINVAL;
         messages->iovecs[i].iov_base = writable(payload);
         messages->iovecs[i].iov_len = sizes[i];
         payload += sizes[i];
         header->msg_iov = &messages->iovecs[i];
         header->msg_iovlen = 1;
-        if (names.count > 0) {
-            size_t name = names.count == 1 ? 0 : i;
-
-            if (names.sizes[name] > 0) {
-                header->msg_name = writable(names.bytes);
-                header->msg_namelen = names.sizes[name];
-            }
-            if (names.count > 1)
-                names.bytes += names.sizes[name];
+        if (name_size > 0) {
+            header->msg_name = writable(name);
+            header->msg_namelen = name_size;
         }
         if (segment_sizes != NULL && segment_sizes[i] > 0) {
             header->msg_control = messages->rooms[i].bytes;
             header->msg_controllen
                 = put_segment_size(&messages->rooms[i], segment_sizes[i],
-                                   names.control, names.control_size);
-        } else if (names.control_size > 0) {
-            header->msg_control = writable(names.control);
-            header->msg_controllen = names.control_size;
+                                   control, control_size);
+        } else if (control_size > 0) {
+            header->msg_control = writable(control);
+            header->msg_controllen = control_size;
         }
     }
     return (ssize_t)count;
@@ -166,14 +183,15 @@ tb_send_datagrams(int fd, const char *payload, size_t payload_size,
                   const uint32_t sizes[], const uint16_t segment_sizes[],
                   size_t count, const char *names, size_t names_size,
                   const uint32_t name_sizes[], size_t name_count,
-                  const char *control, size_t control_size)
+                  const char *controls, size_t controls_size,
+                  const uint32_t control_sizes[], size_t control_count)
 {
     struct messages messages;
-    ssize_t pointed = point(&messages, payload, payload_size, sizes,
-                            segment_sizes, count,
-                            (struct names){ names, names_size, name_sizes,
-                                            name_count, control,
-                                            control_size });
+    ssize_t pointed = point(
+        &messages, payload, payload_size, sizes, segment_sizes, count,
+        (struct column){ names, names_size, name_sizes, name_count },
+        (struct column){ controls, controls_size, control_sizes,
+                         control_count });
 
     if (pointed < 0)
         return pointed;
@@ -184,15 +202,16 @@ ssize_t
 tb_send_each(int fd, const char *payload, size_t payload_size,
              const uint32_t sizes[], size_t count, const char *names,
              size_t names_size, const uint32_t name_sizes[],
-             size_t name_count, const char *control, size_t control_size,
+             size_t name_count, const char *controls, size_t controls_size,
+             const uint32_t control_sizes[], size_t control_count,
              struct tb_refusals *refusals)
 {
     struct messages messages;
-    ssize_t pointed = point(&messages, payload, payload_size, sizes, NULL,
-                            count,
-                            (struct names){ names, names_size, name_sizes,
-                                            name_count, control,
-                                            control_size });
+    ssize_t pointed = point(
+        &messages, payload, payload_size, sizes, NULL, count,
+        (struct column){ names, names_size, name_sizes, name_count },
+        (struct column){ controls, controls_size, control_sizes,
+                          control_count });
     size_t done = 0;
     size_t offered = 1;
     uint32_t failures = 0;

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
     from triobatch._wire.addresses import Address
+    from triobatch._wire.metadata import Metadata
 
 
 # What is sent is deleted from the front of the batch's lists, and the rest
@@ -315,6 +316,7 @@ class QueuedDatagram:
     Args:
       payload: Exported for as long as it is queued.
       address: Where to.
+      metadata: What its IP header shall say.
 
     Attributes:
       tag: What it is known by, once it is queued.
@@ -324,11 +326,25 @@ class QueuedDatagram:
       place: Where it is; None when it has an outcome.
     """
 
-    __slots__ = ("address", "done", "payload", "place", "tag", "waiter")
+    __slots__ = (
+        "address",
+        "done",
+        "metadata",
+        "payload",
+        "place",
+        "tag",
+        "waiter",
+    )
 
-    def __init__(self, payload: bytes | memoryview, address: Address) -> None:
+    def __init__(
+        self,
+        payload: bytes | memoryview,
+        address: Address,
+        metadata: Metadata | None = None,
+    ) -> None:
         self.payload = payload
         self.address = address
+        self.metadata = metadata
         self.tag = 0
         self.waiter: Waiter | None = None
         self.done = False

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from triobatch._senders.datagram_outbox import DatagramOutbox
     from triobatch._senders.task import SenderStatistics
     from triobatch._wire.addresses import Address
+    from triobatch._wire.control import Control
+    from triobatch._wire.metadata import Metadata
 
 # Bytes that a datagram counts for beside its own, so that empty ones are not
 # let in without end.
@@ -113,10 +115,12 @@ class QueueingTask(SendingTask):
     Attributes:
       peer_of: Returns the sockaddr for an address; raises TypeError or
         ValueError if it is none for this socket.
+      control_of: Returns what asks for metadata; raises them, too.
     """
 
     outbox: DatagramOutbox
     peer_of: Callable[[Address], bytes]
+    control_of: Callable[[Metadata | None], Control]
 
     def __init__(
         self,
@@ -198,11 +202,16 @@ class QueueingTask(SendingTask):
 class QueueingSender(Sender):
     """What a ``DatagramBatchSender`` does without waiting for an outcome."""
 
+    metadata: Metadata | None
     _task: QueueingTask
 
     @enable_ki_protection
     async def queue(
-        self, data: Buffer | Buffers, address: Address = None
+        self,
+        data: Buffer | Buffers,
+        address: Address = None,
+        *,
+        metadata: Metadata | None = None,
     ) -> None:
         """Queue one datagram; wait while too much is buffered.
 
@@ -218,6 +227,7 @@ class QueueingSender(Sender):
             ``Buffers`` is gathered into the one datagram, and consumed when
             that is queued.
           address: Where to; ``None`` is the connected peer.
+          metadata: What its IP header shall say; see ``metadata``.
 
         Raises:
           TypeError, ValueError, BufferError: an argument is impossible.
@@ -229,20 +239,25 @@ class QueueingSender(Sender):
         queued, and will not be sent. Tasks that wait for room get it in the
         order of their calls, and nobody who only queues overtakes them.
         """
-        self._task.peer_of(address)
+        metadata = self._checked(address, metadata)
         if type(data) is bytes:
-            await self._queue(QueuedDatagram(data, address))
+            await self._queue(QueuedDatagram(data, address, metadata))
         elif isinstance(data, Buffers):
             with Claim(data):
                 payload = bytes(data)
-                await self._queue(QueuedDatagram(payload, address))
+                await self._queue(QueuedDatagram(payload, address, metadata))
                 drop(data, len(payload))
         else:
-            await self._queue(QueuedDatagram(_copy(data), address))
+            payload = _copy(data)
+            await self._queue(QueuedDatagram(payload, address, metadata))
 
     @enable_ki_protection
     def send_nowait(
-        self, data: Buffer | Buffers, address: Address = None
+        self,
+        data: Buffer | Buffers,
+        address: Address = None,
+        *,
+        metadata: Metadata | None = None,
     ) -> None:
         """Queue one datagram, if there is room; see ``queue``.
 
@@ -250,6 +265,7 @@ class QueueingSender(Sender):
           data: The payload, which is copied unless it is ``bytes``. A
             ``Buffers`` is consumed.
           address: Where to; ``None`` is the connected peer.
+          metadata: What its IP header shall say; see ``metadata``.
 
         Raises:
           trio.WouldBlock: more than ``max_buffered`` bytes are buffered,
@@ -261,24 +277,34 @@ class QueueingSender(Sender):
         Synchronous, and not a checkpoint. What is queued between two
         checkpoints leaves in one batch.
         """
-        self._task.peer_of(address)
+        metadata = self._checked(address, metadata)
         self._task.check_open()
-        if type(data) is bytes:
-            queued = self._task.put_if_room(QueuedDatagram(data, address))
-        elif isinstance(data, Buffers):
+        if isinstance(data, Buffers):
             with Claim(data):
                 payload = bytes(data)
                 queued = self._task.put_if_room(
-                    QueuedDatagram(payload, address)
+                    QueuedDatagram(payload, address, metadata)
                 )
                 if queued:
                     drop(data, len(payload))
         else:
+            payload = data if type(data) is bytes else _copy(data)
             queued = self._task.put_if_room(
-                QueuedDatagram(_copy(data), address)
+                QueuedDatagram(payload, address, metadata)
             )
         if not queued:
             raise trio.WouldBlock
+
+    def _checked(
+        self, address: Address, metadata: Metadata | None
+    ) -> Metadata | None:
+        """Return the metadata of a call whose arguments are possible."""
+        self._task.peer_of(address)
+        if metadata is None:
+            metadata = self.metadata
+        if metadata is not None:
+            self._task.control_of(metadata)
+        return metadata
 
     async def _queue(self, datagram: QueuedDatagram) -> None:
         await checkpoint_if_cancelled()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from itertools import compress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 from trio.lowlevel import (
@@ -25,7 +25,7 @@ from trio.lowlevel import (
 
 from triobatch._datagrams.errors import DatagramErrorGroup, Errors, ignores
 from triobatch._queues.buffers import Buffers, drop
-from triobatch._queues.datagrams import as_datagrams
+from triobatch._queues.datagrams import Directed, as_datagrams, direct
 from triobatch._queues.views import release, view_of_bytes
 from triobatch._resource import Claim
 from triobatch._senders.datagram_outbox import (
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from triobatch._datagrams.dispatch import Dispatch
     from triobatch._queues.datagrams import Datagram, Datagrams
     from triobatch._wire.addresses import Address
+    from triobatch._wire.metadata import Metadata
+
+    Unsent: TypeAlias = tuple[bytes, Address] | tuple[bytes, Address, Metadata]
 
 
 class DatagramBatchSender(QueueingSender):
@@ -56,19 +59,25 @@ class DatagramBatchSender(QueueingSender):
     Attributes:
       errors: What becomes of refused datagrams where a call does not say:
         ``"raise"``, or ``"ignore"``, which counts and drops them.
+      metadata: What the IP header of a datagram shall say where neither a
+        call nor the datagram does; ``None``, so that it is left to the
+        socket.
     """
 
     def __init__(
         self, target: AbstractDatagramSocket, max_buffered: int
     ) -> None:
         self.errors: Errors = "raise"
+        self.metadata: Metadata | None = None
         self._task: DatagramSendingTask = DatagramSendingTask(
             target, max_buffered
         )
 
     @property
-    def unsent(self) -> list[tuple[bytes, Address]]:
+    def unsent(self) -> list[Unsent]:
         """What was only queued, and was not sent, in order.
+
+        As ``send_batch`` takes it: pairs, or with metadata as a third item.
 
         Empty until the block was left, or the socket failed.
         """
@@ -80,6 +89,7 @@ class DatagramBatchSender(QueueingSender):
         data: Buffer | Buffers,
         address: Address = None,
         *,
+        metadata: Metadata | None = None,
         errors: Errors | None = None,
     ) -> None:
         """Send one datagram, and wait for what becomes of it.
@@ -88,6 +98,7 @@ class DatagramBatchSender(QueueingSender):
           data: The payload. The chunks of a ``Buffers`` are gathered into the
             one datagram, and consumed when the kernel has taken it.
           address: Where to; ``None`` is the connected peer.
+          metadata: What its IP header shall say; see ``metadata``.
           errors: ``"ignore"`` drops it if it is refused; see ``errors``.
 
         Raises:
@@ -102,31 +113,38 @@ class DatagramBatchSender(QueueingSender):
         the kernel has it, it is too late to cancel.
         """
         waiter = Waiter(current_task(), ignore=ignores(errors or self.errors))
-        self._task.peer_of(address)
+        metadata = self._checked(address, metadata)
         if isinstance(data, Buffers):
             with Claim(data):
                 payload = bytes(data)
-                await self._send(payload, address, waiter)
+                await self._send(
+                    QueuedDatagram(payload, address, metadata), waiter
+                )
                 drop(data, len(payload))
         elif type(data) is bytes:
-            await self._send(data, address, waiter)
+            await self._send(QueuedDatagram(data, address, metadata), waiter)
         else:
             with view_of_bytes(data, "data") as view:
-                await self._send(view, address, waiter)
+                await self._send(
+                    QueuedDatagram(view, address, metadata), waiter
+                )
 
     @enable_ki_protection
     async def send_batch(
         self,
         datagrams: Datagrams | Iterable[Datagram],
         *,
+        metadata: Metadata | None = None,
         errors: Errors | None = None,
     ) -> int:
         """Send a batch of datagrams, and wait for what becomes of it.
 
         Args:
-          datagrams: ``(payload, address)`` pairs. Those of a ``Datagrams``
-            that the kernel has taken are consumed when this returns, or
-            raises anything.
+          datagrams: ``(payload, address)`` pairs, or ``(payload, address,
+            metadata)``. Those of a ``Datagrams`` that the kernel has taken
+            are consumed when this returns, or raises anything.
+          metadata: What the IP header of each shall say that has none of its
+            own; see ``metadata``.
           errors: ``"ignore"`` drops those that are refused; see ``errors``.
 
         Returns:
@@ -151,15 +169,20 @@ class DatagramBatchSender(QueueingSender):
         queue = as_datagrams(datagrams)
         with Claim(queue):
             payloads, addresses = queue._columns()
-            for address in addresses:
-                self._task.peer_of(address)
+            metadata = self._checked(None, metadata)
+            self._task.check_all(addresses)
             # Views of our own, to be released: the sending task may have what
             # is withdrawn a while longer.
             views = [
                 payload if type(payload) is bytes else memoryview(payload)
                 for payload in payloads
             ]
-            queued = list(map(QueuedDatagram, views, addresses))
+            queued = [
+                QueuedDatagram(view, address.address, address.metadata)
+                if isinstance(address, Directed)
+                else QueuedDatagram(view, address, metadata)
+                for view, address in zip(views, addresses, strict=True)
+            ]
             try:
                 await self._send_all(queued, waiter)
             finally:
@@ -185,10 +208,8 @@ class DatagramBatchSender(QueueingSender):
         """
         await self._task.flush()
 
-    async def _send(
-        self, payload: bytes | memoryview, address: Address, waiter: Waiter
-    ) -> None:
-        await self._send_all([QueuedDatagram(payload, address)], waiter)
+    async def _send(self, queued: QueuedDatagram, waiter: Waiter) -> None:
+        await self._send_all([queued], waiter)
         if waiter.errors:
             # Its traceback holds this frame, which must not hold it.
             raise waiter.errors.pop().as_lone()
@@ -221,6 +242,8 @@ class DatagramSendingTask(QueueingTask):
 
     Attributes:
       unsent: See ``DatagramBatchSender``.
+      check_all: Raises TypeError or ValueError if one of the addresses of a
+        ``Datagrams``, or its metadata, is none for this socket.
     """
 
     TARGET_ERRORS = (trio.ClosedResourceError, OSError)
@@ -230,12 +253,14 @@ class DatagramSendingTask(QueueingTask):
     ) -> None:
         self._target = target._send
         self.peer_of = self._target.peer_of
+        self.control_of = self._target.control_of
+        self.check_all = self._target.check_all
         super().__init__(
             DatagramOutbox(trio.current_time, self.peer_of),
             lambda: target.statistics().send_calls,
             max_buffered,
         )
-        self.unsent: list[tuple[bytes, Address]] = []
+        self.unsent: list[Unsent] = []
         self._dispatch: Dispatch | None = None
         self._batch_scope = trio.CancelScope()
         # Of the tasks that wait for destinations without room.
@@ -324,10 +349,17 @@ class DatagramSendingTask(QueueingTask):
 
     async def _send_batch(self) -> None:
         batch = self.outbox.take()
+        addresses: list[Address | Directed]
+        addresses = [datagram.address for datagram in batch]
+        every = [datagram.metadata for datagram in batch]
+        metadata = every[0] if every else None
+        if every.count(metadata) < len(every):
+            metadata = None
+            addresses = [direct(one.address, one.metadata) for one in batch]
         self._dispatch = self._target.dispatch(
             [datagram.payload for datagram in batch],
-            [datagram.address for datagram in batch],
-            None,
+            addresses,
+            metadata,
             observer=self,
             tags=[datagram.tag for datagram in batch],
         )
@@ -349,8 +381,12 @@ class DatagramSendingTask(QueueingTask):
     def _keep_unsent(self) -> None:
         for datagram in self.outbox.abandon():
             if datagram.waiter is None:
-                payload = bytes(datagram.payload)
-                self.unsent.append((payload, datagram.address))
+                payload, address = bytes(datagram.payload), datagram.address
+                self.unsent.append(
+                    (payload, address)
+                    if datagram.metadata is None
+                    else (payload, address, datagram.metadata)
+                )
 
     def _abandon(self) -> Iterable[Hashable]:
         freed, self.outbox.freed = self.outbox.freed, []

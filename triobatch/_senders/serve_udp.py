@@ -13,6 +13,7 @@ from triobatch._datagrams.open import configure
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._datagrams.socket_receives import check_limit
 from triobatch._names import bound_sockets, check_host
+from triobatch._senders.asked import AskedReceiver, ask
 from triobatch._senders.open import open_batch_sender
 from triobatch._wire.addresses import check_port
 
@@ -56,7 +57,10 @@ async def serve_udp(
       handler: Called with a list of ``(payload, address)`` pairs, and with
         the ``DatagramBatchSender`` of the socket that they came to, in a task
         of its own for each batch: whatever has arrived makes one, so batches
-        grow with load. Answers that the kernel refuses are counted, and
+        grow with load. On all interfaces those that asked different addresses
+        are batches of their own, and each has a sender that answers from the
+        address asked (``sender.metadata`` tells it): keep it with the address
+        of a peer. Answers that the kernel refuses are counted, and
         dropped (``sender.errors`` is ``"ignore"``): who asks decides about
         the address, and not whether the server lives. An exception that the
         handler lets out ends the server.
@@ -85,11 +89,13 @@ async def serve_udp(
     check_port(port)
     check_host(host)
     check_limit(max_datagrams)
+
+    def prepare(sock: trio.socket.SocketType) -> None:
+        configure(sock, reuse_port, receive_buffer_size)
+        ask(sock)
+
     sockets = await bound_sockets(
-        host,
-        port,
-        tsocket.SOCK_DGRAM,
-        lambda sock: configure(sock, reuse_port, receive_buffer_size),
+        host, port, tsocket.SOCK_DGRAM, configure=prepare
     )
     await serve_datagrams(
         handler,
@@ -176,6 +182,7 @@ async def _serve(
 ) -> None:
     async with open_batch_sender(sock) as sender:
         sender.errors = "ignore"
+        receiver = AskedReceiver(sock, sender, max_datagrams)
         while True:
-            datagrams = await sock.receive_batch(max_datagrams)
-            handlers.start_soon(handler, datagrams, sender)
+            for datagrams, answering in await receiver.receive():
+                handlers.start_soon(handler, datagrams, answering)

@@ -9,7 +9,7 @@ import trio
 from triobatch._core import calls
 from triobatch._core.arena import CONTROL_SIZE, Arena
 from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
-from triobatch._datagrams.inbox import Inbox
+from triobatch._datagrams.message_inbox import MessageInbox
 from triobatch._datagrams.receiving import Filling, ReceiveHalf
 from triobatch._datagrams.sending import SendHalf
 from triobatch._resource import open_fd
@@ -87,7 +87,7 @@ class MemoryDatagramSocket(AbstractDatagramSocket):
         self._peer_address = _ADDRESSES[1 - fd]
         socket = self._socket = kernel.sockets[fd]
         self._readiness = MemoryReadiness(kernel, fd)
-        inbox = Inbox(
+        inbox = MessageInbox(
             Arena(calls.MAX_MESSAGES, socket.family, control_size=CONTROL_SIZE)
         )
         # None is fetched ahead, or an end would hold more than `max_queued`.

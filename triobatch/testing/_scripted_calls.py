@@ -255,6 +255,7 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
         control: Any,
         refusal: int,
         tries: int,
+        controls: Any = None,
     ) -> Tried:
         def send(message: int) -> None:
             start = sum(sizes[:message])
@@ -264,7 +265,7 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
                 [sizes[message]],
                 [0],
                 [peers[message if len(peers) > 1 else 0]],
-                control,
+                control if controls is None else controls[message],
             )
 
         count = min(len(sizes), calls.MAX_MESSAGES)
