@@ -18,7 +18,7 @@ from trio.lowlevel import checkpoint, enable_ki_protection
 from triobatch._core import calls
 from triobatch._core.counts import os_error
 from triobatch._queues.buffers import Buffers
-from triobatch._resource import Guard
+from triobatch._resource import Guard, pause_after
 from triobatch._streams.group_members import Members, queued_size
 from triobatch._streams.group_readiness import ready_sets
 from triobatch._streams.group_sending import (
@@ -226,6 +226,7 @@ class StreamGroup:
         guard = self._guard
         guard.check()
         guard.busy = True  # a third of a with block
+        idle_wakes = 0
         try:
             while True:
                 self._check_open()
@@ -249,6 +250,8 @@ class StreamGroup:
                     self._doubts -= 1
                 if batch:
                     return batch
+                idle_wakes += 1
+                await pause_after(idle_wakes)
         finally:
             guard.busy = False
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from triobatch._resource import open_fd
+from triobatch._resource import open_fd, pause_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -204,24 +204,30 @@ class Members:
 
     async def send_queued(self) -> None:
         """Send what is queued, when the kernel takes it, for ever."""
+        idle_wakes = 0
         with self._scope:
             while not self.closed:
                 try:
                     await self.writers.wait()
                 except trio.ClosedResourceError:
                     return
-                self._send_turn()
+                idle_wakes = 0 if self._send_turn() else idle_wakes + 1
+                await pause_after(idle_wakes)
 
     @enable_ki_protection
-    def _send_turn(self) -> None:
+    def _send_turn(self) -> bool:
+        """Send on those that are ready; tell whether it came to anything."""
         if self.closed:
-            return
-        for member in self.verified(self.writers.take(_TURN)):
-            self._push(member)
+            return False
+        ready = self.verified(self.writers.take(_TURN))
+        changed = [self._push(member) for member in ready]
+        return any(changed)
 
-    def _push(self, member: Member) -> None:
+    def _push(self, member: Member) -> bool:
+        """Send what is queued; tell whether that has changed anything."""
         queue = member.queue
         assert queue is not None
+        before = queue.nbytes
         try:
             member.stream._send.send_nowait(queue)
         except trio.BrokenResourceError as error:
@@ -237,6 +243,7 @@ class Members:
                 member.is_free = member.error is None
                 self._watch(member, None if member.ended else self.readers)
                 self._settle(member)
+        return queue.nbytes < before or member not in self.behind
 
     def _settle(self, member: Member) -> None:
         if member in self.behind:
