@@ -42,6 +42,15 @@ def test_as_long_as_many_are_refused_the_next_call_goes_past_them_too():
     assert pace.refusal == 0
 
 
+def test_behind_a_refused_run_its_own_datagrams_are_tried_one_by_one():
+    pace = Pace()
+    pace.note_taken(PLANNED, whole=True)
+    pace.note_refused_run(errno.EIO, 54)
+    assert (pace.size, pace.refusal) == (54, errno.EIO)
+    pace.note_tried(bytes(54))
+    assert (pace.size, pace.refusal) == (216, 0)
+
+
 def test_where_the_errno_must_be_looked_at_each_goes_with_a_call():
     pace = Pace()
     pace.note_refusal(0)
