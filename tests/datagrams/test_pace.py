@@ -112,3 +112,13 @@ async def test_a_report_between_two_refusals_is_charged_to_none(
     assert await received(receiver) == [b"11", b"3333"]
     assert sender.statistics().reports == 1
     assert sender.statistics().send_calls == 8
+
+
+async def test_over_ipv4_a_refused_broadcast_costs_one_call(make_socket):
+    sender = await make_socket()
+    batch = [(bytes(1 + i % 3), ("255.255.255.255", 9)) for i in range(64)]
+    assert await sender.send_batch(batch, errors="ignore") == 0
+    statistics = sender.statistics()
+    assert (statistics.refused, statistics.reports) == (64, 0)
+    # The first of a batch tells why, and those behind it go past that.
+    assert statistics.send_calls <= 66
