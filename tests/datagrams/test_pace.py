@@ -42,6 +42,15 @@ def test_as_long_as_many_are_refused_the_next_call_goes_past_them_too():
     assert pace.refusal == 0
 
 
+def test_behind_a_refused_run_its_own_datagrams_are_tried_one_by_one():
+    pace = Pace()
+    pace.note_taken(PLANNED, whole=True)
+    pace.note_refused_run(errno.EIO, 54)
+    assert (pace.size, pace.refusal) == (54, errno.EIO)
+    pace.note_tried(bytes(54))
+    assert (pace.size, pace.refusal) == (216, 0)
+
+
 def test_where_the_errno_must_be_looked_at_each_goes_with_a_call():
     pace = Pace()
     pace.note_refusal(0)
@@ -103,3 +112,13 @@ async def test_a_report_between_two_refusals_is_charged_to_none(
     assert await received(receiver) == [b"11", b"3333"]
     assert sender.statistics().reports == 1
     assert sender.statistics().send_calls == 8
+
+
+async def test_over_ipv4_a_refused_broadcast_costs_one_call(make_socket):
+    sender = await make_socket()
+    batch = [(bytes(1 + i % 3), ("255.255.255.255", 9)) for i in range(64)]
+    assert await sender.send_batch(batch, errors="ignore") == 0
+    statistics = sender.statistics()
+    assert (statistics.refused, statistics.reports) == (64, 0)
+    # The first of a batch tells why, and those behind it go past that.
+    assert statistics.send_calls <= 66

@@ -356,6 +356,8 @@ class Dispatch:
             if number in errnos.REFUSALS:
                 self._refused[peer] = number, segment_size
             self._unsegmented.add(peer)
+            if not self._outlet.must_ask_queue(number):
+                self._pace.note_refused_run(number, count)
             return Outcome.MORE
         alone = passing or self._outlet.must_ask_queue(number)
         self._pace.note_refusal(0 if alone else number)

@@ -51,6 +51,10 @@ class Pace:
         self.size = PLANNED if dense else WITH_CARE
         self._gap = 0
 
+    def note_refused_run(self, number: int, count: int) -> None:
+        """Note that a run of so many was refused, and goes unsegmented."""
+        self.refusal, self.size = number, count
+
     def note_taken(self, count: int, *, whole: bool) -> None:
         """Note that datagrams were taken, perhaps all that were offered."""
         self._gap += count

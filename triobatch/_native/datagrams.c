@@ -221,8 +221,8 @@ tb_send_each(int fd, const char *payload, size_t payload_size,
         return pointed;
     while (done < (size_t)pointed) {
         size_t left = (size_t)pointed - done;
-        size_t count = offered < left ? offered : left;
-        ssize_t sent = send_messages(fd, &messages.headers[done], count);
+        size_t next = offered < left ? offered : left;
+        ssize_t sent = send_messages(fd, &messages.headers[done], next);
 
         refusals->calls++;
         if (sent == -refusals->error) {
@@ -240,7 +240,7 @@ tb_send_each(int fd, const char *payload, size_t payload_size,
         memset(&refusals->refused[done], 0, (size_t)sent);
         done += (size_t)sent;
         /* What stopped it gets the next call for itself. */
-        offered = (size_t)sent == count ? 2 * offered : 1;
+        offered = (size_t)sent == next ? 2 * offered : 1;
     }
     return pointed;
 }
