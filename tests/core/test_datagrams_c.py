@@ -13,6 +13,7 @@ from triobatch._core import datagrams_python
 from triobatch._core.chunks import COPY_SIZE
 from triobatch._wire import control
 from triobatch._wire.addresses import encode_address
+from triobatch._wire.control import pack_control
 
 CORES = {"python": datagrams_python}
 datagrams_c = extensions.find("triobatch._core.datagrams_c", extensions.C_CORE)
@@ -147,6 +148,51 @@ def test_a_name_lies_within_the_names(hosts, missing, name_sizes, expected):
         0,
         [],
         0,
+    )
+    assert sent == expected
+    arrived = [received(near), received(near)]
+    assert arrived == ([b"a", b"b"] if expected > 0 else [None, None])
+
+
+@needs_c
+@pytest.mark.parametrize(
+    ("controls_size", "control_sizes", "expected"),
+    [
+        (48, [24, 24], 2),
+        (47, [24, 24], -errno.EINVAL),
+        (48, [24, 25], -errno.EINVAL),
+        (48, [24, 2**32 - 24], -errno.EINVAL),
+        (24, [24], 2),
+        (23, [24], -errno.EINVAL),
+        (24, [0, 24], 2),
+        (0, [], 2),
+        # More than there is room for beside a segment size.
+        (192, [168], -errno.EINVAL),
+        # One beyond those of the messages is not looked at.
+        (48, [24, 24, 1], 2),
+    ],
+)
+def test_control_messages_lie_within_the_controls(
+    hosts, controls_size, control_sizes, expected
+):
+    sender, near, _ = hosts
+    controls = pack_control(((0, 1, bytes(4)),)) * 8
+    name = peer_of(near)
+    sent = datagrams_c.lib.tb_send_datagrams(
+        sender.fileno(),
+        b"ab",
+        2,
+        [1, 1],
+        [0, 0],
+        2,
+        name,
+        len(name),
+        [len(name)],
+        1,
+        controls,
+        controls_size,
+        control_sizes,
+        len(control_sizes),
     )
     assert sent == expected
     arrived = [received(near), received(near)]

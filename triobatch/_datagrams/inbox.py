@@ -122,6 +122,12 @@ class Inbox:
         return payload, self.address(slot)
 
     def _take_whole(self, count: int) -> list[tuple[bytes, Address]]:
+        return list(zip(*self._take_columns(count), strict=False))
+
+    def _take_columns(
+        self, count: int
+    ) -> tuple[Iterable[bytes], Iterable[Address]]:
+        """Return payloads, and senders, of which there may be more."""
         first, last = self._next, self._next + count
         self._next = last
         arena = self.arena
@@ -138,7 +144,7 @@ class Inbox:
                 memory[start : start + size]
                 for start, size in zip(starts, sizes, strict=True)
             ]
-        return list(zip(payloads, self._senders(first, last), strict=False))
+        return payloads, self._senders(first, last)
 
     def _senders(self, first: int, last: int) -> Iterable[Address]:
         arena = self.arena

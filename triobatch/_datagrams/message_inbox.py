@@ -77,9 +77,15 @@ class MessageInbox(Inbox):
         """
         if self._simple:
             first = self._next
-            pairs = self._take_whole(min(limit, len(self)))
-            controls = self._controls(first, self._next)
-            return _messages(pairs, controls, known, timestamps=timestamps)
+            payloads, senders = self._take_columns(min(limit, len(self)))
+            return _messages(
+                payloads,
+                senders,
+                self.arena.sizes[first : self._next],
+                self._controls(first, self._next),
+                known,
+                timestamps=timestamps,
+            )
         taken: list[Message] = []
         while len(self) and len(taken) < limit:
             slot = self._next
@@ -88,17 +94,26 @@ class MessageInbox(Inbox):
                 self._next += 1
                 cut = self._truncation(slot)
                 [message] = _messages(
-                    [(cut.payload, self.address(slot))],
+                    [cut.payload],
+                    [self.address(slot)],
+                    [cut.size],
                     controls,
                     known,
                     timestamps=timestamps,
                 )
-                taken.append(message._replace(truncated=True, size=cut.size))
+                taken.append(message._replace(truncated=True))
                 continue
-            pairs = []
+            pairs: list[tuple[bytes, Address]] = []
             self._take_from_train(pairs, limit - len(taken))
-            controls = [controls[0]] * len(pairs)
-            taken += _messages(pairs, controls, known, timestamps=timestamps)
+            payloads, senders = zip(*pairs, strict=True)
+            taken += _messages(
+                payloads,
+                senders,
+                map(len, payloads),
+                [controls[0]] * len(pairs),
+                known,
+                timestamps=timestamps,
+            )
         return taken
 
     def take_asked(
@@ -157,7 +172,9 @@ class MessageInbox(Inbox):
 
 
 def _messages(
-    pairs: list[tuple[bytes, Address]],
+    payloads: Iterable[bytes],
+    senders: Iterable[Address],
+    sizes: Iterable[int],
     controls: Sequence[bytes],
     known: MetadataCache,
     *,
@@ -177,15 +194,8 @@ def _messages(
         every = repeat(known[one])
     else:
         every = map(known.__getitem__, controls)
-    payloads, addresses = zip(*pairs, strict=True)
     rows = zip(
-        payloads,
-        addresses,
-        every,
-        stamps,
-        repeat(False),
-        map(len, payloads),
-        strict=False,
+        payloads, senders, every, stamps, repeat(False), sizes, strict=False
     )
     # As Message does itself, without a Python frame for each.
     return cast(
