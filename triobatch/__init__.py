@@ -14,6 +14,7 @@ from triobatch._datagrams.errors import (
     TruncatedDatagramError,
 )
 from triobatch._datagrams.open import open_udp_socket
+from triobatch._datagrams.run import Run
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._datagrams.statistics import DatagramStatistics
 from triobatch._inherited import inherited_sockets
@@ -93,6 +94,7 @@ __all__ = [
     "Message",
     "Metadata",
     "PeerError",
+    "Run",
     "TruncatedDatagramError",
     "open_udp_socket",
     "serve_udp",

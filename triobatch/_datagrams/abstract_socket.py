@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from trio.abc import AsyncResource
 
 from triobatch._datagrams.socket_receives import DatagramReceiver
+from triobatch._datagrams.socket_runs import DatagramRuns
 from triobatch._datagrams.socket_sends import DatagramSender
 from triobatch._datagrams.statistics import DatagramStatistics
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from triobatch._datagrams.sending import SendHalf
 
 
-class AbstractDatagramSocket(DatagramSender, DatagramReceiver, AsyncResource):
+class AbstractDatagramSocket(
+    DatagramSender, DatagramReceiver, DatagramRuns, AsyncResource
+):
     """A datagram socket that sends and receives in batches, of any kind.
 
     What takes one in an annotation takes a ``DatagramSocket``, and in its
@@ -34,6 +37,7 @@ class AbstractDatagramSocket(DatagramSender, DatagramReceiver, AsyncResource):
     def __init__(self, send: SendHalf, receive: ReceiveHalf) -> None:
         DatagramSender.__init__(self, send)
         DatagramReceiver.__init__(self, receive)
+        DatagramRuns.__init__(self, send, receive)
 
     def statistics(self) -> DatagramStatistics:
         """Return the counts of this moment."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._datagrams.errors import TruncatedDatagramError
+from triobatch._datagrams.run import Loan, Run
 from triobatch._wire.addresses import Address, AddressCache
 from triobatch._wire.metadata import Message, decode_metadata
 
@@ -41,6 +42,10 @@ class Inbox:
         self._offset = 0
         # Whether every message is one whole datagram.
         self._simple = True
+        # Bytes of the datagrams in the last runs: an estimate of the next.
+        self.datagram_size = 1200
+        # What runs are views of; see `run`.
+        self.loan: Loan | None = None
 
     def __len__(self) -> int:
         """Return the messages, not the datagrams, that are not used up."""
@@ -132,6 +137,53 @@ class Inbox:
                 for payload, sender in pairs
             ]
         return taken
+
+    def take_runs(self, limit: int, lent: list[memoryview]) -> list[Run]:
+        """Return the next messages where they lie, uncut.
+
+        Args:
+          limit: Bytes, at most, of all but the first.
+          lent: Gets their views.
+
+        Raises:
+          TruncatedDatagramError: as ``take``.
+        """
+        arena = self.arena
+        if self.loan is None:
+            self.loan = Loan(arena.memory)
+        taken: list[Run] = []
+        while len(self):
+            slot = self._next
+            if self._is_cut(slot):
+                if not taken:
+                    self._next += 1
+                    raise self._truncation(slot)
+                break
+            # The rest of it, where a part was handed out as datagrams.
+            size = arena.sizes[slot] - self._offset
+            if taken and size > limit:
+                break
+            limit -= size
+            segment_size = arena.segment_sizes[slot] or size
+            run = self.loan.run(
+                slot * arena.slot_size + self._offset,
+                size,
+                min(segment_size, size),
+                self.address(slot),
+                lent,
+            )
+            taken.append(run)
+            self._next += 1
+            self._offset = 0
+        self.datagram_size = max(1, taken[0].segment_size)
+        return taken
+
+    def reclaim(self) -> None:
+        """Make sure that nobody looks at the memory, which is used up."""
+        assert self.loan is not None
+        if not self.loan.end():
+            self.arena = self.arena.another()
+        self.loan = None
 
     def _is_cut(self, slot: int) -> bool:
         arena = self.arena

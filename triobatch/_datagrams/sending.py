@@ -14,6 +14,7 @@ from triobatch._datagrams.errnos import FIRST_PAUSE, MAX_CONGESTED
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.gso import Segmentation
 from triobatch._datagrams.outcomes import Outcome, Outlet
+from triobatch._datagrams.run_dispatch import RunDispatch
 from triobatch._resource import Guard, open_fd, pause_after, raise_if_closed
 from triobatch._wire.addresses import (
     AF_INET,
@@ -24,7 +25,7 @@ from triobatch._wire.addresses import (
 from triobatch._wire.metadata import Metadata, encode_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from triobatch._datagrams.kernel import AnyReadiness, AnySocket, Kernel
     from triobatch._datagrams.outcomes import AnyDispatch, Observer
@@ -159,6 +160,24 @@ class SendHalf:
             self.peer_of(address),
             self._control(metadata),
             give_back,
+            ignore=ignore,
+        )
+
+    def dispatch_runs(
+        self,
+        runs: Sequence[tuple[Chunk, int]],
+        address: Address,
+        metadata: Metadata | None,
+        *,
+        ignore: bool,
+    ) -> RunDispatch:
+        """Return a batch of runs to one address; see ``dispatch``."""
+        return RunDispatch(
+            self.outlet,
+            runs,
+            address,
+            self.peer_of(address),
+            self._control(metadata),
             ignore=ignore,
         )
 
