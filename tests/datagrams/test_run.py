@@ -56,8 +56,8 @@ def test_a_run_says_what_it_is():
     assert repr(run) == f"<Run of {A!r}: 3 bytes by 2>"
     run.data.release()
     assert repr(run) == f"<Run of {A!r}: released>"
-    with pytest.raises(ValueError, match="run 7: its scope has ended"):
-        run.export("run 7")
+    with pytest.raises(ValueError, match="its scope has ended"):
+        run.export()
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def lent():
     memory = bytearray(b"0123456789")
     views = []
     loan = Loan(memory)
-    return memory, loan, loan.run(2, 5, 2, A, views), views
+    return memory, loan, loan.lend(2, 5, 2, A, views), views
 
 
 def test_a_loan_is_over_when_all_views_are_released(lent):

@@ -232,17 +232,17 @@ def send_runs(
         sent: int = _send_runs(
             fd,
             exported,
-            list(map(len, exported)),
+            list(map(len, runs)),
             segment_sizes,
-            len(exported),
+            len(runs),
             peer,
             len(peer),
             packed,
             len(packed),
         )
     finally:
-        for export in exported:
-            _release(export)
+        for each in exported:
+            ffi.release(each)
     if sent < 0:
         raise os_error(-sent)
     return sent

@@ -151,28 +151,36 @@ class Inbox:
         arena = self.arena
         if self.loan is None:
             self.loan = Loan(arena.memory)
+        lend = self.loan.lend
+        sizes, segment_sizes = arena.sizes, arena.segment_sizes
         taken: list[Run] = []
-        while len(self):
-            slot = self._next
+        last, address = None, None
+        for slot in range(self._next, self._count):
             if self._is_cut(slot):
                 if not taken:
                     self._next += 1
                     raise self._truncation(slot)
                 break
             # The rest of it, where a part was handed out as datagrams.
-            size = arena.sizes[slot] - self._offset
+            size = sizes[slot] - self._offset
             if taken and size > limit:
                 break
             limit -= size
-            segment_size = arena.segment_sizes[slot] or size
-            run = self.loan.run(
-                slot * arena.slot_size + self._offset,
-                size,
-                min(segment_size, size),
-                self.address(slot),
-                lent,
+            start = slot * arena.name_size
+            name = arena.names[start : start + arena.name_sizes[slot]]
+            if name != last:
+                # Trains in a row are one sender's.
+                last, address = name, self.address(slot)
+            segment_size = segment_sizes[slot] or size
+            taken.append(
+                lend(
+                    slot * arena.slot_size + self._offset,
+                    size,
+                    min(size, segment_size),
+                    address,
+                    lent,
+                )
             )
-            taken.append(run)
             self._next += 1
             self._offset = 0
         self.datagram_size = max(1, taken[0].segment_size)

@@ -39,7 +39,6 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from triobatch._queues.views import as_integer, view_of_bytes
@@ -96,27 +95,25 @@ class Run:
 
     def check(self) -> None:
         """Raise ValueError if its scope has ended, or the size is none."""
+        segment_size = self.segment_size
         try:
-            size, segment_size = len(self.data), self.segment_size
+            size = len(self.data)
         except ValueError:
             raise ValueError("its scope has ended") from None
-        if segment_size != size and not 1 <= segment_size <= MAX_SEGMENT_SIZE:
+        if not 1 <= segment_size <= MAX_SEGMENT_SIZE and segment_size != size:
             raise ValueError(
                 f"segment_size must be in 1..{MAX_SEGMENT_SIZE}, or the size "
                 f"of the data ({size}), not {segment_size}"
             )
 
-    def export(self, name: str) -> tuple[memoryview, int]:
+    def export(self) -> tuple[memoryview, int]:
         """Return a view of the data to be released, and the segment size.
 
         Raises:
           ValueError: the data was released, or the size is none for it.
         """
-        try:
-            self.check()
-            return memoryview(self.data), self.segment_size
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+        self.check()
+        return memoryview(self.data), self.segment_size
 
     @property
     def count(self) -> int:
@@ -159,7 +156,7 @@ class Loan:
         self._view.release()
         return self._left() is None
 
-    def run(
+    def lend(
         self,
         start: int,
         size: int,
@@ -180,9 +177,11 @@ class Loan:
 def release(runs: list[Run], lent: list[memoryview]) -> None:
     """Take back what was lent in a scope, in which ``runs`` were made."""
     for view in lent:
-        # Exported itself: the loan is not over.
-        with suppress(BufferError):
+        try:
             view.release()
+        except BufferError:
+            # Exported itself: the loan is not over.
+            continue
     lent.clear()
     for run in runs:
         run.data = _RELEASED

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from triobatch._core import calls
 from triobatch._datagrams.dispatch import Dispatch
 from triobatch._datagrams.outcomes import Outcome
+from triobatch._queues.views import release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,16 +48,25 @@ def plan(runs: Iterable[tuple[Chunk, int]], limit: Limit) -> Messages:
       runs: Bytes, and how many of them are a datagram.
       limit: What one message may hold.
     """
-    messages = Messages([], [], [])
+    messages = payloads, segment_sizes, counts = Messages([], [], [])
+    most = last = 0
     for data, segment_size in runs:
         size = len(data)
-        most = limit.datagrams_a_run(segment_size) * segment_size
+        if segment_size != last:
+            # Looked up once: they are all alike, as a rule.
+            most = limit.datagrams_a_run(segment_size) * segment_size
+            last = segment_size
+        if segment_size < size <= most:
+            payloads.append(data)
+            segment_sizes.append(segment_size)
+            counts.append(-(-size // segment_size))
+            continue
         for start in range(0, size, most) if size else (0,):
             part = data[start : start + most] if most < size else data
             count = -(-len(part) // segment_size) if part else 1
-            messages.payloads.append(part)
-            messages.segment_sizes.append(segment_size if count > 1 else 0)
-            messages.counts.append(count)
+            payloads.append(part)
+            segment_sizes.append(segment_size if count > 1 else 0)
+            counts.append(count)
     return messages
 
 
@@ -142,11 +152,11 @@ class RunDispatch:
         """Let go of the memory, also where a traceback keeps this."""
         if self._rest is not None:
             self._rest.close()
-        views = [data for data, _ in self._runs] + self._messages.payloads
+        release([data for data, _ in self._runs])
+        if len(self._messages.payloads) != len(self._runs):
+            # Some were cut.
+            release(self._messages.payloads)
         self._runs, self._messages = [], Messages([], [], [])
-        for view in views:
-            if type(view) is memoryview:
-                view.release()
 
     def step(self, fd: int) -> Outcome:
         """See ``AnyDispatch``."""

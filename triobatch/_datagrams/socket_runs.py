@@ -154,12 +154,16 @@ class DatagramRuns:
         listed = list_of(runs, "runs", "Run objects")
         exported: list[tuple[memoryview, int]] = []
         try:
-            for index, run in enumerate(listed):
+            for run in listed:
                 if not isinstance(run, Run):
                     raise TypeError(
-                        f"run {index} must be a Run, not {type(run).__name__}"
+                        f"run {len(exported)} must be a Run, "
+                        f"not {type(run).__name__}"
                     )
-                exported.append(run.export(f"run {index}"))
+                try:
+                    exported.append(run.export())
+                except ValueError as error:
+                    raise ValueError(f"run {len(exported)}: {error}") from None
             return self._send.dispatch_runs(
                 exported, address, metadata, ignore=ignore
             )
