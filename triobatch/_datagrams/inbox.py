@@ -40,10 +40,12 @@ class Inbox:
         self._next = 0
         # Bytes of the train in slot `_next` that are handed out already.
         self._offset = 0
+        # Whether any message was cut.
+        self._cut = False
         # Whether every message is one whole datagram.
         self._simple = True
-        # Bytes of the datagrams in the last runs: an estimate of the next.
-        self.datagram_size = 1200
+        # The first of the last runs: what the next are reckoned to be.
+        self.run_size, self.run_count = 1200, 1
         # What runs are views of; see `run`.
         self.loan: Loan | None = None
 
@@ -60,14 +62,15 @@ class Inbox:
         arena = self.arena
         self._count, self._next, self._offset = count, 0, 0
         if count == 1 and not arena.segment_sizes[0]:
-            self._simple = not self._is_cut(0)
+            self._cut = self._is_cut(0)
+            self._simple = not self._cut
             return 1
         segment_sizes = arena.segment_sizes[:count]
         trains = any(segment_sizes)
         odd = any(arena.flags[:count])
         odd = odd or max(arena.sizes[:count]) > arena.slot_size
-        cut = odd and any(map(self._is_cut, range(count)))
-        self._simple = not trains and not cut
+        self._cut = odd and any(map(self._is_cut, range(count)))
+        self._simple = not trains and not self._cut
         if not trains:
             return count
         return sum(
@@ -156,7 +159,7 @@ class Inbox:
         taken: list[Run] = []
         last, address = None, None
         for slot in range(self._next, self._count):
-            if self._is_cut(slot):
+            if self._cut and self._is_cut(slot):
                 if not taken:
                     self._next += 1
                     raise self._truncation(slot)
@@ -183,7 +186,7 @@ class Inbox:
             )
             self._next += 1
             self._offset = 0
-        self.datagram_size = max(1, taken[0].segment_size)
+        self.run_size, self.run_count = len(taken[0].data), taken[0].count
         return taken
 
     def reclaim(self) -> None:

@@ -6,6 +6,7 @@ from cases import (
     datagrams,
     growth,
     memory,
+    relays,
     requests,
     senders,
     streams,
@@ -23,6 +24,7 @@ FAMILIES = {
         datagrams.RECEIVE,
         datagram_servers.ECHO,
         datagram_servers.DNS,
+        relays.FAMILY,
         memory.IDLE,
         memory.QUEUES,
     )
