@@ -29,6 +29,7 @@ from triobatch import (
     Buffers,
     Datagrams,
     DatagramSocket,
+    Run,
     lowlevel,
     open_batch_sender,
 )
@@ -43,6 +44,7 @@ pytestmark = pytest.mark.skipif(
 LARGE = bytes(2_000_000)
 MANY = [bytes(100)] * 400
 PAIRS = [(payload, None) for payload in MANY]
+RUNS = [Run(LARGE, 10_000)]
 # How long a call may keep the loop before it is helped out, in seconds.
 PATIENCE = 5
 
@@ -60,6 +62,16 @@ def via_sender(target, use):
 def _queue_many(sender):
     for payload in MANY:
         sender.send_nowait(payload)
+
+
+async def _receive_runs(have):
+    async with have.datagrams.receive_runs():
+        pass
+
+
+def _receive_runs_nowait(have):
+    with have.datagrams.receive_runs_nowait():
+        pass
 
 
 async def _serve(have):
@@ -275,6 +287,8 @@ WAYS = {
     "DatagramSocket.receive_nowait": (
         lambda have: have.datagrams.receive_nowait()
     ),
+    "DatagramSocket.receive_runs": _receive_runs,
+    "DatagramSocket.receive_runs_nowait": _receive_runs_nowait,
     "DatagramSocket.send": lambda have: have.full.send(b"x"),
     "DatagramSocket.send_batch": lambda have: have.datagrams.send_batch(PAIRS),
     "DatagramSocket.send_batch_nowait": (
@@ -285,6 +299,10 @@ WAYS = {
         lambda have: have.datagrams.send_many_nowait(MANY)
     ),
     "DatagramSocket.send_nowait": lambda have: have.full.send_nowait(b"x"),
+    "DatagramSocket.send_runs": lambda have: have.datagrams.send_runs(RUNS),
+    "DatagramSocket.send_runs_nowait": (
+        lambda have: have.datagrams.send_runs_nowait(RUNS)
+    ),
     "DatagramSocket.send_segments": (
         lambda have: have.datagrams.send_segments(LARGE, 10_000)
     ),

@@ -25,6 +25,7 @@ from triobatch import (
     DatagramBatchSender,
     Datagrams,
     DatagramSocket,
+    Run,
     lowlevel,
     testing,
 )
@@ -38,6 +39,7 @@ TAKES_BYTES = {
     "datagram",
     "datagrams",
     "payloads",
+    "runs",
 }
 TYPES = (
     BatchSender,
@@ -155,6 +157,10 @@ def segmented(payload):
     return (payload, 2**16 - 1)
 
 
+def as_run(payload):
+    return ([Run(payload, 2**16 - 1)],)
+
+
 DATAGRAM_METHODS = {
     "send": whole,
     "send_nowait": whole,
@@ -162,6 +168,8 @@ DATAGRAM_METHODS = {
     "send_batch_nowait": queued,
     "send_many": listed,
     "send_many_nowait": listed,
+    "send_runs": as_run,
+    "send_runs_nowait": as_run,
     "send_segments": segmented,
     "send_segments_nowait": segmented,
 }

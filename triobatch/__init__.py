@@ -15,6 +15,7 @@ from triobatch._datagrams.errors import (
 )
 from triobatch._datagrams.open import open_udp_socket
 from triobatch._datagrams.open_unix import open_unix_datagram_socket
+from triobatch._datagrams.run import Run
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._datagrams.statistics import DatagramStatistics
 from triobatch._inherited import inherited_sockets
@@ -94,6 +95,7 @@ __all__ = [
     "Message",
     "Metadata",
     "PeerError",
+    "Run",
     "TruncatedDatagramError",
     "open_udp_socket",
     "open_unix_datagram_socket",

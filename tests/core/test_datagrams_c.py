@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import sys
 
 import extensions
 import pytest
@@ -14,6 +15,7 @@ from triobatch._core.chunks import COPY_SIZE
 from triobatch._wire import control
 from triobatch._wire.addresses import encode_address
 from triobatch._wire.control import pack_control
+from triobatch._wire.metadata import IP_RECVTTL
 
 CORES = {"python": datagrams_python}
 datagrams_c = extensions.find("triobatch._core.datagrams_c", extensions.C_CORE)
@@ -95,6 +97,54 @@ def test_a_view_has_the_size_of_its_bytes(core, hosts):
     assert received(near) == b"cde"
     with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
         core.send_datagrams(sender.fileno(), data, [4], *arguments)
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_runs_are_sent_from_where_they_lie(core, hosts, connected):
+    sender, near, _ = hosts
+    peer = peer_of(near)
+    if connected:
+        sender.connect(near.getsockname())
+        peer = b""
+    memory = bytearray(b"..ab..cde..")
+    view = memoryview(memory)
+    runs = [view[2:4], b"", view[6:9], b"f"]
+    arguments = [0, 0, 2, 0], peer
+    sent = core.send_runs(sender.fileno(), runs, *arguments)
+    assert sent == 4
+    pieces = [b"ab", b"", b"cd", b"e", b"f"]
+    assert [received(near) for _ in pieces] == pieces
+    assert received(near) is None
+    # No export is left.
+    for run in [*runs, view]:
+        if type(run) is memoryview:
+            run.release()
+    memory.append(0)
+
+
+def test_a_call_takes_so_many_runs_and_no_more(core, hosts):
+    sender, near, _ = hosts
+    most = core.MAX_MESSAGES
+    runs = [b"%d" % i for i in range(most + 5)]
+    sizes = [0] * len(runs)
+    assert core.send_runs(sender.fileno(), runs, sizes, peer_of(near)) == most
+    assert [received(near) for _ in range(most)] == runs[:most]
+    assert received(near) is None
+
+
+def test_control_messages_go_with_every_run(core, hosts):
+    sender, near, _ = hosts
+    near.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
+    ttl = control.SOL_IP, socket.IP_TTL, (7).to_bytes(4, sys.byteorder)
+    arguments = [b"a", b"bc"], [0, 1], peer_of(near), (ttl,)
+    assert core.send_runs(sender.fileno(), *arguments) == 2
+    for expected in b"a", b"b", b"c":
+        data, [(_, _, number)], _, _ = near.recvmsg(9, 99)
+        assert (data, int.from_bytes(number, sys.byteorder)) == (expected, 7)
+    too_much = (ttl,) * 9
+    if core is not datagrams_python:
+        with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+            core.send_runs(sender.fileno(), *arguments[:3], too_much)
 
 
 @pytest.mark.parametrize("count", [2, 4])

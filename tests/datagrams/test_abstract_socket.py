@@ -546,9 +546,21 @@ def moving_calls(sock):
         yield partial(getattr(sock, "send_batch" + suffix), Datagrams())
         yield partial(getattr(sock, "send_many" + suffix), [])
         yield partial(getattr(sock, "send_many" + suffix), [b"x"])
+        yield partial(getattr(sock, "send_runs" + suffix), [])
         yield partial(getattr(sock, "send_segments" + suffix), b"", 1)
         for name in ("receive", "receive_batch", "receive_messages"):
             yield partial(getattr(sock, name + suffix))
+
+    async def receive_runs():
+        async with sock.receive_runs():
+            pass
+
+    def receive_runs_nowait():
+        with sock.receive_runs_nowait():
+            pass
+
+    yield partial(receive_runs)
+    yield partial(receive_runs_nowait)
 
 
 async def test_a_closed_socket_says_so_on_every_way(pair):

@@ -202,3 +202,24 @@ def test_nothing_is_lost_whatever_the_limit(messages, limit):
     assert taken == expected
     again = messages_of(filled(*messages))
     assert [(m.payload, m.address) for m in again] == expected
+
+
+def test_runs_are_of_whoever_sent_them():
+    names = ["/a", None, "/b", "/a", "/ab", "/ab"]
+    messages = [(b"x", 0, name, 0) for name in names]
+    inbox = filled(*messages, family=socket.AF_UNIX)
+    # What a call before has left there.
+    size = inbox.arena.name_size
+    inbox.arena.names[size : 2 * size] = inbox.arena.names[:size]
+    assert [run.address for run in inbox.take_runs(99, [])] == names
+
+
+def test_runs_end_before_one_that_was_cut():
+    inbox = filled((b"aab", 2, A, 0), (bytes(101), 0, B, 0), (b"c", 0, A, 0))
+    [run] = inbox.take_runs(999, [])
+    assert (run.data, run.segment_size, run.address) == (b"aab", 2, A)
+    with pytest.raises(TruncatedDatagramError):
+        inbox.take_runs(999, [])
+    [run] = inbox.take_runs(999, [])
+    assert (run.data, run.segment_size) == (b"c", 1)
+    assert not inbox

@@ -107,6 +107,9 @@ SENDS = {
     "send_segments": lambda sock, payloads, address: sock.send_segments(
         b"".join(payloads), len(payloads[0]), address
     ),
+    "send_runs": lambda sock, payloads, address: sock.send_runs(
+        [triobatch.Run(b"".join(payloads), len(payloads[0]))], address
+    ),
 }
 # What the kernel cuts up makes one message, elsewhere each is one.
 RUN = [20] if capabilities().gso_segments > 1 else [2] * 10

@@ -72,6 +72,7 @@ class Arena:
             internet = family in {AF_INET, AF_INET6}
             control_size = CONTROL_SIZE if internet else 0
         self.slots = slots
+        self._family = family
         self.slot_size = slot_size
         self.name_size = {
             AF_INET: SOCKADDR_IN_SIZE,
@@ -94,6 +95,15 @@ class Arena:
         # 60 ns a datagram, where struct takes 85.
         self.exports: Any = None
         self.cut: Cut | None = None
+
+    def another(self) -> Arena:
+        """Return one of the same shape, with memory of its own."""
+        return Arena(
+            self.slots,
+            self._family,
+            self.slot_size,
+            control_size=self.control_size,
+        )
 
     def describe(
         self,

@@ -35,6 +35,7 @@ if CORE == "c":
         receive_datagrams,
         send_datagrams,
         send_each,
+        send_runs,
         send_segments,
     )
     from triobatch._core.groups_c import (
@@ -59,6 +60,7 @@ else:
         receive_datagrams,
         send_datagrams,
         send_each,
+        send_runs,
         send_segments,
     )
     from triobatch._core.groups_python import (  # type: ignore[assignment]
@@ -100,6 +102,7 @@ __all__ = [
     "send_group",
     "send_more",
     "send_pointed",
+    "send_runs",
     "send_segments",
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triobatch._core import datagrams_python
 from triobatch._core._c import ffi, lib
@@ -26,6 +26,7 @@ MAX_MESSAGES: int = lib.TB_MESSAGES
 # A look-up in lib costs 23 ns a call.
 _send_datagrams = lib.tb_send_datagrams
 _send_each = lib.tb_send_each
+_send_runs = lib.tb_send_runs
 _send_segments = lib.tb_send_segments
 _receive_datagrams = lib.tb_receive_datagrams
 _from_buffer = ffi.from_buffer
@@ -203,6 +204,56 @@ def send_segments(
     if taken < 0:
         raise os_error(-taken)
     return taken
+
+
+def send_runs(
+    fd: int,
+    runs: Sequence[bytes | memoryview],
+    segment_sizes: Sequence[int],
+    peer: bytes,
+    control: Control = (),
+) -> int:
+    """Send up to ``MAX_MESSAGES`` messages from where they lie.
+
+    With one ``sendmmsg``, and without a copy.
+
+    Args:
+      fd: A datagram socket.
+      runs: The messages.
+      segment_sizes: What the kernel cuts each message into, 0 for a plain
+        one.
+      peer: The sockaddr, ``b""`` for the connected peer.
+      control: What goes with every message.
+
+    Returns:
+      How many messages were sent, at least one.
+
+    Raises:
+      OSError: the first message was refused.
+    """
+    packed = pack_control(control) if control else b""
+    runs = runs[:MAX_MESSAGES]
+    exported: list[Any] = []
+    try:
+        # What there is of it when one fails is released all the same.
+        exported.extend(map(_from_buffer, runs))
+        sent: int = _send_runs(
+            fd,
+            exported,
+            list(map(len, runs)),
+            segment_sizes,
+            len(runs),
+            peer,
+            len(peer),
+            packed,
+            len(packed),
+        )
+    finally:
+        for each in exported:
+            ffi.release(each)
+    if sent < 0:
+        raise os_error(-sent)
+    return sent
 
 
 def _pack(

@@ -154,6 +154,34 @@ def send_segments(
     return sum(sizes[:sent])
 
 
+def send_runs(
+    fd: int,
+    runs: Sequence[bytes | memoryview],
+    segment_sizes: Sequence[int],
+    peer: bytes,
+    control: Control = (),
+) -> int:
+    """Send messages from where they lie, one by one; see ``datagrams_c``."""
+    sent = 0
+    with borrowed_socket(fd) as sock:
+        family = int(sock.family)
+        for run, segment_size in zip(
+            runs[:MAX_MESSAGES], segment_sizes, strict=False
+        ):
+            ancillary = list(control)
+            if segment_size:
+                packed = segment_size.to_bytes(2, sys.byteorder)
+                ancillary.append((SOL_UDP, UDP_SEGMENT, packed))
+            try:
+                _send(sock, family, run, ancillary, peer)
+            except _FAILURES:
+                if sent:
+                    break
+                raise
+            sent += 1
+    return sent
+
+
 def _columns(
     payload: bytes | memoryview,
     sizes: Sequence[int],
@@ -177,7 +205,7 @@ def _columns(
 def _send(
     sock: socket.socket,
     family: int,
-    payload: memoryview,
+    payload: bytes | memoryview,
     ancillary: list[ControlMessage],
     peer: bytes,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from trio.abc import AsyncResource
 
 from triobatch._datagrams.socket_receives import DatagramReceiver
+from triobatch._datagrams.socket_runs import DatagramRuns
 from triobatch._datagrams.socket_sends import DatagramSender
 from triobatch._datagrams.statistics import DatagramStatistics
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from triobatch._wire.addresses import Address
 
 
-class AbstractDatagramSocket(DatagramSender, DatagramReceiver, AsyncResource):
+class AbstractDatagramSocket(
+    DatagramSender, DatagramReceiver, DatagramRuns, AsyncResource
+):
     """A datagram socket that sends and receives in batches, of any kind.
 
     What takes one in an annotation takes a ``DatagramSocket``, and in its
@@ -35,6 +38,7 @@ class AbstractDatagramSocket(DatagramSender, DatagramReceiver, AsyncResource):
     def __init__(self, send: SendHalf, receive: ReceiveHalf) -> None:
         DatagramSender.__init__(self, send)
         DatagramReceiver.__init__(self, receive)
+        DatagramRuns.__init__(self, send, receive)
 
     @property
     @abstractmethod

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._datagrams.errors import TruncatedDatagramError
+from triobatch._datagrams.run import Loan, Run
 from triobatch._wire.addresses import Address, AddressCache
 
 if TYPE_CHECKING:
@@ -38,8 +39,14 @@ class Inbox:
         self._next = 0
         # Bytes of the train in slot `_next` that are handed out already.
         self._offset = 0
+        # Whether any message was cut.
+        self._cut = False
         # Whether every message is one whole datagram.
         self._simple = True
+        # The first of the last runs: what the next are reckoned to be.
+        self.run_size, self.run_count = 1200, 1
+        # What runs are views of; see `run`.
+        self.loan: Loan | None = None
 
     def __len__(self) -> int:
         """Return the messages, not the datagrams, that are not used up."""
@@ -54,14 +61,15 @@ class Inbox:
         arena = self.arena
         self._count, self._next, self._offset = count, 0, 0
         if count == 1 and not arena.segment_sizes[0]:
-            self._simple = not self._is_cut(0)
+            self._cut = self._is_cut(0)
+            self._simple = not self._cut
             return 1
         segment_sizes = arena.segment_sizes[:count]
         trains = any(segment_sizes)
         odd = any(arena.flags[:count])
         odd = odd or max(arena.sizes[:count]) > arena.slot_size
-        cut = odd and any(map(self._is_cut, range(count)))
-        self._simple = not trains and not cut
+        self._cut = odd and any(map(self._is_cut, range(count)))
+        self._simple = not trains and not self._cut
         if not trains:
             return count
         return sum(
@@ -93,6 +101,61 @@ class Inbox:
                 break
             self._take_from_train(taken, limit)
         return taken
+
+    def take_runs(self, limit: int, lent: list[memoryview]) -> list[Run]:
+        """Return the next messages where they lie, uncut.
+
+        Args:
+          limit: Bytes, at most, of all but the first.
+          lent: Gets their views.
+
+        Raises:
+          TruncatedDatagramError: as ``take``.
+        """
+        arena = self.arena
+        if self.loan is None:
+            self.loan = Loan(arena.memory)
+        lend = self.loan.lend
+        sizes, segment_sizes = arena.sizes, arena.segment_sizes
+        taken: list[Run] = []
+        last, address = None, None
+        for slot in range(self._next, self._count):
+            if self._cut and self._is_cut(slot):
+                if not taken:
+                    self._next += 1
+                    raise self._truncation(slot)
+                break
+            # The rest of it, where a part was handed out as datagrams.
+            size = sizes[slot] - self._offset
+            if taken and size > limit:
+                break
+            limit -= size
+            start = slot * arena.name_size
+            name = arena.names[start : start + arena.name_sizes[slot]]
+            if name != last:
+                # Trains in a row are one sender's.
+                last, address = name, self.address(slot)
+            segment_size = segment_sizes[slot] or size
+            taken.append(
+                lend(
+                    slot * arena.slot_size + self._offset,
+                    size,
+                    min(size, segment_size),
+                    address,
+                    lent,
+                )
+            )
+            self._next += 1
+            self._offset = 0
+        self.run_size, self.run_count = len(taken[0].data), taken[0].count
+        return taken
+
+    def reclaim(self) -> None:
+        """Make sure that nobody looks at the memory, which is used up."""
+        assert self.loan is not None
+        if not self.loan.end():
+            self.arena = self.arena.another()
+        self.loan = None
 
     def _is_cut(self, slot: int) -> bool:
         arena = self.arena

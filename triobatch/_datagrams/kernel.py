@@ -1,4 +1,4 @@
-"""What a datagram socket stands on: four calls, a descriptor, and waiting.
+"""What a datagram socket stands on: five calls, a descriptor, and waiting.
 
 ``_core.calls``, a Trio socket and ``Readiness`` are one such ground, and
 ``triobatch.testing`` has another, in memory. Everything above is the same.
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from triobatch._core.arena import Arena
     from triobatch._core.tries import Tried
+    from triobatch._queues.views import Chunk
     from triobatch._wire.control import Control
     from triobatch._wire.error_queue import PeerError
 
@@ -58,6 +59,17 @@ class Kernel(Protocol):
         /,
     ) -> int:
         """Send messages of one size; return how many bytes went."""
+
+    def send_runs(
+        self,
+        fd: int,
+        runs: list[Chunk],
+        segment_sizes: list[int],
+        peer: bytes,
+        control: Control,
+        /,
+    ) -> int:
+        """Send messages from where they lie; return how many went."""
 
     def receive_datagrams(self, fd: int, arena: Arena, count: int, /) -> int:
         """Fill slots; return how many were filled, at least one."""

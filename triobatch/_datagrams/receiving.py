@@ -105,6 +105,8 @@ class Filling:
           OSError: the socket has failed. What the network has reported of
             datagrams that were sent is no failure; it is counted.
         """
+        if self.inbox.loan is not None:
+            self.inbox.reclaim()
         self.flooded = False
         slots = -(-max(wanted, self._ahead) // self._train)
         if waited and self._lone:
@@ -166,7 +168,9 @@ class ReceiveHalf:
         self._filling = filling
         self._socket = socket
         self._readiness = readiness
-        self._guard = Guard("another task is receiving on this socket")
+        self._guard = Guard(
+            "another task is receiving on this socket, or has its runs"
+        )
         self._errors_guard = Guard(
             "another task is receiving errors on this socket"
         )
@@ -218,6 +222,14 @@ class ReceiveHalf:
             return self._take(limit, take)
         finally:
             guard.busy = False
+
+    def hold(self) -> None:
+        """Let nobody receive, right after a call that has."""
+        self._guard.busy = True
+
+    def let_go(self) -> None:
+        """End ``hold``."""
+        self._guard.busy = False
 
     @trio.lowlevel.enable_ki_protection
     def _fill(self, limit: int, *, waited: bool) -> bool:

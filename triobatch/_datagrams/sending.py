@@ -16,6 +16,7 @@ from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.gso import Segmentation
 from triobatch._datagrams.mixed_dispatch import MixedDispatch
 from triobatch._datagrams.outcomes import Outcome, Outlet
+from triobatch._datagrams.run_dispatch import RunDispatch
 from triobatch._queues.datagrams import Directed, check_metadata, undirected
 from triobatch._resource import Guard, open_fd, pause_after, raise_if_closed
 from triobatch._wire.addresses import (
@@ -27,7 +28,7 @@ from triobatch._wire.addresses import (
 from triobatch._wire.metadata import encode_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from triobatch._datagrams.kernel import AnyReadiness, AnySocket, Kernel
     from triobatch._datagrams.outcomes import AnyDispatch, Observer
@@ -194,6 +195,24 @@ class SendHalf:
             self.peer_of(address),
             self.control_of(metadata),
             give_back,
+            ignore=ignore,
+        )
+
+    def dispatch_runs(
+        self,
+        runs: Sequence[tuple[Chunk, int]],
+        address: Address,
+        metadata: Metadata | None,
+        *,
+        ignore: bool,
+    ) -> RunDispatch:
+        """Return a batch of runs to one address; see ``dispatch``."""
+        return RunDispatch(
+            self.outlet,
+            runs,
+            address,
+            self.peer_of(address),
+            self.control_of(metadata),
             ignore=ignore,
         )
 

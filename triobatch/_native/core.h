@@ -210,6 +210,14 @@ ssize_t tb_send_each(int fd, const char *payload, size_t payload_size,
                      size_t controls_size, const uint32_t control_sizes[],
                      size_t control_count, struct tb_refusals *refusals);
 
+/* As tb_send_datagrams, but message i is the sizes[i] bytes at runs[i], and
+ * all go to `name`, or to the connected peer if name_size is 0.
+ */
+ssize_t tb_send_runs(int fd, const char *const runs[], const uint32_t sizes[],
+                     const uint16_t segment_sizes[], size_t count,
+                     const char *name, size_t name_size, const char *control,
+                     size_t control_size);
+
 /* Send the front of payload_size bytes as datagrams of segment_size bytes, the
  * last of which may be shorter, with one sendmmsg(2) of up to TB_MESSAGES
  * messages of run_size bytes. run_size is segment_size, or a multiple of it

@@ -246,6 +246,41 @@ tb_send_each(int fd, const char *payload, size_t payload_size,
 }
 
 ssize_t
+tb_send_runs(int fd, const char *const runs[], const uint32_t sizes[],
+             const uint16_t segment_sizes[], size_t count, const char *name,
+             size_t name_size, const char *control, size_t control_size)
+{
+    struct messages messages;
+
+    if (control_size > TB_CONTROL_SIZE)
+        return -EINVAL;
+    count = at_most_messages(count);
+    memset(messages.headers, 0, count * sizeof(messages.headers[0]));
+    for (size_t i = 0; i < count; i++) {
+        struct msghdr *header = &messages.headers[i].msg_hdr;
+
+        messages.iovecs[i].iov_base = writable(runs[i]);
+        messages.iovecs[i].iov_len = sizes[i];
+        header->msg_iov = &messages.iovecs[i];
+        header->msg_iovlen = 1;
+        if (name_size > 0) {
+            header->msg_name = writable(name);
+            header->msg_namelen = (socklen_t)name_size;
+        }
+        if (segment_sizes[i] > 0) {
+            header->msg_control = messages.rooms[i].bytes;
+            header->msg_controllen
+                = put_segment_size(&messages.rooms[i], segment_sizes[i],
+                                   control, control_size);
+        } else if (control_size > 0) {
+            header->msg_control = writable(control);
+            header->msg_controllen = control_size;
+        }
+    }
+    return send_messages(fd, messages.headers, count);
+}
+
+ssize_t
 tb_send_segments(int fd, const char *payload, size_t payload_size,
                  uint16_t segment_size, size_t run_size, const char *name,
                  size_t name_size, const char *control, size_t control_size)

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 # A DatagramBatchSender goes past all of these.
 _DATAGRAM_METHODS: Final = tuple(
     f"{name}{twin}"
-    for name in ("send", "send_batch", "send_many", "send_segments")
+    for name in (
+        "send",
+        "send_batch",
+        "send_many",
+        "send_runs",
+        "send_segments",
+    )
     for twin in ("", "_nowait")
 )
 

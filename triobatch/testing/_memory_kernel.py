@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from triobatch._core.arena import Arena
+    from triobatch._queues.views import Chunk
     from triobatch._wire.control import Control
     from triobatch._wire.error_queue import PeerError
 
@@ -182,6 +183,24 @@ class MemoryKernel:
             fd, data, sizes, [0] * len(sizes), [peer], control
         )
         return sum(sizes[:sent])
+
+    def send_runs(
+        self,
+        fd: int,
+        runs: list[Chunk],
+        segment_sizes: list[int],
+        peer: bytes,
+        control: Control,
+    ) -> int:
+        """Send messages from where they lie; return how many went."""
+        return self.send_datagrams(
+            fd,
+            b"".join(runs[: self._most]),
+            list(map(len, runs)),
+            segment_sizes,
+            [peer],
+            control,
+        )
 
     def _send(
         self,

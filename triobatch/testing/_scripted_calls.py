@@ -226,6 +226,7 @@ def _stream_receives(
 
 def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
     send_datagrams = calls.send_datagrams
+    send_runs = calls.send_runs
     send_segments = calls.send_segments
     receive_datagrams = calls.receive_datagrams
 
@@ -288,6 +289,15 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
             data = data[: limit * run_size]
         return send_segments(fd, data, segment_size, run_size, *rest)
 
+    def scripted_runs(
+        fd: int,
+        runs: list[bytes | memoryview],
+        segment_sizes: list[int],
+        *rest: Any,
+    ) -> int:
+        limit = sent._next(fd, _sizes(runs[: calls.MAX_MESSAGES]))
+        return send_runs(fd, runs[:limit], segment_sizes[:limit], *rest)
+
     def scripted_receive(fd: int, arena: Any, slots: int) -> int:
         slots = min(slots, arena.slots)
         limit = received._next(fd, [arena.slot_size] * slots)
@@ -298,6 +308,7 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
     return {
         "send_datagrams": scripted_send,
         "send_each": scripted_each,
+        "send_runs": scripted_runs,
         "send_segments": scripted_segments,
         "receive_datagrams": scripted_receive,
     }

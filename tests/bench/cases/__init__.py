@@ -7,6 +7,7 @@ from cases import (
     growth,
     memory,
     quic,
+    relays,
     requests,
     senders,
     streams,
@@ -25,6 +26,7 @@ FAMILIES = {
         datagram_servers.ECHO,
         datagram_servers.DNS,
         quic.FAMILY,
+        relays.FAMILY,
         memory.IDLE,
         memory.QUEUES,
     )
