@@ -44,6 +44,12 @@ struct tb_vector {
 /* Send `size` bytes with one send(2). Returns the bytes taken. */
 ssize_t tb_send(int fd, const void *data, size_t size);
 
+/* Receive at most `size` bytes with one recv(2).
+ *
+ * Returns the bytes received, 0 at the end of the stream.
+ */
+ssize_t tb_receive(int fd, void *memory, size_t size);
+
 /* Send the front of `vector`, at most TB_IOV_MAX iovecs, with one sendmsg(2).
  *
  * Moves `next`, and the iovec it stops in, past the bytes that were taken, so

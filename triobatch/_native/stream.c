@@ -38,6 +38,19 @@ tb_send(int fd, const void *data, size_t size)
     return checked(sent, size);
 }
 
+ssize_t
+tb_receive(int fd, void *memory, size_t size)
+{
+    ssize_t received;
+    int tries = TB_INTERRUPTIONS;
+
+    tb_check_region(memory, size);
+    do {
+        received = recv(fd, memory, size, MSG_DONTWAIT);
+    } while (received < 0 && errno == EINTR && tries-- > 0);
+    return checked(received, size);
+}
+
 static size_t
 room(const struct iovec iovecs[], size_t count)
 {
