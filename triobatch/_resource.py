@@ -48,16 +48,19 @@ class Guard:
       message: What that task is doing.
 
     Attributes:
-      busy: Whether a task is inside. Where a ``with`` block costs too much, it
-        is set and reset with Ctrl-C held off.
+      busy: Whether a task is inside.
+      task: Which one, where it may be met there.
+
+    Where a ``with`` block costs too much, they are set and reset with Ctrl-C
+    held off.
     """
 
-    __slots__ = ("_message", "_task", "busy")
+    __slots__ = ("_message", "busy", "task")
 
     def __init__(self, message: str) -> None:
         self.busy = False
         self._message = message
-        self._task: Task | None = None
+        self.task: Task | None = None
 
     # Ctrl-C between taking it and letting go would leave it taken for ever.
     @enable_ki_protection
@@ -65,17 +68,17 @@ class Guard:
         if self.busy:
             self.check()
         self.busy = True
-        self._task = _task_now()
+        self.task = _task_now()
 
     @enable_ki_protection
     def __exit__(self, *exc_info: object) -> None:
         self.busy = False
-        self._task = None
+        self.task = None
 
     def check(self) -> None:
         """Raise ``BusyResourceError`` if a task is inside."""
         if self.busy:
-            name = "" if self._task is None else f" ({self._task.name})"
+            name = "" if self.task is None else f" ({self.task.name})"
             raise trio.BusyResourceError(f"{self._message}{name}")
 
     def take(self, queue: Claimable) -> None:

@@ -177,7 +177,8 @@ async def test_what_each_call_on_a_stream_offered_is_told(pair):
     assert sent.log == script
     assert sent.offered == [
         [2**14, 2**14],
-        [2**14 - 1, 2**14],
+        # The rest of a list, in one piece.
+        [2**15 - 1],
         [2**14],
         [2],
     ]

@@ -13,20 +13,15 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.choice import CORE
 from triobatch._core.splice_python import read_file
-from triobatch._core.streams_python import receive
 
 if TYPE_CHECKING:
-    from triobatch._core import streams_c
     from triobatch._wire.addresses import Address
     from triobatch._wire.control import ControlMessage
-
-    # What ``copy`` returns; the Python core never copies ahead of a call.
-    Scratch: TypeAlias = streams_c.Scratch
 
 if CORE == "c":
     from triobatch._core.datagrams_c import (
@@ -47,10 +42,11 @@ if CORE == "c":
     from triobatch._core.streams_c import (
         Vector,
         broadcast,
-        copy,
+        receive,
         receive_into,
         send,
         send_copied,
+        send_list,
         send_pointed,
     )
 else:
@@ -72,10 +68,11 @@ else:
     from triobatch._core.streams_python import (  # type: ignore[assignment]
         Vector,
         broadcast,
-        copy,
+        receive,
         receive_into,
         send,
         send_copied,
+        send_list,
         send_pointed,
     )
 
@@ -86,7 +83,6 @@ __all__ = [
     "accept",
     "broadcast",
     "cached",
-    "copy",
     "copy_segments",
     "read_file",
     "receive",
@@ -100,6 +96,7 @@ __all__ = [
     "send_each",
     "send_file",
     "send_group",
+    "send_list",
     "send_more",
     "send_pointed",
     "send_runs",

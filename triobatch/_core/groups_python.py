@@ -52,7 +52,8 @@ def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
     received: list[bytes | int] = []
     for fd in fds:
         try:
-            received.append(receive(fd, arena.receive_size))
+            data = receive(fd, arena.receive_size)
+            received.append(-errno.EAGAIN if data is None else data)
         except OSError as error:
             received.append(_negative(error))
     return received
