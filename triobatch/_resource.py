@@ -48,11 +48,9 @@ class Guard:
       message: What that task is doing.
 
     Attributes:
-      busy: Whether a task is inside.
-      task: Which one, where it may be met there.
-
-    Where a ``with`` block costs too much, they are set and reset with Ctrl-C
-    held off.
+      busy: Whether a task is inside. Where a ``with`` block costs too much, it
+        is set and reset with Ctrl-C held off.
+      task: Which one, if that is known.
     """
 
     __slots__ = ("_message", "busy", "task")
