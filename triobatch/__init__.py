@@ -23,8 +23,8 @@ from triobatch._queues.file_slice import FileSlice
 from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.open import open_batch_sender
 from triobatch._senders.serve_udp import serve_udp
+from triobatch._senders.statistics import SenderStatistics
 from triobatch._senders.stream_sender import BatchSender
-from triobatch._senders.task import SenderStatistics
 from triobatch._streams.broadcast import (
     BroadcastResult,
     Delivery,

@@ -9,7 +9,7 @@ with a batch in hand: the rest of the batch is one of the queues.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import compress
 from typing import TYPE_CHECKING
 
@@ -102,9 +102,18 @@ class DatagramBatchSender(Sender):
 
         If it is cancelled, the datagram was not sent, and will not be: once
         the kernel has it, it is too late to cancel.
+
+        While a cork is there it returns as soon as the datagram is queued, as
+        ``send_nowait``: what becomes of it is known after the block's end.
         """
         waiter = Waiter(current_task(), ignore=ignores(errors or self.errors))
         self._task.peer_of(address)
+        if self._task.gathering.corks:
+            await checkpoint_if_cancelled()
+            await self._task.checkpoint_if_ended()
+            with suppress(trio.WouldBlock):
+                self.send_nowait(data, address)
+                return await self._task.queued()
         if isinstance(data, Buffers):
             with Claim(data):
                 payload = bytes(data)
@@ -115,6 +124,7 @@ class DatagramBatchSender(Sender):
         else:
             with view_of_bytes(data, "data") as view:
                 await self._send(view, address, waiter)
+        return None
 
     @enable_ki_protection
     async def send_batch(
@@ -211,19 +221,6 @@ class DatagramBatchSender(Sender):
             raise trio.WouldBlock
         self._task.put([QueuedDatagram(payload, address)])
 
-    @enable_ki_protection
-    async def flush(self) -> None:
-        """Wait until all that was queued before this call is out.
-
-        Each datagram was then taken by the kernel or refused.
-
-        Raises:
-          trio.ClosedResourceError: the block was left before that, or the
-            socket closed.
-          trio.BrokenResourceError: the socket has failed.
-        """
-        await self._task.flush()
-
     async def _send(
         self, payload: bytes | memoryview, address: Address, waiter: Waiter
     ) -> None:
@@ -241,6 +238,8 @@ class DatagramBatchSender(Sender):
             await cancel_shielded_checkpoint()
             return
         self._task.put(queued, waiter)
+        if self._task.gathering.corks:
+            self._task.push()
 
         def abort(_: RaiseCancelT) -> Abort:
             withdrawn = self._task.withdraw(queued)
@@ -355,13 +354,14 @@ class DatagramSendingTask(SendingTask):
     async def _send_queued(self) -> None:
         outbox = self.outbox
         while outbox.count or not outbox.closed:
-            if outbox.has_next():
+            if outbox.has_next() and self.gathering.may_leave():
                 await self._send_batch()
             else:
                 await self._park()
 
     async def _send_batch(self) -> None:
         batch = self.outbox.take()
+        self.gathering.taken()
         self._dispatch = self._target.dispatch(
             [datagram.payload for datagram in batch],
             [datagram.address for datagram in batch],
