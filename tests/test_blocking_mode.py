@@ -59,6 +59,16 @@ def via_sender(target, use):
     return run
 
 
+def via_shared(use):
+    async def run(have):
+        async with triobatch.open_shared_stream(have.stream) as shared:
+            result = use(shared)
+            if inspect.isawaitable(result):
+                await result
+
+    return run
+
+
 def _queue_many(sender):
     for payload in MANY:
         sender.send_nowait(payload)
@@ -310,6 +320,7 @@ WAYS = {
         lambda have: have.datagrams.send_segments_nowait(LARGE, 10_000)
     ),
     "DatagramSocket.statistics": None,
+    "BatchSender.corked": None,
     "BatchSender.flush": via_sender("stream", lambda sender: sender.flush()),
     "BatchSender.send": via_sender(
         "stream", lambda sender: sender.send(LARGE)
@@ -319,6 +330,7 @@ WAYS = {
     ),
     "BatchSender.statistics": None,
     "BatchSender.wait_broken": None,
+    "DatagramBatchSender.corked": None,
     "DatagramBatchSender.flush": via_sender(
         "datagrams", lambda sender: sender.flush()
     ),
@@ -334,6 +346,23 @@ WAYS = {
     "DatagramBatchSender.send_nowait": via_sender("datagrams", _queue_many),
     "DatagramBatchSender.statistics": None,
     "DatagramBatchSender.wait_broken": None,
+    "SharedStream.aclose": via_shared(lambda shared: shared.aclose()),
+    "SharedStream.queue_nowait": via_shared(
+        lambda shared: shared.queue_nowait(bytes(200_000))
+    ),
+    "SharedStream.receive_some": via_shared(
+        lambda shared: shared.receive_some()
+    ),
+    "SharedStream.send_all": via_shared(lambda shared: shared.send_all(LARGE)),
+    "SharedStream.send_buffers": via_shared(
+        lambda shared: shared.send_buffers([LARGE])
+    ),
+    "SharedStream.send_eof": via_shared(lambda shared: shared.send_eof()),
+    "SharedStream.wait_closed": None,
+    "SharedStream.wait_send_all_might_not_block": None,
+    # The listener that it wraps is tried above.
+    "SharedListener.accept": None,
+    "SharedListener.aclose": None,
     "Buffers.write_to": lambda have: Buffers([LARGE]).write_to(have.stream),
     "Buffers.write_to, a datagram": (
         lambda have: Buffers([b"x"]).write_to(have.full)
@@ -349,6 +378,8 @@ WAYS = {
     # What it wraps is tried above.
     "inherited_sockets": None,
     "open_batch_sender": None,
+    "open_shared_listeners": None,
+    "open_shared_stream": None,
     "open_stream_group": None,
     "open_tcp_listeners": _open_tcp_listeners,
     "open_tcp_stream": _open_tcp_stream,
@@ -392,6 +423,8 @@ CLASSES = [
     DatagramSocket,
     triobatch.BatchSender,
     triobatch.DatagramBatchSender,
+    triobatch.SharedListener,
+    triobatch.SharedStream,
     triobatch.StreamGroup,
 ]
 

@@ -48,6 +48,7 @@ TYPES = (
     DatagramBatchSender,
     Datagrams,
     DatagramSocket,
+    triobatch.SharedStream,
     testing.MemoryDatagramSocket,
 )
 # They fill memory, and take none to be sent.
@@ -106,6 +107,14 @@ def sender_method(pair_kind, name, wrap):
             await settle(getattr(sender, name)(*wrap(payload)))
 
     return pair_kind, send
+
+
+def shared_method(name, wrap):
+    async def send(pair, payload):
+        async with triobatch.open_shared_stream(pair[0]) as shared:
+            await settle(getattr(shared, name)(wrap(payload)))
+
+    return "stream", send
 
 
 def socket_method(kind, name, wrap):
@@ -205,6 +214,9 @@ WAYS = {
         )
         for name, wrap in DATAGRAM_METHODS.items()
     },
+    "SharedStream.queue_nowait": shared_method("queue_nowait", lambda x: x),
+    "SharedStream.send_all": shared_method("send_all", lambda x: x),
+    "SharedStream.send_buffers": shared_method("send_buffers", lambda x: [x]),
     "broadcast": (
         "stream",
         partial(by_function, lambda p, x: triobatch.broadcast([p[0]], x)),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from triobatch._senders.datagram_outbox import DatagramOutbox
-    from triobatch._senders.task import SenderStatistics
+    from triobatch._senders.statistics import SenderStatistics
     from triobatch._wire.addresses import Address
     from triobatch._wire.control import Control
     from triobatch._wire.metadata import Metadata
@@ -155,6 +155,7 @@ class QueueingTask(SendingTask):
         """Wait for room, and queue a datagram that nobody waits for."""
         task = current_task()
         self._room.put_later(task, datagram)
+        self.push()
         await self.wait(lambda: self._room.withdraw(task))
 
     async def gather(self) -> None:

@@ -9,7 +9,7 @@ with a batch in hand: the rest of the batch is one of the queues.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import compress
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -111,9 +111,18 @@ class DatagramBatchSender(QueueingSender):
 
         If it is cancelled, the datagram was not sent, and will not be: once
         the kernel has it, it is too late to cancel.
+
+        While a cork is there it returns as soon as the datagram is queued, as
+        ``send_nowait``: what becomes of it is known after the block's end.
         """
         waiter = Waiter(current_task(), ignore=ignores(errors or self.errors))
         metadata = self._checked(address, metadata)
+        if self._task.gathering.corks:
+            await checkpoint_if_cancelled()
+            await self._task.checkpoint_if_ended()
+            with suppress(trio.WouldBlock):
+                self.send_nowait(data, address, metadata=metadata)
+                return await self._task.queued()
         if isinstance(data, Buffers):
             with Claim(data):
                 payload = bytes(data)
@@ -128,6 +137,7 @@ class DatagramBatchSender(QueueingSender):
                 await self._send(
                     QueuedDatagram(view, address, metadata), waiter
                 )
+        return None
 
     @enable_ki_protection
     async def send_batch(
@@ -195,19 +205,6 @@ class DatagramBatchSender(QueueingSender):
             raise DatagramErrorGroup(waiter.errors, waiter.sent)
         return waiter.sent
 
-    @enable_ki_protection
-    async def flush(self) -> None:
-        """Wait until all that was queued before this call is out.
-
-        Each datagram was then taken by the kernel or refused.
-
-        Raises:
-          trio.ClosedResourceError: the block was left before that, or the
-            socket closed.
-          trio.BrokenResourceError: the socket has failed.
-        """
-        await self._task.flush()
-
     async def _send(self, queued: QueuedDatagram, waiter: Waiter) -> None:
         await self._send_all([queued], waiter)
         if waiter.errors:
@@ -223,6 +220,8 @@ class DatagramBatchSender(QueueingSender):
             await cancel_shielded_checkpoint()
             return
         self._task.put(queued, waiter)
+        if self._task.gathering.corks:
+            self._task.push()
 
         def abort(_: RaiseCancelT) -> Abort:
             withdrawn = self._task.withdraw(queued)
@@ -341,7 +340,7 @@ class DatagramSendingTask(QueueingTask):
     async def _send_queued(self) -> None:
         outbox = self.outbox
         while outbox.count or not outbox.closed:
-            if outbox.has_next():
+            if outbox.has_next() and self.gathering.may_leave():
                 await self.gather()
                 await self._send_batch()
             else:
@@ -349,6 +348,7 @@ class DatagramSendingTask(QueueingTask):
 
     async def _send_batch(self) -> None:
         batch = self.outbox.take()
+        self.gathering.taken()
         addresses: list[Address | Directed]
         addresses = [datagram.address for datagram in batch]
         every = [datagram.metadata for datagram in batch]
