@@ -2,20 +2,27 @@
 
     python examples/file_server.py 127.0.0.1:8000 --directory .
     curl -O http://127.0.0.1:8000/README.md
+    curl -r 0-99 http://127.0.0.1:8000/README.md
 
-The header and the pieces of the file, which are views of a mapping of it, go
-in one gathered write: no byte of the file is ever copied into Python. Ctrl-C
-stops the server.
+The header and the file's first bytes leave together, the rest by sendfile(2):
+no byte of a file is ever copied into Python. Parts of files (Range) and what
+has not changed (If-None-Match, If-Modified-Since) are answered as RFC 9110
+says. Ctrl-C stops the server.
 """
 
 from __future__ import annotations
 
 import argparse
+import email.utils
 import functools
+import io
 import mimetypes
-import mmap
+import os
+import re
+import stat
 import struct
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -23,7 +30,12 @@ from urllib.parse import unquote, urlsplit
 import trio
 from echo_server import end_with_the_reader, parse_address, serve
 
-from triobatch import Buffers
+from triobatch import (
+    BufferedReceiveStream,
+    Buffers,
+    FileSlice,
+    FrameTooLargeError,
+)
 
 if sys.platform == "linux":
     import fcntl
@@ -32,11 +44,99 @@ if sys.platform == "linux":
 if TYPE_CHECKING:
     from triobatch import BatchSocketStream
 
-PIECE_SIZE = 2**18
 LARGEST_HEADER = 16384
 # How long a connection may be idle, in seconds: a client asks for nothing, or
 # takes nothing of what it has asked for.
 PATIENCE = 60.0
+
+
+class FileServer:
+    """Serves the files below one directory."""
+
+    def __init__(self, directory: Path, patience: float = PATIENCE) -> None:
+        self._root = directory.resolve()
+        self._patience = patience
+
+    async def serve(self, stream: BatchSocketStream) -> None:
+        """Answer the requests on one connection, until its end."""
+        reader = BufferedReceiveStream(stream)
+        keep = True
+        try:
+            while keep:
+                header = b""
+                with trio.move_on_after(self._patience):
+                    header = await reader.receive_until(
+                        b"\r\n\r\n", LARGEST_HEADER
+                    )
+                if not header:
+                    return
+                request = Request.parse(header)
+                # Opening may wait for a disk.
+                file = await trio.to_thread.run_sync(self.open, request)
+                try:
+                    keep = await self.send(stream, answer(request, file))
+                finally:
+                    if file:
+                        file.close()
+        except (
+            trio.BrokenResourceError,
+            FrameTooLargeError,
+            EOFError,
+            OSError,
+        ):
+            # An exception would end the whole server. The client is gone, or
+            # has sent what is no header, or the file cannot be read to the
+            # end it had: a closed connection says that no more will come.
+            return
+
+    async def send(self, stream: BatchSocketStream, answer: Answer) -> bool:
+        """Send as long as some of it is taken; return whether to go on.
+
+        A cancelled ``send_file`` has consumed what the kernel took, exactly.
+        So it can go on, and the time is that of a client which takes nothing
+        at all, not that of a large file.
+        """
+        header = Buffers([answer.header()])
+
+        def left() -> int:
+            size = answer.body.nbytes if answer.body else 0
+            return header.nbytes + size + in_kernel(stream)
+
+        while True:
+            before = left()
+            with trio.move_on_after(self._patience):
+                if answer.body:
+                    await stream.send_file(answer.body, header=header)
+                else:
+                    await stream.send_buffers(header)
+                return answer.keep
+            if left() >= before:
+                return False
+
+    def open(self, request: Request) -> io.FileIO | None:
+        """Return the file that is meant, if it lies below the directory."""
+        if not request.is_served:
+            return None
+        try:
+            name = unquote(urlsplit(request.target).path).lstrip("/")
+            path = (self._root / name).resolve()
+            if not path.is_relative_to(self._root):
+                return None
+            # A pipe would wait for its other end (open(2)).
+            file = io.FileIO(path, opener=open_at_once)
+        except (OSError, RuntimeError, ValueError):
+            # Whatever a client asks for: names that are too long or hold a
+            # NUL, links in a circle, half an IPv6 address, a directory.
+            return None
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file
+        file.close()
+        return None
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for anybody."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def in_kernel(stream: BatchSocketStream) -> int:
@@ -52,139 +152,176 @@ def in_kernel(stream: BatchSocketStream) -> int:
     return int(size)
 
 
-class FileServer:
-    """Serves the files below one directory."""
+@dataclass
+class Request:
+    """What a client asks for."""
 
-    def __init__(self, directory: Path, patience: float = PATIENCE) -> None:
-        self._root = directory.resolve()
-        self._patience = patience
+    method: str
+    target: str
+    version: str
+    fields: dict[str, str]
 
-    async def serve(self, stream: BatchSocketStream) -> None:
-        """Answer the requests on one connection, until its end."""
-        received = b""
-        try:
-            while True:
-                with trio.move_on_after(self._patience) as idle:
-                    while b"\r\n\r\n" not in received:
-                        data = await stream.receive_some()
-                        received += data
-                        if not data or len(received) > LARGEST_HEADER:
-                            return
-                if idle.cancelled_caught:
-                    return
-                header, _, received = received.partition(b"\r\n\r\n")
-                answer, keep = self.answer(header.decode("latin-1"))
-                with answer as chunks:
-                    taken = await self.send(stream, chunks)
-                if not (taken and keep):
-                    return
-        except trio.BrokenResourceError:
-            # The client is gone. An exception would end the whole server.
-            return
-
-    async def send(self, stream: BatchSocketStream, chunks: Buffers) -> bool:
-        """Send as long as some of it is taken; return whether all was.
-
-        A cancelled send has consumed what the kernel took, exactly. So it can
-        go on, and the time is that of a client which takes nothing at all, not
-        that of a large file.
-        """
-        while chunks:
-            before = chunks.nbytes + in_kernel(stream)
-            with trio.move_on_after(self._patience):
-                await stream.send_buffers(chunks)
-            if chunks.nbytes + in_kernel(stream) >= before:
-                return False
-        return True
-
-    def answer(self, header: str) -> tuple[Answer, bool]:
-        """Return the answer, and whether another request may follow."""
-        request, *fields = header.split("\r\n")
-        method, _, rest = request.partition(" ")
+    @classmethod
+    def parse(cls, header: bytes) -> Request:
+        """Read a header. What is not understood is left empty."""
+        first, *lines = header.decode("latin-1").rstrip().split("\r\n")
+        method, _, rest = first.partition(" ")
         target, _, version = rest.partition(" ")
-        lowered = [field.lower().replace(" ", "") for field in fields]
-        keep = version == "HTTP/1.1" and "connection:close" not in lowered
-        # A body would be taken for the next request.
-        keep = keep and not any(
-            field.startswith(("content-length:", "transfer-encoding:"))
-            for field in lowered
-        )
-        if not version.startswith("HTTP/1."):
-            return Answer("400 Bad Request", keep=False), False
-        if method not in ("GET", "HEAD"):
-            return Answer("405 Method Not Allowed", keep=keep), keep
-        path = self.find(target)
-        if path is None:
-            return Answer("404 Not Found", keep=keep), keep
-        return Answer("200 OK", path, head=method == "HEAD", keep=keep), keep
-
-    def find(self, target: str) -> Path | None:
-        """Return the file that is meant, if it lies below the directory."""
-        try:
-            name = unquote(urlsplit(target).path).lstrip("/")
-            path = (self._root / name).resolve()
-            if not path.is_relative_to(self._root) or not path.is_file():
-                return None
-            # It may not be readable.
-            path.open("rb").close()
-        except (OSError, RuntimeError, ValueError):
-            # Whatever a client asks for: names that are too long or hold a
-            # NUL, links in a circle, half an IPv6 address.
-            return None
-        return path
-
-
-class Answer:
-    """The chunks of an answer, for a ``with`` block."""
-
-    def __init__(
-        self,
-        status: str,
-        path: Path | None = None,
-        *,
-        head: bool = False,
-        keep: bool,
-    ) -> None:
-        self._status = status
-        self._path = path
-        self._head = head
-        self._keep = keep
-        self._mapping: mmap.mmap | None = None
-        self._buffers = Buffers()
-
-    def __enter__(self) -> Buffers:
-        size, kind = 0, "text/plain"
-        if self._path is not None:
-            kind = mimetypes.guess_type(self._path)[0] or (
-                "application/octet-stream"
+        fields: dict[str, str] = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            name, value = name.lower(), value.strip()
+            # RFC 9110, section 5.3.
+            fields[name] = (
+                f"{fields[name]}, {value}" if name in fields else value
             )
-            with self._path.open("rb") as file:
-                size = file.seek(0, 2)
-                # An empty file cannot be mapped.
-                if size and not self._head:
-                    self._mapping = mmap.mmap(
-                        file.fileno(), 0, access=mmap.ACCESS_READ
-                    )
-        self._buffers.append(
-            f"HTTP/1.1 {self._status}\r\n"
-            f"Content-Type: {kind}\r\n"
-            f"Content-Length: {size}\r\n"
-            f"Connection: {'keep-alive' if self._keep else 'close'}\r\n"
-            "\r\n".encode()
-        )
-        if self._mapping is not None:
-            with memoryview(self._mapping) as view:
-                pieces = range(0, size, PIECE_SIZE)
-                self._buffers.extend(
-                    view[start : start + PIECE_SIZE] for start in pieces
-                )
-        return self._buffers
+        return cls(method, target, version, fields)
 
-    def __exit__(self, *_: object) -> None:
-        # The mapping can be closed when nothing points into it.
-        self._buffers.clear()
-        if self._mapping is not None:
-            self._mapping.close()
+    @property
+    def keep(self) -> bool:
+        """Whether another request may follow."""
+        fields = self.fields
+        return (
+            self.version == "HTTP/1.1"
+            and "close" not in fields.get("connection", "").lower()
+            # A body would be taken for the next request.
+            and "content-length" not in fields
+            and "transfer-encoding" not in fields
+        )
+
+    @property
+    def is_served(self) -> bool:
+        """Whether it is a request for a file, in a version we speak."""
+        return self.version.startswith("HTTP/1.") and self.method in (
+            "GET",
+            "HEAD",
+        )
+
+
+@dataclass
+class Answer:
+    """A header, and the part of a file that goes with it."""
+
+    status: str
+    keep: bool
+    fields: dict[str, object] = field(default_factory=dict)
+    body: FileSlice | None = None
+
+    def header(self) -> bytes:
+        """Return the header as it is sent."""
+        fields = {
+            "Date": email.utils.formatdate(usegmt=True),
+            "Connection": "keep-alive" if self.keep else "close",
+            **self.fields,
+        }
+        lines = [f"{name}: {value}" for name, value in fields.items()]
+        start = f"HTTP/1.1 {self.status}"
+        return "\r\n".join([start, *lines, "", ""]).encode("latin-1")
+
+
+def answer(request: Request, file: io.FileIO | None) -> Answer:
+    """Return the answer to a request for a file (RFC 9110)."""
+    if not request.version.startswith("HTTP/1."):
+        return Answer("400 Bad Request", False, {"Content-Length": 0})
+    if not request.is_served:
+        allowed = {"Allow": "GET, HEAD", "Content-Length": 0}
+        return Answer("405 Method Not Allowed", request.keep, allowed)
+    if file is None:
+        return Answer("404 Not Found", request.keep, {"Content-Length": 0})
+    found = os.fstat(file.fileno())
+    size = found.st_size
+    etag = f'"{found.st_mtime_ns:x}-{size:x}"'
+    fields: dict[str, object] = {
+        "ETag": etag,
+        "Last-Modified": email.utils.formatdate(
+            int(found.st_mtime), usegmt=True
+        ),
+        "Accept-Ranges": "bytes",
+    }
+    status = precondition(request.fields, etag, int(found.st_mtime))
+    if status.startswith("304"):
+        return Answer(status, request.keep, fields)
+    if status.startswith("412"):
+        return Answer(status, request.keep, {"Content-Length": 0})
+    part = range(size)
+    if request.method == "GET" and is_current(request.fields, fields):
+        asked = parse_range(request.fields.get("range", ""), size)
+        if asked is not None and not asked:
+            none = {"Content-Range": f"bytes */{size}", "Content-Length": 0}
+            return Answer("416 Range Not Satisfiable", request.keep, none)
+        if asked:
+            part, status = asked, "206 Partial Content"
+            fields["Content-Range"] = (
+                f"bytes {part.start}-{part.stop - 1}/{size}"
+            )
+    kind, encoding = mimetypes.guess_type(file.name)
+    # A gzip file is that, and not the coding of something else.
+    fields["Content-Type"] = (
+        kind if kind and not encoding else "application/octet-stream"
+    )
+    fields["Content-Length"] = len(part)
+    body = None
+    if part and request.method == "GET":
+        body = FileSlice(file, part.start, len(part))
+    return Answer(status, request.keep, fields, body)
+
+
+def precondition(fields: dict[str, str], etag: str, modified: int) -> str:
+    """Return the status that the conditions lead to (section 13.2.2)."""
+    if "if-match" in fields:
+        if not matches(fields["if-match"], etag):
+            return "412 Precondition Failed"
+    elif modified > parse_date(fields.get("if-unmodified-since"), modified):
+        return "412 Precondition Failed"
+    if "if-none-match" in fields:
+        if matches(fields["if-none-match"], etag, weakly=True):
+            return "304 Not Modified"
+    elif modified <= parse_date(fields.get("if-modified-since"), -1):
+        return "304 Not Modified"
+    return "200 OK"
+
+
+def matches(tags: str, etag: str, *, weakly: bool = False) -> bool:
+    """Return whether a list of entity tags has this one, or is ``*``."""
+    if tags.strip() == "*":
+        return True
+    found = re.findall(r'(W/)?("[^"]*")', tags)
+    return any(tag == etag and (weakly or not weak) for weak, tag in found)
+
+
+def parse_date(text: str | None, otherwise: int) -> int:
+    """Return a date in seconds since 1970; ``otherwise`` if it is none."""
+    try:
+        return int(email.utils.parsedate_to_datetime(text or "").timestamp())
+    except (TypeError, ValueError, OverflowError):
+        return otherwise
+
+
+def is_current(asked: dict[str, str], fields: dict[str, object]) -> bool:
+    """Return whether a part of this goes with what the client has.
+
+    If-Range, section 13.1.5: the tag, or the date to the second.
+    """
+    condition = asked.get("if-range")
+    return condition in (None, fields["ETag"], fields["Last-Modified"])
+
+
+def parse_range(text: str, size: int) -> range | None:
+    """Return the bytes asked for, none of them if there are none.
+
+    ``None`` where the whole is to be sent: several parts at once need not be
+    (section 14.2), nor what is not understood.
+    """
+    found = re.fullmatch(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", text, re.ASCII)
+    first, last = found.groups() if found else ("", "")
+    if not (first or last):
+        return None
+    if not first:
+        # The last so many. An empty file has no part to tell of.
+        return range(max(0, size - int(last)), size) if size else None
+    if last and int(last) < int(first):
+        return None
+    return range(int(first), min(int(last) + 1, size) if last else size)
 
 
 def main() -> int:

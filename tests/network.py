@@ -50,21 +50,36 @@ class Namespace:
 
     def socket(self, *arguments):
         """Return a socket that lives in this namespace."""
-        made = []
+        # It stays where it was made.
+        made = self.call(socket.socket, *arguments)
+        made.setblocking(False)
+        return made
 
-        def make():
+    def interfaces(self):
+        """Return the index and the name of each interface."""
+        return self.call(socket.if_nameindex)
+
+    def call(self, function, *arguments):
+        """Return what a function does in this namespace."""
+        results, errors = [], []
+
+        def run_there():
             libc = ctypes.CDLL(None, use_errno=True)
             with open(f"/run/netns/{self.name}") as file:
                 if libc.setns(file.fileno(), CLONE_NEWNET):
                     raise OSError(ctypes.get_errno(), "setns")
-            made.append(socket.socket(*arguments))
+            try:
+                results.append(function(*arguments))
+            except Exception as error:  # noqa: BLE001 (raised again)
+                errors.append(error)
 
-        # A namespace is a thread's own, and a socket stays where it was made.
-        thread = threading.Thread(target=make)
+        # A namespace is a thread's own.
+        thread = threading.Thread(target=run_there)
         thread.start()
         thread.join()
-        made[0].setblocking(False)
-        return made[0]
+        if errors:
+            raise errors[0]
+        return results[0]
 
 
 def run(*command):

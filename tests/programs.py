@@ -1,5 +1,6 @@
 """The examples as programs of their own: how to run one, or start it."""
 
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -42,3 +43,14 @@ def started(name, *arguments):
             yield process
         finally:
             process.kill()
+
+
+@contextmanager
+def running(name, *arguments):
+    """Run a server; yield its address, and stop it as Ctrl-C does."""
+    with started(name, *arguments) as server:
+        yield server.stdout.readline().split()[-1]
+        server.send_signal(signal.SIGINT)
+        _, errors = server.communicate()
+        assert errors == ""
+        assert server.returncode == 0

@@ -156,3 +156,24 @@ def test_the_load_goes_on_without_what_is_lost(start, make_server):
     answer = load(start, port, "measure full 40 peers=4 window=4")
     assert answer["datagrams"] == 40
     assert answer["lost"] > 0
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_the_load_on_a_relay_counts_what_comes_out(start, lost):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as relay:
+        relay.bind((LOOPBACK, 0))
+        relay.settimeout(20)
+        process, _ = start("relay_load", str(relay.getsockname()[1]))
+        _, target = relay.recvfrom(9)
+        process.stdin.write("measure stream 3 block=10 window=2\n")
+        process.stdin.flush()
+        for number in range(30):
+            payload, source = relay.recvfrom(65536)
+            assert len(payload) == 1200
+            assert source != target
+            if number >= lost:
+                relay.sendto(payload, target)
+        answer = json.loads(process.stdout.readline())
+    assert answer["count"] == 3
+    assert answer["datagrams"] == 30 - lost
+    assert answer["bytes"] == (30 - lost) * 1200

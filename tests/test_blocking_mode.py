@@ -29,6 +29,7 @@ from triobatch import (
     Buffers,
     Datagrams,
     DatagramSocket,
+    Run,
     lowlevel,
     open_batch_sender,
 )
@@ -43,6 +44,7 @@ pytestmark = pytest.mark.skipif(
 LARGE = bytes(2_000_000)
 MANY = [bytes(100)] * 400
 PAIRS = [(payload, None) for payload in MANY]
+RUNS = [Run(LARGE, 10_000)]
 # How long a call may keep the loop before it is helped out, in seconds.
 PATIENCE = 5
 
@@ -57,9 +59,29 @@ def via_sender(target, use):
     return run
 
 
+def via_shared(use):
+    async def run(have):
+        async with triobatch.open_shared_stream(have.stream) as shared:
+            result = use(shared)
+            if inspect.isawaitable(result):
+                await result
+
+    return run
+
+
 def _queue_many(sender):
     for payload in MANY:
         sender.send_nowait(payload)
+
+
+async def _receive_runs(have):
+    async with have.datagrams.receive_runs():
+        pass
+
+
+def _receive_runs_nowait(have):
+    with have.datagrams.receive_runs_nowait():
+        pass
 
 
 async def _serve(have):
@@ -74,6 +96,15 @@ async def _serve_batches(have):
         await trio.lowlevel.checkpoint()
 
     await triobatch.serve_tcp_batches(ignore, 0, host="127.0.0.1")
+
+
+async def _batches(have):
+    async for _ in have.datagrams.batches():
+        pass
+
+
+async def _serve_datagrams(have):
+    await triobatch.serve_datagrams(None, [have.datagrams])
 
 
 async def _serve_udp(have):
@@ -240,6 +271,12 @@ WAYS = {
     ),
     "StreamGroup.statistics": None,
     "DatagramSocket.aclose": lambda have: have.datagrams.aclose(),
+    "DatagramSocket.batches": _batches,
+    # setsockopt(2) and getsockopt(2) never wait.
+    "DatagramSocket.getsockopt": None,
+    "DatagramSocket.join_group": None,
+    "DatagramSocket.leave_group": None,
+    "DatagramSocket.setsockopt": None,
     "DatagramSocket.receive": lambda have: have.datagrams.receive(),
     "DatagramSocket.receive_batch": (
         lambda have: have.datagrams.receive_batch()
@@ -260,6 +297,8 @@ WAYS = {
     "DatagramSocket.receive_nowait": (
         lambda have: have.datagrams.receive_nowait()
     ),
+    "DatagramSocket.receive_runs": _receive_runs,
+    "DatagramSocket.receive_runs_nowait": _receive_runs_nowait,
     "DatagramSocket.send": lambda have: have.full.send(b"x"),
     "DatagramSocket.send_batch": lambda have: have.datagrams.send_batch(PAIRS),
     "DatagramSocket.send_batch_nowait": (
@@ -270,6 +309,10 @@ WAYS = {
         lambda have: have.datagrams.send_many_nowait(MANY)
     ),
     "DatagramSocket.send_nowait": lambda have: have.full.send_nowait(b"x"),
+    "DatagramSocket.send_runs": lambda have: have.datagrams.send_runs(RUNS),
+    "DatagramSocket.send_runs_nowait": (
+        lambda have: have.datagrams.send_runs_nowait(RUNS)
+    ),
     "DatagramSocket.send_segments": (
         lambda have: have.datagrams.send_segments(LARGE, 10_000)
     ),
@@ -277,6 +320,7 @@ WAYS = {
         lambda have: have.datagrams.send_segments_nowait(LARGE, 10_000)
     ),
     "DatagramSocket.statistics": None,
+    "BatchSender.corked": None,
     "BatchSender.flush": via_sender("stream", lambda sender: sender.flush()),
     "BatchSender.send": via_sender(
         "stream", lambda sender: sender.send(LARGE)
@@ -286,8 +330,12 @@ WAYS = {
     ),
     "BatchSender.statistics": None,
     "BatchSender.wait_broken": None,
+    "DatagramBatchSender.corked": None,
     "DatagramBatchSender.flush": via_sender(
         "datagrams", lambda sender: sender.flush()
+    ),
+    "DatagramBatchSender.queue": via_sender(
+        "datagrams", lambda sender: sender.queue(b"x")
     ),
     "DatagramBatchSender.send": via_sender(
         "full", lambda sender: sender.send(b"x")
@@ -298,6 +346,23 @@ WAYS = {
     "DatagramBatchSender.send_nowait": via_sender("datagrams", _queue_many),
     "DatagramBatchSender.statistics": None,
     "DatagramBatchSender.wait_broken": None,
+    "SharedStream.aclose": via_shared(lambda shared: shared.aclose()),
+    "SharedStream.queue_nowait": via_shared(
+        lambda shared: shared.queue_nowait(bytes(200_000))
+    ),
+    "SharedStream.receive_some": via_shared(
+        lambda shared: shared.receive_some()
+    ),
+    "SharedStream.send_all": via_shared(lambda shared: shared.send_all(LARGE)),
+    "SharedStream.send_buffers": via_shared(
+        lambda shared: shared.send_buffers([LARGE])
+    ),
+    "SharedStream.send_eof": via_shared(lambda shared: shared.send_eof()),
+    "SharedStream.wait_closed": None,
+    "SharedStream.wait_send_all_might_not_block": None,
+    # The listener that it wraps is tried above.
+    "SharedListener.accept": None,
+    "SharedListener.aclose": None,
     "Buffers.write_to": lambda have: Buffers([LARGE]).write_to(have.stream),
     "Buffers.write_to, a datagram": (
         lambda have: Buffers([b"x"]).write_to(have.full)
@@ -313,11 +378,16 @@ WAYS = {
     # What it wraps is tried above.
     "inherited_sockets": None,
     "open_batch_sender": None,
+    "open_shared_listeners": None,
+    "open_shared_stream": None,
     "open_stream_group": None,
     "open_tcp_listeners": _open_tcp_listeners,
     "open_tcp_stream": _open_tcp_stream,
     "open_udp_socket": lambda have: _open_and_close(
         triobatch.open_udp_socket(local_address=("127.0.0.1", 0))
+    ),
+    "open_unix_datagram_socket": lambda have: _open_and_close(
+        triobatch.open_unix_datagram_socket(have.path)
     ),
     "open_unix_listener": lambda have: _open_and_close(
         triobatch.open_unix_listener(have.path)
@@ -331,6 +401,7 @@ WAYS = {
     "send_buffers": lambda have: triobatch.send_buffers(have.stream, [LARGE]),
     "serve_tcp": _serve,
     "serve_tcp_batches": _serve_batches,
+    "serve_datagrams": _serve_datagrams,
     "serve_udp": _serve_udp,
     "lowlevel.recvmmsg": lambda have: lowlevel.recvmmsg(
         have.datagrams.socket.fileno(), bytearray(900), 100
@@ -352,6 +423,8 @@ CLASSES = [
     DatagramSocket,
     triobatch.BatchSender,
     triobatch.DatagramBatchSender,
+    triobatch.SharedListener,
+    triobatch.SharedStream,
     triobatch.StreamGroup,
 ]
 

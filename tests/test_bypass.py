@@ -102,6 +102,7 @@ NO_SENDING = {
         ),
         "takes no stream that sends in its own way",
     ),
+    "SharedListener.__init__": "made by open_shared_listeners",
     "testing.scripted_calls": "patches the calls of one descriptor",
     "testing.check_batch_stream": "calls the methods that it checks",
 }
@@ -139,6 +140,11 @@ async def by_batch_sender_of_buffers(stream):
         sender.send_nowait(Buffers([b"sec", b"ret"]))
 
 
+async def by_shared_stream(stream):
+    async with triobatch.open_shared_stream(stream) as shared:
+        await shared.send_all(SECRET)
+
+
 async def by_file(stream):
     with tempfile.TemporaryFile() as file:
         file.write(SECRET)
@@ -153,6 +159,8 @@ WAYS = {
     "broadcast_nowait": [by_broadcast_nowait],
     "open_batch_sender": [by_batch_sender, by_batch_sender_of_buffers],
     "BatchSender.__init__": [by_batch_sender],
+    "open_shared_stream": [by_shared_stream],
+    "SharedStream.__init__": [by_shared_stream],
     "send_file": [by_file],
     # A stream is not for it; see the datagram sockets below.
     "DatagramBatchSender.__init__": [],

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
-import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
-from contextlib import contextmanager, suppress
 
 import pytest
-from programs import run, started
+from programs import run, running
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="stops servers with SIGINT"
@@ -22,26 +15,6 @@ pytestmark = pytest.mark.skipif(
 needs_dnspython = pytest.mark.skipif(
     importlib.util.find_spec("dns") is None, reason="dnspython is optional"
 )
-needs_curl = pytest.mark.skipif(
-    shutil.which("curl") is None, reason="there is no curl"
-)
-
-
-# Without the sanitizers that CI preloads: they are for Python.
-CURL_ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name != "LD_PRELOAD"
-}
-
-
-@contextmanager
-def running(name, *arguments):
-    """Run a server; yield its address, and stop it as Ctrl-C does."""
-    with started(name, *arguments) as server:
-        yield server.stdout.readline().split()[-1]
-        server.send_signal(signal.SIGINT)
-        _, errors = server.communicate()
-        assert errors == ""
-        assert server.returncode == 0
 
 
 def test_everybody_in_the_room_gets_every_line():
@@ -133,120 +106,3 @@ def test_no_dns_server_is_a_message_and_status_1():
     client = run("dns_client.py", "127.0.0.1:1")
     assert client.returncode == 1
     assert client.stderr.startswith("cannot ask 127.0.0.1:1: ")
-
-
-@needs_curl
-@pytest.mark.parametrize("size", [0, 1, 2**18, 5_000_001])
-def test_curl_gets_files_over_one_connection(size, tmp_path):
-    content = (bytes(range(251)) * (size // 251 + 1))[:size]
-    (tmp_path / "a file").write_bytes(content)
-    (tmp_path / "small.txt").write_text("small\n")
-    with running(
-        "file_server.py", "127.0.0.1:0", "--directory", tmp_path
-    ) as url:
-        curl = subprocess.run(
-            ["curl", "-sS", "-w", "%{num_connects}", "-o", "-",
-             f"{url}a%20file", "-o", tmp_path / "got", f"{url}small.txt"],
-            capture_output=True,
-            check=True,
-            env=CURL_ENVIRONMENT,
-            timeout=60,
-        )  # fmt: skip
-    # One connection for the first, none for the second.
-    assert curl.stdout == content + b"10"
-    assert (tmp_path / "got").read_text() == "small\n"
-
-
-@needs_curl
-@pytest.mark.parametrize(
-    ("target", "options", "status"),
-    [
-        ("missing", [], "404"),
-        ("../secret", ["--path-as-is"], "404"),
-        ("%2e%2e/secret", ["--path-as-is"], "404"),
-        ("%00", [], "404"),
-        ("public", ["-X", "DELETE"], "405"),
-        ("public", ["--head"], "200"),
-        ("public?query", [], "200"),
-        ("a" * 300, [], "404"),
-        ("loop", [], "404"),
-        ("", ["--request-target", "//["], "404"),
-    ],
-)
-def test_what_is_not_served(target, options, status, tmp_path):
-    (tmp_path / "secret").write_text("secret")
-    directory = tmp_path / "served"
-    directory.mkdir()
-    (directory / "public").write_text("public")
-    (directory / "loop").symlink_to(directory / "loop")
-    with running(
-        "file_server.py", "127.0.0.1:0", "--directory", directory
-    ) as url:
-        curl = subprocess.run(
-            ["curl", "-sS", "-o", tmp_path / "got", "-w", "%{http_code}",
-             *options, f"{url}{target}"],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=CURL_ENVIRONMENT,
-            timeout=60,
-        )  # fmt: skip
-    assert curl.stdout == status
-    assert "secret" not in (tmp_path / "got").read_text()
-
-
-@pytest.fixture
-def large(tmp_path):
-    """A directory with a file that no kernel holds on the way."""
-    with (tmp_path / "large").open("wb") as sparse:
-        sparse.truncate(64 * 2**20)
-    return tmp_path
-
-
-@contextmanager
-def downloading(url):
-    """Ask for the large file, with room for little of it."""
-    host, _, port = url.removeprefix("http://").strip("/").rpartition(":")
-    with socket.socket() as client:
-        # A loopback segment, at least: less than that waits for timers.
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
-        client.settimeout(30)
-        client.connect((host, int(port)))
-        client.sendall(b"GET /large HTTP/1.1\r\n\r\n")
-        yield client
-
-
-def test_a_client_that_takes_nothing_is_let_go_of(large):
-    with (
-        running(
-            "file_server.py", "127.0.0.1:0", "--directory", large,
-            "--patience", "0.2",
-        ) as url,
-        downloading(url) as client,
-    ):  # fmt: skip
-        # Until the server is gone, and what it left is read.
-        time.sleep(1)
-        received = 0
-        with suppress(ConnectionResetError):
-            while data := client.recv(2**16):
-                received += len(data)
-    assert 0 < received < 64 * 2**20
-
-
-def test_a_client_that_takes_a_little_at_a_time_is_kept(large):
-    """Longer in all than a client may be idle."""
-    with (
-        running(
-            "file_server.py", "127.0.0.1:0", "--directory", large,
-            "--patience", "0.5",
-        ) as url,
-        downloading(url) as client,
-    ):  # fmt: skip
-        received = 0
-        end = time.monotonic() + 2.5
-        while time.monotonic() < end:
-            time.sleep(0.2)
-            received += len(client.recv(2**16))
-        while received < 64 * 2**20 and (data := client.recv(2**20)):
-            received += len(data)
-    assert received > 64 * 2**20

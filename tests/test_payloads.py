@@ -25,6 +25,7 @@ from triobatch import (
     DatagramBatchSender,
     Datagrams,
     DatagramSocket,
+    Run,
     lowlevel,
     testing,
 )
@@ -38,6 +39,7 @@ TAKES_BYTES = {
     "datagram",
     "datagrams",
     "payloads",
+    "runs",
 }
 TYPES = (
     BatchSender,
@@ -46,6 +48,7 @@ TYPES = (
     DatagramBatchSender,
     Datagrams,
     DatagramSocket,
+    triobatch.SharedStream,
     testing.MemoryDatagramSocket,
 )
 # They fill memory, and take none to be sent.
@@ -106,6 +109,14 @@ def sender_method(pair_kind, name, wrap):
     return pair_kind, send
 
 
+def shared_method(name, wrap):
+    async def send(pair, payload):
+        async with triobatch.open_shared_stream(pair[0]) as shared:
+            await settle(getattr(shared, name)(wrap(payload)))
+
+    return "stream", send
+
+
 def socket_method(kind, name, wrap):
     async def send(pair, payload):
         await settle(getattr(pair[0], name)(*wrap(payload)))
@@ -155,6 +166,10 @@ def segmented(payload):
     return (payload, 2**16 - 1)
 
 
+def as_run(payload):
+    return ([Run(payload, 2**16 - 1)],)
+
+
 DATAGRAM_METHODS = {
     "send": whole,
     "send_nowait": whole,
@@ -162,6 +177,8 @@ DATAGRAM_METHODS = {
     "send_batch_nowait": queued,
     "send_many": listed,
     "send_many_nowait": listed,
+    "send_runs": as_run,
+    "send_runs_nowait": as_run,
     "send_segments": segmented,
     "send_segments_nowait": segmented,
 }
@@ -178,6 +195,7 @@ WAYS = {
     "Buffers": buffers(lambda q, x: q.extend(Buffers([x]))),
     "Buffers.append": buffers(Buffers.append),
     "Buffers.extend": buffers(lambda q, x: q.extend([b"", x])),
+    "DatagramBatchSender.queue": sender_method("datagrams", "queue", whole),
     "DatagramBatchSender.send": sender_method("datagrams", "send", whole),
     "DatagramBatchSender.send_batch": sender_method(
         "datagrams", "send_batch", paired
@@ -196,6 +214,9 @@ WAYS = {
         )
         for name, wrap in DATAGRAM_METHODS.items()
     },
+    "SharedStream.queue_nowait": shared_method("queue_nowait", lambda x: x),
+    "SharedStream.send_all": shared_method("send_all", lambda x: x),
+    "SharedStream.send_buffers": shared_method("send_buffers", lambda x: [x]),
     "broadcast": (
         "stream",
         partial(by_function, lambda p, x: triobatch.broadcast([p[0]], x)),

@@ -14,6 +14,8 @@ from triobatch._datagrams.errors import (
     TruncatedDatagramError,
 )
 from triobatch._datagrams.open import open_udp_socket
+from triobatch._datagrams.open_unix import open_unix_datagram_socket
+from triobatch._datagrams.run import Run
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._datagrams.statistics import DatagramStatistics
 from triobatch._inherited import inherited_sockets
@@ -22,15 +24,16 @@ from triobatch._queues.datagrams import Datagrams
 from triobatch._queues.file_slice import FileSlice
 from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.open import open_batch_sender
-from triobatch._senders.serve_udp import serve_udp
-from triobatch._senders.stream_sender import BatchSender
-from triobatch._senders.task import SenderStatistics
-from triobatch._streams.broadcast import (
-    BroadcastResult,
-    Delivery,
-    broadcast,
-    broadcast_nowait,
+from triobatch._senders.serve_udp import serve_datagrams, serve_udp
+from triobatch._senders.shared_listener import (
+    SharedListener,
+    open_shared_listeners,
 )
+from triobatch._senders.shared_stream import SharedStream, open_shared_stream
+from triobatch._senders.statistics import SenderStatistics
+from triobatch._senders.stream_sender import BatchSender
+from triobatch._streams.broadcast import broadcast, broadcast_nowait
+from triobatch._streams.broadcast_result import BroadcastResult, Delivery
 from triobatch._streams.buffered import (
     BufferedReceiveStream,
     FrameTooLargeError,
@@ -93,8 +96,11 @@ __all__ = [
     "Message",
     "Metadata",
     "PeerError",
+    "Run",
     "TruncatedDatagramError",
     "open_udp_socket",
+    "open_unix_datagram_socket",
+    "serve_datagrams",
     "serve_udp",
     # From systemd
     "inherited_sockets",
@@ -104,9 +110,13 @@ __all__ = [
     "DatagramBatchSender",
     "Delivery",
     "SenderStatistics",
+    "SharedListener",
+    "SharedStream",
     "broadcast",
     "broadcast_nowait",
     "open_batch_sender",
+    "open_shared_listeners",
+    "open_shared_stream",
     # Under the bonnet
     "Capabilities",
     "capabilities",

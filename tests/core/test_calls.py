@@ -75,7 +75,7 @@ def test_the_chosen_core_serves():
     chosen = CORES[CORE]
     for name in _syscalls.__all__:
         function = getattr(_syscalls, name)
-        if hasattr(chosen, name) and name != "receive":
+        if hasattr(chosen, name):
             assert function is getattr(chosen, name), name
 
 
@@ -354,9 +354,9 @@ def test_receive_into_at_the_end_is_0(core, pair):
 
 def test_receive_into_of_nothing_would_block(core, pair):
     _, right = pair
-    with pytest.raises(BlockingIOError) as caught:
-        core.receive_into(right.fileno(), [memoryview(bytearray(1))])
-    assert caught.value.errno == errno.EAGAIN
+    for count in 1, 2:
+        rooms = [memoryview(bytearray(1)) for _ in range(count)]
+        assert core.receive_into(right.fileno(), rooms) is None
 
 
 def test_receive_into_lets_go_of_the_buffers(core, pair):
@@ -377,16 +377,90 @@ def test_receive_into_from_a_closed_descriptor_is_ebadf(core, pair):
     assert caught.value.errno == errno.EBADF
 
 
-@pytest.mark.parametrize("receive", [_syscalls.receive, _core_python.receive])
-def test_receive_takes_what_is_there(receive, pair):
+@pytest.mark.parametrize("large", [False, True])
+def test_receive_takes_what_is_there(core, pair, large):
     left, right = pair
-    with pytest.raises(BlockingIOError):
-        receive(right.fileno(), 10)
+    fd = right.fileno()
+    assert core.receive(fd, 10, large) is None
     left.send(b"abcd")
-    assert receive(right.fileno(), 3) == b"abc"
-    assert receive(right.fileno(), 3) == b"d"
+    assert core.receive(fd, 3, large) == b"abc"
+    assert core.receive(fd, 3, large) == b"d"
     left.close()
-    assert receive(right.fileno(), 3) == b""
+    assert core.receive(fd, 3, large) == b""
+    assert core.receive(fd, COPY_SIZE + 1, large) == b""
+    right.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        core.receive(fd, 3, large)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [b"abc"],
+        [b"abc", b"defg"] * 100,
+        [b"little", b"large" * 9000],
+        [b"x" * 1024] * (COPY_SIZE // 1024),
+        [b"x" * COPY_SIZE],
+    ],
+)
+def test_a_list_of_bytes_is_sent_whole(core, pair, chunks):
+    left, right = pair
+    expected = b"".join(chunks)
+    sent, rest = core.send_list(left.fileno(), chunks, COPY_SIZE)
+    # Less where the system's socket buffers are small.
+    assert sent > min(len(expected) - 1, 100_000)
+    assert (rest is None) == (sent == len(expected))
+    assert drain(right) + bytes(rest or b"") == expected
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [],
+        [b""],
+        [b"", b""],
+        [bytearray(b"abc")],
+        [b"abc", bytearray(b"def")],
+        [b"abc", "text"],
+        ["text"],
+        [None],
+        [b"x" * 1024] * (COPY_SIZE // 1024 + 1),
+        [b"x", b"y" * COPY_SIZE],
+        [b"y" * (COPY_SIZE + 1)],
+    ],
+)
+def test_any_other_list_is_left_to_others(core, pair, chunks):
+    left, right = pair
+    assert core.send_list(left.fileno(), chunks, COPY_SIZE) is None
+    assert drain(right) == b""
+
+
+@pytest.mark.parametrize("room", [9, 10, 11])
+@pytest.mark.parametrize("chunks", [[b"01234", b"56789"], [b"0123456789"]])
+def test_a_list_is_sent_whole_if_it_fits_into_the_room(
+    core, pair, chunks, room
+):
+    answer = core.send_list(pair[0].fileno(), chunks, room)
+    assert answer == (None if room < 10 else (10, None))
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [[b"%04d" % i for i in range(4000)], [b"x" * 4096] * 10, [b"y" * 99999]],
+)
+def test_of_a_list_that_does_not_fit_the_rest_is_returned(core, chunks):
+    left, right = make_pair(send_size=1)
+    fd = left.fileno()
+    with left, right:
+        sent, rest = core.send_list(fd, chunks, COPY_SIZE)
+        assert sent > 0
+        assert core.send_list(fd, chunks, COPY_SIZE)[0] == 0
+        whole = b"".join(chunks)
+        assert drain(right) == whole[:sent]
+        assert bytes(rest) == whole[sent:]
+        right.close()
+        with pytest.raises(BrokenPipeError):
+            core.send_list(fd, chunks, COPY_SIZE)
 
 
 def outcomes(module, sizes, views, offset, reads):
@@ -489,14 +563,14 @@ def test_twins_are_called_alike(name):
 
 
 @pytest.mark.skipif(_core_c is None, reason="needs the C core")
-def test_the_twins_are_all_but_the_call_that_the_standard_library_makes():
+def test_the_twins_are_all_the_calls_on_streams():
     assert set(shared_by_the_cores()) == {
         "Vector",
         "broadcast",
-        "copy",
+        "receive",
         "receive_into",
         "send",
         "send_copied",
+        "send_list",
         "send_pointed",
     }
-    assert not hasattr(_core_c, "receive")

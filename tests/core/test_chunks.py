@@ -59,10 +59,12 @@ def test_two_of_the_extensions_functions_have_a_twin_in_python(extension):
     }
     assert offered - {"locate", "measure"} == {
         "copy",
+        "flatten",
         "pack",
         "pack_pairs",
         "take",
         "point",
+        "split",
     }
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import sys
 
 import extensions
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from triobatch._core import datagrams_python
 from triobatch._wire import control
 from triobatch._wire.addresses import encode_address
+from triobatch._wire.control import pack_control
+from triobatch._wire.metadata import IP_RECVTTL
 
 CORES = {"python": datagrams_python}
 datagrams_c = extensions.find("triobatch._core.datagrams_c", extensions.C_CORE)
@@ -93,6 +96,54 @@ def test_a_view_has_the_size_of_its_bytes(core, hosts):
         core.send_datagrams(sender.fileno(), data, [4], *arguments)
 
 
+@pytest.mark.parametrize("connected", [False, True])
+def test_runs_are_sent_from_where_they_lie(core, hosts, connected):
+    sender, near, _ = hosts
+    peer = peer_of(near)
+    if connected:
+        sender.connect(near.getsockname())
+        peer = b""
+    memory = bytearray(b"..ab..cde..")
+    view = memoryview(memory)
+    runs = [view[2:4], b"", view[6:9], b"f"]
+    arguments = [0, 0, 2, 0], peer
+    sent = core.send_runs(sender.fileno(), runs, *arguments)
+    assert sent == 4
+    pieces = [b"ab", b"", b"cd", b"e", b"f"]
+    assert [received(near) for _ in pieces] == pieces
+    assert received(near) is None
+    # No export is left.
+    for run in [*runs, view]:
+        if type(run) is memoryview:
+            run.release()
+    memory.append(0)
+
+
+def test_a_call_takes_so_many_runs_and_no_more(core, hosts):
+    sender, near, _ = hosts
+    most = core.MAX_MESSAGES
+    runs = [b"%d" % i for i in range(most + 5)]
+    sizes = [0] * len(runs)
+    assert core.send_runs(sender.fileno(), runs, sizes, peer_of(near)) == most
+    assert [received(near) for _ in range(most)] == runs[:most]
+    assert received(near) is None
+
+
+def test_control_messages_go_with_every_run(core, hosts):
+    sender, near, _ = hosts
+    near.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
+    ttl = control.SOL_IP, socket.IP_TTL, (7).to_bytes(4, sys.byteorder)
+    arguments = [b"a", b"bc"], [0, 1], peer_of(near), (ttl,)
+    assert core.send_runs(sender.fileno(), *arguments) == 2
+    for expected in b"a", b"b", b"c":
+        data, [(_, _, number)], _, _ = near.recvmsg(9, 99)
+        assert (data, int.from_bytes(number, sys.byteorder)) == (expected, 7)
+    too_much = (ttl,) * 9
+    if core is not datagrams_python:
+        with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+            core.send_runs(sender.fileno(), *arguments[:3], too_much)
+
+
 @pytest.mark.parametrize("count", [2, 4])
 def test_there_is_one_peer_for_all_or_one_for_each(core, hosts, count):
     sender, near, far = hosts
@@ -142,6 +193,53 @@ def test_a_name_lies_within_the_names(hosts, missing, name_sizes, expected):
         len(name_sizes),
         b"",
         0,
+        [],
+        0,
+    )
+    assert sent == expected
+    arrived = [received(near), received(near)]
+    assert arrived == ([b"a", b"b"] if expected > 0 else [None, None])
+
+
+@needs_c
+@pytest.mark.parametrize(
+    ("controls_size", "control_sizes", "expected"),
+    [
+        (48, [24, 24], 2),
+        (47, [24, 24], -errno.EINVAL),
+        (48, [24, 25], -errno.EINVAL),
+        (48, [24, 2**32 - 24], -errno.EINVAL),
+        (24, [24], 2),
+        (23, [24], -errno.EINVAL),
+        (24, [0, 24], 2),
+        (0, [], 2),
+        # More than there is room for beside a segment size.
+        (192, [168], -errno.EINVAL),
+        # One beyond those of the messages is not looked at.
+        (48, [24, 24, 1], 2),
+    ],
+)
+def test_control_messages_lie_within_the_controls(
+    hosts, controls_size, control_sizes, expected
+):
+    sender, near, _ = hosts
+    controls = pack_control(((0, 1, bytes(4)),)) * 8
+    name = peer_of(near)
+    sent = datagrams_c.lib.tb_send_datagrams(
+        sender.fileno(),
+        b"ab",
+        2,
+        [1, 1],
+        [0, 0],
+        2,
+        name,
+        len(name),
+        [len(name)],
+        1,
+        controls,
+        controls_size,
+        control_sizes,
+        len(control_sizes),
     )
     assert sent == expected
     arrived = [received(near), received(near)]

@@ -26,18 +26,22 @@ def test_a_blocking_descriptor_does_not_make_a_call_block(pair):
         os.set_blocking(sock.fileno(), True)
     arena = core.GroupArena(10)
     assert core.receive_group(arena, [right.fileno()]) == [-errno.EAGAIN]
-    while core.send_group([left.fileno()], [bytes(2**16)], [1])[1]:
+    while core.send_group([left.fileno()], [bytes(2**16)])[1]:
         pass
-    results = core.send_group([left.fileno()], [b"x"], [1])
+    results = core.send_group([left.fileno()], [b"x"])
     assert results == ([-errno.EAGAIN], False)
 
 
 def test_without_the_chunk_extension(pair, monkeypatch):
     left, right = pair
-    monkeypatch.setattr(core, "_point_to_bytes", lambda *_: False)
-    results = core.send_group([left.fileno()], [b"ab", b"", b"c"], [3])
-    assert results == ([3], True)
-    assert right.recv(10) == b"abc"
+    monkeypatch.setattr(core, "_flatten", lambda *_: None)
+    monkeypatch.setattr(core, "_split", None)
+    fds = [left.fileno(), right.fileno()]
+    results = core.send_group(fds, [[b"ab", b"", b"c"], b"d"])
+    assert results == ([3, 1], True)
+    arena = core.GroupArena(10)
+    expected = [b"d", b"abc", -errno.EAGAIN]
+    assert core.receive_group(arena, [*fds, fds[0]]) == expected
 
 
 @pytest.mark.parametrize(

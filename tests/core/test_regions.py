@@ -56,7 +56,7 @@ lib.tb_broadcast([fd], results, 1, memory, {size})
         """
 sizes = [{size}]
 lib.tb_send_datagrams(
-    fd, memory, {size}, sizes, [0], 1, b"", 0, [], 0, b"", 0
+    fd, memory, {size}, sizes, [0], 1, b"", 0, [], 0, b"", 0, [], 0
 )
 """,
     ),

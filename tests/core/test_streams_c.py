@@ -40,8 +40,11 @@ def test_a_blocking_descriptor_does_not_make_a_call_block(pair):
     for sock in pair:
         # settimeout(None) would not do: the flag is on the open file.
         os.set_blocking(sock.fileno(), True)
-    with pytest.raises(BlockingIOError):
-        core.receive_into(right.fileno(), [memoryview(bytearray(1))])
+    for large in False, True:
+        assert core.receive(right.fileno(), 1, large) is None
+    room = memoryview(bytearray(1))
+    assert core.receive_into(right.fileno(), [room]) is None
+    assert core.receive_into(right.fileno(), [room, room]) is None
     filling = bytes(2**20)
     while core.send(left.fileno(), filling) == len(filling):
         pass
@@ -91,94 +94,40 @@ def test_without_the_chunk_extension_the_same_is_sent(pair, no_extension):
     assert drain(right) == b"efghi" + b"bcdefghi" + b"cghi"
 
 
-def test_without_the_chunk_extension_little_is_not_copied(no_extension):
-    assert core.copy([b"abc", b"def"], COPY_SIZE) is None
-
-
-@needs_extension
-@pytest.mark.parametrize(
-    "chunks",
-    [
-        [b"abc"],
-        [b"abc", b"defg"] * 100,
-        [b"little", b"large" * 9000],
-        [b"empty ones between", b"", b""],
-        [b"x" * 1024] * (COPY_SIZE // 1024),
-        [b"x" * COPY_SIZE],
-    ],
-)
-def test_a_list_of_bytes_is_copied_and_sent(pair, chunks):
+def test_without_the_chunk_extension_a_lone_chunk_is_sent(pair, no_extension):
     left, right = pair
-    expected = b"".join(chunks)
-    scratch = core.copy(chunks, COPY_SIZE)
-    assert scratch.size == len(expected)
-    sent, whole = scratch.push(left.fileno())
-    assert whole == (sent == scratch.size)
-    # Less where the system's socket buffers are small.
-    assert sent > min(scratch.size - 1, 100_000)
-    assert drain(right) == expected[:sent]
+    assert core.send_list(left.fileno(), [b"abc", b"def"], COPY_SIZE) is None
+    assert core.send_list(left.fileno(), [b"abc"], COPY_SIZE) == (3, None)
+    assert drain(right) == b"abc"
 
 
 @needs_extension
-@pytest.mark.parametrize(
-    "chunks",
-    [
-        [],
-        [b""],
-        [bytearray(b"abc")],
-        [b"abc", bytearray(b"def")],
-        [b"abc", "text"],
-        ["text"],
-        [None],
-        [b"x" * 1024] * (COPY_SIZE // 1024 + 1),
-        [b"x", b"y" * COPY_SIZE],
-    ],
-)
-def test_any_other_list_is_left_to_others(chunks):
-    assert core.copy(chunks, COPY_SIZE) is None
-
-
-@needs_extension
-@pytest.mark.parametrize("room", [9, 10, 11])
-def test_a_list_is_copied_if_it_fits_into_the_room(room):
-    scratch = core.copy([b"01234", b"56789"], room)
-    assert (scratch is None) == (room < 10)
-
-
-@needs_extension
-def test_a_copied_list_that_does_not_fit_is_sent_in_part(pair):
+def test_scratch_memory_is_used_again_whatever_became_of_the_call(pair):
     left, right = pair
-    left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-    for chunks in [b"%04d" % i for i in range(9999)], [b"x" * 4096] * 10:
-        scratch = core.copy(chunks, COPY_SIZE)
-        sent, whole = scratch.push(left.fileno())
-        assert 0 < sent < scratch.size
-        assert not whole
-        with pytest.raises(BlockingIOError):
-            scratch.push(left.fileno())
-        assert drain(right) == b"".join(chunks)[:sent]
-        assert scratch.rest(sent) == b"".join(chunks)[sent:]
+    fd = left.fileno()
+    assert core.receive(fd, 1) is None
+    (kept,) = core._pool
+    assert core.send_list(fd, [b"a", b"b"], COPY_SIZE) == (2, None)
+    assert core.send_list(fd, [b"a", bytearray(b"b")], COPY_SIZE) is None
+    right.close()
+    with pytest.raises(BrokenPipeError):
+        core.send_list(fd, [b"a", b"b"], COPY_SIZE)
+    with pytest.raises(ConnectionResetError):
+        core.receive(fd, 1)
+    assert core._pool == [kept]
 
 
 @needs_extension
 def test_scratch_memory_in_use_is_not_disturbed_by_another(pair):
     # As a signal handler, or a finalizer, may do in the midst of a send.
     left, right = pair
-    scratch = core.copy([b"first", b"send"], COPY_SIZE)
+    scratch = core.take_scratch()
+    scratch.contents[:5] = b"first"
     core.send_copied(left.fileno(), [b"an", b"other"], 0, 0)
     core.send_pointed(left.fileno(), [b"one", b"more"], 0)
-    scratch.push(left.fileno())
-    assert drain(right) == b"another" + b"onemore" + b"firstsend"
-
-
-@needs_extension
-def test_scratch_memory_given_back_is_used_again():
-    scratch = core.copy([b"abc"], COPY_SIZE)
-    scratch.give_back()
-    again = core.copy([b"def"], COPY_SIZE)
-    assert again is scratch
-    assert again.rest(0) == b"def"
-    again.give_back()
+    core.send_list(left.fileno(), [b"a", b"list"], COPY_SIZE)
+    assert core.receive(right.fileno(), 100) == b"anotheronemorealist"
+    assert scratch.contents[:5] == b"first"
 
 
 @pytest.fixture
@@ -214,7 +163,7 @@ def send_in_each_way(fd, letter):
     little, large = [letter * 50] * 400, [letter * 3000] * 8
     yield lambda: core.send_copied(fd, little, 0, 0)[0]
     yield lambda: core.send_pointed(fd, large, 0)[0]
-    yield lambda: core.copy(little, COPY_SIZE).push(fd)[0]
+    yield lambda: core.send_list(fd, little, COPY_SIZE)[0]
 
 
 @needs_extension

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from triobatch import capabilities
 from triobatch._core import calls
 from triobatch._core.tries import try_each
 from triobatch._wire.addresses import encode_address
@@ -43,13 +44,13 @@ def play(script):
 def test_another_error_ends_it_and_a_refusal_does_not(
     script, tries, refused, calls, passed
 ):
-    tried = try_each(play(script), 3, EPERM, tries)
+    tried = try_each(play(script), [(0,), (1,), (2,)], EPERM, tries)
     assert tried == (bytes(refused), calls, passed)
 
 
 def test_another_error_of_the_first_is_raised():
     with pytest.raises(OSError, match="Invalid argument"):
-        try_each(play([EINVAL]), 3, EPERM, 2)
+        try_each(play([EINVAL]), [(0,), (1,), (2,)], EPERM, 2)
 
 
 @pytest.fixture
@@ -107,3 +108,20 @@ def test_the_core_takes_64_at_most_and_one_name_for_all(pair):
     assert tried.refused == bytes(calls.MAX_MESSAGES)
     with pytest.raises(OSError, match="Invalid argument"):
         calls.send_each(left.fileno(), b"", [1], target, (), errno.EPERM, 1)
+
+
+def test_the_c_core_takes_more_with_each_call_between_two_refusals(pair):
+    if capabilities().core != "c":
+        pytest.skip("the Python core makes a call for each message")
+    left, right = pair
+    target = encode_address(right.getsockname())
+    peers = [target] * 64
+    peers[0] = peers[20] = peers[21] = NOWHERE
+    tried = calls.send_each(
+        left.fileno(), bytes(64), [1] * 64, peers, (), EINVAL, 1
+    )
+    assert [i for i, item in enumerate(tried.refused) if item] == [0, 20, 21]
+    # 0 | 1, 2-3, 4-7, 8-15, 16-19 | 20 | 21 | 22, 23-24, and so on up to 63.
+    assert tried.calls == 1 + 5 + 1 + 1 + 6
+    for _ in range(61):
+        assert right.recv(9) == b"\0"

@@ -13,6 +13,7 @@ from triobatch._datagrams.gso import (
     MAX_SIZE_V4,
     MAX_SIZE_V6,
     Limit,
+    Messages,
     Segmentation,
     by_destination,
     plan,
@@ -94,7 +95,7 @@ def test_ipv6_holds_twenty_bytes_more():
 
 def test_each_destination_has_messages_of_its_own():
     planned = plan([9, 9, 9, 5], [A, A, B, B], lambda _: Limit(64))
-    assert planned == ([18, 14], [9, 9], [2, 2], [A, B])
+    assert planned == Messages([18, 14], [9, 9], [2, 2], [A, B])
 
 
 def test_a_limit_is_a_destinations_own():
@@ -103,12 +104,12 @@ def test_a_limit_is_a_destinations_own():
         [A, A, B, B],
         lambda peer: Limit(1 if peer == A else 64),
     )
-    assert planned == ([9, 9, 18], [0, 0, 9], [1, 1, 2], [A, A, B])
+    assert planned == Messages([9, 9, 18], [0, 0, 9], [1, 1, 2], [A, A, B])
 
 
 def test_a_shorter_datagram_joins_no_run_to_another_destination():
     planned = plan([9, 9, 5], [A, A, B], lambda _: Limit(64))
-    assert planned == ([18, 5], [9, 0], [2, 1], [A, B])
+    assert planned == Messages([18, 5], [9, 0], [2, 1], [A, B])
 
 
 def test_different_destinations_are_not_sorted():

@@ -9,11 +9,14 @@ from trio.testing import assert_checkpoints
 
 from triobatch import open_batch_sender
 from triobatch._datagrams.errors import DatagramError, DatagramErrorGroup
+from triobatch._datagrams.run import Run
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.datagrams import Datagrams
 
 NOWHERE = ("127.0.0.1", 0)
+
+RUNS = [Run(bytes(40), 10), Run(bytes(10), 10)]
 
 # Every way to send: how many datagrams it makes, and the call.
 WAYS = {
@@ -33,6 +36,11 @@ WAYS = {
     "send_many_nowait": (
         5,
         lambda s, to, **kw: s.send_many_nowait([b"x"] * 5, to, **kw),
+    ),
+    "send_runs": (5, lambda s, to, **kw: s.send_runs(RUNS, to, **kw)),
+    "send_runs_nowait": (
+        5,
+        lambda s, to, **kw: s.send_runs_nowait(RUNS, to, **kw),
     ),
     "send_segments": (
         5,

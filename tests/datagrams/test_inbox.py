@@ -13,7 +13,7 @@ from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._core.choice import CORE
 from triobatch._datagrams import inbox as inbox_module
 from triobatch._datagrams.errors import TruncatedDatagramError
-from triobatch._datagrams.inbox import Inbox
+from triobatch._datagrams.message_inbox import MessageInbox, MetadataCache
 from triobatch._wire.addresses import encode_address
 
 MSG_CTRUNC = socket.MSG_CTRUNC
@@ -57,7 +57,11 @@ def filled(*messages, slot_size=100, family=socket.AF_INET):
         arena.segment_sizes[slot] = segment_size
         arena.flags[slot] = flags
     arena.note_filled(len(messages))
-    return Inbox(arena)
+    return MessageInbox(arena)
+
+
+def messages_of(inbox):
+    return inbox.take_messages(10**6, MetadataCache(lambda it: it))
 
 
 def test_plain_messages_are_one_datagram_each():
@@ -133,7 +137,7 @@ def test_a_train_alone_is_cut():
 
 def test_a_cut_datagram_is_a_message_that_says_so():
     inbox = filled((bytes(150), 0, B, MSG_TRUNC), (b"after", 0, A, 0))
-    cut, whole = inbox.take_messages(64)
+    cut, whole = messages_of(inbox)
     assert (cut.truncated, cut.size, len(cut.payload)) == (True, 150, 100)
     assert (whole.truncated, whole.size, whole.payload) == (False, 5, b"after")
 
@@ -147,7 +151,7 @@ def test_control_messages_that_did_not_fit_cut_no_datagram():
         inbox = filled(*messages)
         assert inbox.take(64) == expected
         assert inbox.truncated == 0
-        again = filled(*messages).take_messages(64)
+        again = messages_of(filled(*messages))
         assert [(m.payload, m.truncated) for m in again] == [
             (payload, False) for payload, _ in expected
         ]
@@ -197,5 +201,26 @@ def test_nothing_is_lost_whatever_the_limit(messages, limit):
         assert 1 <= len(some) <= limit
         taken += some
     assert taken == expected
-    again = filled(*messages).take_messages(10**6)
+    again = messages_of(filled(*messages))
     assert [(m.payload, m.address) for m in again] == expected
+
+
+def test_runs_are_of_whoever_sent_them():
+    names = ["/a", None, "/b", "/a", "/ab", "/ab"]
+    messages = [(b"x", 0, name, 0) for name in names]
+    inbox = filled(*messages, family=socket.AF_UNIX)
+    # What a call before has left there.
+    size = inbox.arena.name_size
+    inbox.arena.names[size : 2 * size] = inbox.arena.names[:size]
+    assert [run.address for run in inbox.take_runs(99, [])] == names
+
+
+def test_runs_end_before_one_that_was_cut():
+    inbox = filled((b"aab", 2, A, 0), (bytes(101), 0, B, 0), (b"c", 0, A, 0))
+    [run] = inbox.take_runs(999, [])
+    assert (run.data, run.segment_size, run.address) == (b"aab", 2, A)
+    with pytest.raises(TruncatedDatagramError):
+        inbox.take_runs(999, [])
+    [run] = inbox.take_runs(999, [])
+    assert (run.data, run.segment_size) == (b"c", 1)
+    assert not inbox.arena.left

@@ -1,5 +1,6 @@
 """Opening a UDP socket: names, addresses and options."""
 
+import errno
 import gc
 import socket
 
@@ -7,6 +8,7 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints
 
+from triobatch import DatagramError
 from triobatch._datagrams.open import _look_up, open_udp_socket
 
 
@@ -51,6 +53,20 @@ async def test_ports_are_shared_on_request():
             assert second.socket.getsockname() == name
         with pytest.raises(OSError, match="in use"):
             await open_udp_socket(local_address=name)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_broadcasts_go_on_request(allowed):
+    async with await open_udp_socket(allow_broadcast=allowed) as sock:
+        option = socket.SOL_SOCKET, socket.SO_BROADCAST
+        assert bool(sock.getsockopt(*option)) is allowed
+        # Of the loopback, whose broadcast address the kernel knows.
+        if allowed:
+            await sock.send(b"x", ("127.255.255.255", 9))
+        else:
+            with pytest.raises(DatagramError) as caught:
+                await sock.send(b"x", ("127.255.255.255", 9))
+            assert caught.value.errno == errno.EACCES
 
 
 async def test_opening_fails_where_there_is_nothing_to_open():

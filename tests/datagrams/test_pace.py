@@ -11,42 +11,52 @@ from triobatch._datagrams.pace import DENSE, PLANNED, WITH_CARE, Pace
 NOWHERE = ("127.0.0.1", 0)
 
 
-def test_a_refusal_that_stands_alone_slows_a_batch_down_for_a_few():
+@pytest.mark.parametrize(
+    ("taken", "size"),
+    [(0, PLANNED), (2 * DENSE, PLANNED), (2 * DENSE + 1, WITH_CARE)],
+)
+def test_after_a_refusal_the_rest_goes_past_others_like_it(taken, size):
     pace = Pace()
-    pace.note_taken(PLANNED, whole=True)
+    pace.note_taken(taken, whole=True)
     assert (pace.size, pace.refusal) == (PLANNED, 0)
     pace.note_refusal(errno.EPERM)
-    assert (pace.size, pace.refusal) == (WITH_CARE, errno.EPERM)
-    pace.note_tried(bytes(WITH_CARE))
+    assert (pace.size, pace.refusal) == (size, errno.EPERM)
+    pace.note_tried(bytes(size))
     assert pace.refusal == 0
 
 
-def test_where_many_are_refused_they_go_one_by_one():
+def test_a_refusal_is_soon_after_another_where_few_were_taken_between():
     pace = Pace()
     pace.note_refusal(errno.EPERM)
-    sizes = []
-    for _ in range(3):
-        sizes.append(pace.size)
-        pace.note_tried(b"\1" + bytes(DENSE - 1))
-    assert sizes == [16, 64, 256]
+    pace.note_tried(b"\1" + bytes(2 * DENSE))
+    pace.note_refusal(errno.EPERM)
+    assert pace.size == PLANNED
+
+
+def test_as_long_as_many_are_refused_the_next_call_goes_past_them_too():
+    pace = Pace()
+    pace.note_refusal(errno.EPERM)
+    pace.note_tried(b"\1" + bytes(DENSE - 1))
     assert pace.refusal == errno.EPERM
     pace.note_tried(b"\1" + bytes(DENSE))
     assert pace.refusal == 0
 
 
-def test_a_second_refusal_soon_after_the_first_is_not_alone():
+def test_behind_a_refused_run_its_own_datagrams_are_tried_one_by_one():
     pace = Pace()
-    pace.note_refusal(errno.EPERM)
-    pace.note_tried(bytes(WITH_CARE))
-    pace.note_taken(10, whole=False)
-    pace.note_refusal(errno.EPERM)
-    assert pace.size == DENSE
+    pace.note_taken(PLANNED, whole=True)
+    pace.note_refused_run(errno.EIO, 54)
+    assert (pace.size, pace.refusal) == (54, errno.EIO)
+    pace.note_tried(bytes(54))
+    assert (pace.size, pace.refusal) == (216, 0)
 
 
 def test_where_the_errno_must_be_looked_at_each_goes_with_a_call():
     pace = Pace()
     pace.note_refusal(0)
     assert (pace.size, pace.refusal) == (WITH_CARE, 0)
+    pace.note_taken(WITH_CARE, whole=True)
+    assert pace.size == 4 * WITH_CARE
 
 
 @pytest.mark.parametrize(
@@ -102,3 +112,13 @@ async def test_a_report_between_two_refusals_is_charged_to_none(
     assert await received(receiver) == [b"11", b"3333"]
     assert sender.statistics().reports == 1
     assert sender.statistics().send_calls == 8
+
+
+async def test_over_ipv4_a_refused_broadcast_costs_one_call(make_socket):
+    sender = await make_socket()
+    batch = [(bytes(1 + i % 3), ("255.255.255.255", 9)) for i in range(64)]
+    assert await sender.send_batch(batch, errors="ignore") == 0
+    statistics = sender.statistics()
+    assert (statistics.refused, statistics.reports) == (64, 0)
+    # The first of a batch tells why, and those behind it go past that.
+    assert statistics.send_calls <= 66

@@ -1,12 +1,14 @@
 """The socket as an object: construction, checkpoints, closing."""
 
 import socket
+import sys
 
 import pytest
 import trio
 from helpers import address_of
 from trio.testing import assert_checkpoints
 
+from triobatch._datagrams.open import open_udp_socket
 from triobatch._datagrams.socket import DatagramSocket
 
 
@@ -95,3 +97,42 @@ async def test_what_the_kernel_dropped_is_known_after_closing(make_socket):
     sender.statistics()
     sender.socket.close()
     assert sender.statistics().kernel_drops in {None, 0}
+
+
+async def test_options_are_set_and_returned():
+    async with await open_udp_socket() as sock:
+        option = socket.SOL_SOCKET, socket.SO_RCVBUF
+        sock.setsockopt(*option, 100_000)
+        assert sock.getsockopt(*option) == 200_000
+        sock.setsockopt(*option, (50_000).to_bytes(4, sys.byteorder))
+        assert sock.getsockopt(*option, 4) == (100_000).to_bytes(
+            4, sys.byteorder
+        )
+        with pytest.raises(TypeError, match="without a length"):
+            sock.setsockopt(*option, None)
+        with pytest.raises(TypeError, match="when length is given"):
+            sock.setsockopt(*option, 1, 4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="an option of Linux")
+async def test_an_option_may_have_a_length_and_no_value():
+    async with await open_udp_socket() as sock:
+        with pytest.raises(OSError, match="nvalid argument"):
+            # SO_ATTACH_FILTER, of which the kernel looks at the length first.
+            sock.setsockopt(socket.SOL_SOCKET, 26, None, 3)
+
+
+async def test_it_tells_where_it_is_before_and_after_it_is_bound():
+    async with await open_udp_socket(family=socket.AF_INET6) as sock:
+        assert sock.local_address == ("::", 0, 0, 0)
+        assert sock.remote_address is None
+        await sock.socket.connect(("::1", 9))
+        assert sock.local_address[0] == "::1"
+        assert sock.remote_address == ("::1", 9, 0, 0)
+
+
+async def test_a_unix_socket_without_a_name_is_nowhere():
+    left, right = trio.socket.socketpair(type=trio.socket.SOCK_DGRAM)
+    async with DatagramSocket(left) as sock, DatagramSocket(right):
+        assert sock.local_address is None
+        assert sock.remote_address is None

@@ -6,6 +6,7 @@ import pytest
 
 from triobatch._queues.datagrams import Datagrams, as_datagrams
 from triobatch._resource import Claim
+from triobatch._wire.metadata import Metadata
 
 A = ("127.0.0.1", 1)
 B = ("127.0.0.1", 2)
@@ -52,7 +53,8 @@ def test_a_view_without_bytes_is_an_empty_datagram():
         ((None, A), TypeError),
         (7, TypeError),
         ((b"alone",), ValueError),
-        ((b"one", A, "too many"), ValueError),
+        ((b"one", A, None, "too many"), ValueError),
+        ((b"one", A, {"tos": 1}), TypeError),
         ((memoryview(b"abcd")[::2], A), BufferError),
     ],
 )
@@ -120,3 +122,25 @@ def test_a_queue_is_passed_on_and_pairs_are_queued():
 def test_the_representation_tells_what_is_left():
     queue = Datagrams([(b"abc", A), (b"", B)])
     assert repr(queue) == "<Datagrams: 2 left, 3 bytes>"
+
+
+METADATA = Metadata(tos=1)
+
+
+def test_a_datagram_may_have_metadata_of_its_own():
+    queue = Datagrams([(b"a", A), (b"b", B, METADATA), (b"c", A, None)])
+    assert list(queue) == [(b"a", A), (b"b", B, METADATA), (b"c", A)]
+    assert list(queue.copy()) == list(queue)
+    queue.append((b"d", None, METADATA))
+    queue.consume(2)
+    assert list(queue) == [(b"c", A), (b"d", None, METADATA)]
+
+
+@pytest.mark.parametrize("other", [{"tos": 1}, "no", 3, b"", (1, 2)])
+def test_wrong_metadata_are_told_by_their_index_and_type(other):
+    with pytest.raises(TypeError) as told:
+        Datagrams([(b"a", A, METADATA), (b"b", B), (b"c", A, other)])
+    name = type(other).__name__
+    assert str(told.value) == (
+        f"the metadata of datagram 2 must be a Metadata, not {name}"
+    )

@@ -13,10 +13,11 @@ import triobatch
 from triobatch import Buffers, open_batch_sender
 
 
-async def test_every_call_is_a_checkpoint(pair):
+async def test_a_send_on_an_idle_sender_is_a_checkpoint(pair):
     left, right = pair
     async with open_batch_sender(left) as sender:
         for data in (b"bytes", b"", bytearray(b"mutable"), Buffers([b"a"])):
+            await wait_all_tasks_blocked()
             with assert_checkpoints():
                 await sender.send(data)
         with assert_checkpoints():

@@ -15,7 +15,13 @@ from trio.testing import wait_all_tasks_blocked
 from triobatch import BatchSocketStream, Buffers
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
 from triobatch._resource import Claim
-from triobatch._streams.gather import COPY_BELOW, COPY_WHOLE, Gather, copy_list
+from triobatch._streams.gather import (
+    COPY_BELOW,
+    COPY_WHOLE,
+    MAX_OFFERED,
+    Gather,
+    send_list,
+)
 
 LARGE = COPY_WHOLE // 2
 
@@ -51,7 +57,7 @@ def calls(around):
     watch("send_copied", lambda fd, chunks, index, offset: len(chunks) - index)
     watch("send_pointed", lambda fd, chunks, offset: len(chunks))
     watch("Vector", lambda chunks, offset: len(chunks))
-    watch("copy", lambda chunks, room: len(chunks))
+    watch("send_list", lambda fd, chunks, room: len(chunks))
     return made
 
 
@@ -138,19 +144,29 @@ async def test_a_list_meets_the_kernel_as_buffers_do(calls, sizes, way):
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         # A list that is copied whole needs none of these.
-        sends = [name for name, _ in calls if name != "copy"]
+        sends = [name for name, _ in calls if name != "send_list"]
         calls.clear()
-        assert (sends[:1] == ["send_pointed"]) == (way == "pointed at")
+        if batch is chunks and len(chunks) == 1:
+            # One chunk is neither.
+            assert sends == []
+        else:
+            assert (sends[:1] == ["send_pointed"]) == (way == "pointed at")
 
 
-@needs_extension
-def test_a_list_becomes_buffers_only_where_it_is_not_copied_whole():
+def test_a_list_becomes_buffers_only_where_it_is_not_one_piece(pair):
+    left, right = pair
     for chunks in [b"a", b"bc"], [bytes(1024)] * (COPY_SIZE // 1024):
-        copied = copy_list(chunks)
-        assert copied.size == sum(map(len, chunks))
-        copied.give_back()
+        sent, rest = send_list(left.fileno(), chunks)
+        assert sent + len(rest or b"") == sum(map(len, chunks))
+        drain(right)
         chunks.append(bytes(COPY_SIZE))
-        assert copy_list(chunks) is None
+        assert send_list(left.fileno(), chunks) is None
+
+
+@pytest.mark.parametrize("size", [MAX_OFFERED, MAX_OFFERED + 1])
+def test_a_lone_chunk_is_offered_whole_up_to_a_limit(pair, size):
+    answer = send_list(pair[0].fileno(), [bytes(size)])
+    assert (answer is None) == (size > MAX_OFFERED)
 
 
 @pytest.mark.parametrize(
@@ -165,8 +181,8 @@ def test_a_list_becomes_buffers_only_where_it_is_not_copied_whole():
         [None],
     ],
 )
-def test_a_list_that_is_not_of_bytes_is_not_copied(chunks):
-    assert copy_list(chunks) is None
+def test_a_list_that_is_not_of_bytes_is_no_piece(pair, chunks):
+    assert send_list(pair[0].fileno(), chunks) is None
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])

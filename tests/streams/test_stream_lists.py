@@ -8,6 +8,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from triobatch._streams.gather import COPY_BELOW
 
+if extensions.why_absent(extensions.CHUNKS) is None:
+    from triobatch._core import streams_c
+
 # Elsewhere a list is taken in whole before anything else happens.
 needs_extension = pytest.mark.skipif(
     extensions.why_absent(extensions.CHUNKS) is not None,
@@ -16,7 +19,7 @@ needs_extension = pytest.mark.skipif(
 
 
 @pytest.fixture
-def meddle(around):
+def meddle(around, monkeypatch):
     """Change the caller's list once it is taken in, as a thread may."""
     rubbish = []
 
@@ -28,16 +31,17 @@ def meddle(around):
                 # Whatever was freed is overwritten.
                 rubbish.extend(b"\xff" * size for _ in range(100))
 
-        def copy_and_be_interrupted(copy, own, room):
-            copied = copy(own, room)
+        def be_interrupted_and_send(send, *args):
             spoil()
-            return copied
+            return send(*args)
 
-        def be_interrupted_and_send(send_pointed, *args):
-            spoil()
-            return send_pointed(*args)
-
-        around("copy", copy_and_be_interrupted)
+        # What was copied, and a lone chunk, go out by the same call.
+        real = streams_c._send
+        monkeypatch.setattr(
+            streams_c,
+            "_send",
+            lambda *args: be_interrupted_and_send(real, *args),
+        )
         around("send_pointed", be_interrupted_and_send)
 
     return install
@@ -64,6 +68,20 @@ async def test_a_list_that_changes_under_way_is_sent_as_it_was(
     meddle(chunks, change)
     assert await left.send_buffers(chunks) == len(expected)
     assert await receive_exactly(right, len(expected)) == expected
+
+
+@needs_extension
+@pytest.mark.parametrize("change", [list.clear, list.pop])
+async def test_a_lone_chunk_is_owned_while_it_is_sent(
+    small_pair, meddle, change
+):
+    left, right = small_pair
+    chunks = [b"a" * 200_000]
+    meddle(chunks, change)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.send_buffers, chunks)
+        assert await receive_exactly(right, 200_000) == b"a" * 200_000
+    assert left.statistics().partial_writes > 0
 
 
 @needs_extension

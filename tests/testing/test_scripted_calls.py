@@ -107,6 +107,9 @@ SENDS = {
     "send_segments": lambda sock, payloads, address: sock.send_segments(
         b"".join(payloads), len(payloads[0]), address
     ),
+    "send_runs": lambda sock, payloads, address: sock.send_runs(
+        [triobatch.Run(b"".join(payloads), len(payloads[0]))], address
+    ),
 }
 # What the kernel cuts up makes one message, elsewhere each is one.
 RUN = [20] if capabilities().gso_segments > 1 else [2] * 10
@@ -174,7 +177,8 @@ async def test_what_each_call_on_a_stream_offered_is_told(pair):
     assert sent.log == script
     assert sent.offered == [
         [2**14, 2**14],
-        [2**14 - 1, 2**14],
+        # The rest of a list, in one piece.
+        [2**15 - 1],
         [2**14],
         [2],
     ]

@@ -15,8 +15,10 @@ from triobatch._wire.metadata import (
     IP_PKTINFO,
     IPV6_PKTINFO,
     Metadata,
+    check_fields,
     decode_metadata,
     encode_metadata,
+    metadata_options,
 )
 
 BROADCAST = "255.255.255.255"
@@ -65,7 +67,6 @@ def test_metadata_that_is_no_number_is_a_type_error(name):
         ("::1", "::1"),
         ("127.0.0.1", "127.0.0.1"),
         ("ff::1", "ff::1"),
-        ("ff02::1", None),
         ("224.0.0.1", None),
         (None, None),
     ],
@@ -73,6 +74,12 @@ def test_metadata_that_is_no_number_is_a_type_error(name):
 def test_a_multicast_address_is_none_to_answer_from(asked, answers):
     reply = Metadata(local_address=asked, interface_index=1).for_reply()
     assert reply == Metadata(local_address=answers)
+
+
+@pytest.mark.parametrize("index", [7, None])
+def test_an_ipv6_multicast_is_answered_from_its_interface(index):
+    metadata = Metadata(3, 64, "ff02::1", index)
+    assert metadata.for_reply() == Metadata(interface_index=index)
 
 
 @pytest.mark.parametrize(
@@ -296,3 +303,49 @@ async def test_a_unix_socket_has_a_timestamp_and_no_header(datagram_pair):
     (message,) = await right.receive_messages()
     assert message.payload == b"x"
     assert message.metadata == Metadata()
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        (None, Metadata(1, 2, "::1", 3)),
+        ([], Metadata()),
+        (["tos"], Metadata(tos=1)),
+        (["ecn"], Metadata(tos=1)),
+        (["ttl"], Metadata(ttl=2)),
+        (["local_address"], Metadata(None, None, "::1", 3)),
+        (["interface_index"], Metadata(None, None, "::1", 3)),
+        (["ecn", "local_address"], Metadata(1, None, "::1", 3)),
+    ],
+)
+def test_only_what_is_asked_is_left(fields, kept):
+    asked = None if fields is None else frozenset(fields)
+    assert Metadata(1, 2, "::1", 3).only(asked) == kept
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_each_field_has_its_option_for_each_version(family):
+    ipv6 = family == socket.AF_INET6
+
+    def options(*fields):
+        return metadata_options(family, frozenset(fields))
+
+    assert options() == []
+    assert options("ttl") == [(0, 12), (41, 51)][: 1 + ipv6]
+    assert options("tos", "ecn") == [(0, 13), (41, 66)][: 1 + ipv6]
+    assert options("local_address") == [(0, 8), (41, 49)][: 1 + ipv6]
+    everything = metadata_options(family)
+    assert (socket.SOL_SOCKET, 35) in everything
+    assert len(everything) == (7 if ipv6 else 4)
+
+
+@pytest.mark.parametrize("fields", [["tos"], ("tos",), "tos", {"tos": 1}, 3])
+def test_fields_that_are_no_set_are_a_type_error(fields):
+    with pytest.raises(TypeError, match=f"not {type(fields).__name__}$"):
+        check_fields(fields)
+
+
+@pytest.mark.parametrize("name", ["timestamp", "for_reply", "", None, 1])
+def test_a_field_that_is_none_is_a_value_error(name):
+    with pytest.raises(ValueError, match=f"not {name!r}$"):
+        check_fields({"tos", name})

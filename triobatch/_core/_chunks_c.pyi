@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 from typing_extensions import Buffer
 
@@ -27,7 +28,7 @@ def pack(
     /,
 ) -> int: ...
 def pack_pairs(
-    pairs: list[tuple[Buffer, Address]],
+    pairs: Sequence[tuple[Any, ...]],
     address: Address,
     peer: bytes,
     limit: tuple[int, int, int],
@@ -37,3 +38,11 @@ def pack_pairs(
 def take(
     arena: int, addresses: dict[bytes, Address], limit: int, /
 ) -> list[tuple[bytes, Address]]: ...
+def flatten(
+    messages: list[bytes | list[bytes]],
+    iovecs: int,
+    counts: int,
+    room: int,
+    /,
+) -> list[bytes] | int | None: ...
+def split(memory: int, sizes: int, count: int, /) -> list[bytes | int]: ...

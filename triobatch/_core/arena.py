@@ -71,6 +71,7 @@ class Arena:
             internet = family in {AF_INET, AF_INET6}
             control_size = CONTROL_SIZE if internet else 0
         self.slots = slots
+        self._family = family
         self.slot_size = slot_size
         self.name_size = {
             AF_INET: SOCKADDR_IN_SIZE,
@@ -124,6 +125,15 @@ class Arena:
             )
         )
         self.filling[:] = array("I", (count, datagrams, 0, 0))
+
+    def another(self) -> Arena:
+        """Return one of the same shape, with memory of its own."""
+        return Arena(
+            self.slots,
+            self._family,
+            self.slot_size,
+            control_size=self.control_size,
+        )
 
     def describe(
         self,

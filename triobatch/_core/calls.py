@@ -13,20 +13,15 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.choice import CORE
 from triobatch._core.splice_python import read_file
-from triobatch._core.streams_python import receive
 
 if TYPE_CHECKING:
-    from triobatch._core import streams_c
     from triobatch._wire.addresses import Address
     from triobatch._wire.control import ControlMessage
-
-    # What ``copy`` returns; the Python core never copies ahead of a call.
-    Scratch: TypeAlias = streams_c.Scratch
 
 if CORE == "c":
     from triobatch._core.datagram_batches_c import (
@@ -41,6 +36,7 @@ if CORE == "c":
         send_datagram,
         send_datagrams,
         send_each,
+        send_runs,
         send_segments,
     )
     from triobatch._core.groups_c import (
@@ -52,10 +48,11 @@ if CORE == "c":
     from triobatch._core.streams_c import (
         Vector,
         broadcast,
-        copy,
+        receive,
         receive_into,
         send,
         send_copied,
+        send_list,
         send_pointed,
     )
 else:
@@ -71,6 +68,7 @@ else:
         send_datagram,
         send_datagrams,
         send_each,
+        send_runs,
         send_segments,
     )
     from triobatch._core.groups_python import (  # type: ignore[assignment]
@@ -82,10 +80,11 @@ else:
     from triobatch._core.streams_python import (  # type: ignore[assignment]
         Vector,
         broadcast,
-        copy,
+        receive,
         receive_into,
         send,
         send_copied,
+        send_list,
         send_pointed,
     )
 
@@ -97,7 +96,6 @@ __all__ = [
     "accept",
     "broadcast",
     "cached",
-    "copy",
     "pack",
     "pack_pairs",
     "read_file",
@@ -114,8 +112,10 @@ __all__ = [
     "send_each",
     "send_file",
     "send_group",
+    "send_list",
     "send_more",
     "send_pointed",
+    "send_runs",
     "send_segments",
 ]
 

@@ -8,7 +8,7 @@ time: 58 us for 64 x 1200 bytes, 40 without.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triobatch._core._c import ffi, lib
 from triobatch._core.choice import CHUNK_EXTENSION
@@ -16,6 +16,8 @@ from triobatch._core.chunks import COPY_SIZE
 from triobatch._core.counts import os_error
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Buffer
 
     from triobatch._wire.addresses import Address
@@ -120,7 +122,7 @@ def pack(
 
 
 def pack_pairs(
-    pairs: list[tuple[Buffer, Address]],
+    pairs: Sequence[tuple[Any, ...]],
     address: Address,
     peer: bytes,
     limit: tuple[int, int, int],

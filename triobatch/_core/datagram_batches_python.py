@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from triobatch._core.chunks import COPY_SIZE
 from triobatch._core.datagrams_python import send_segments
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Buffer
 
     from triobatch._wire.addresses import Address
@@ -74,7 +76,7 @@ def pack(
 
 
 def pack_pairs(
-    pairs: list[tuple[Buffer, Address]],
+    pairs: Sequence[tuple[Any, ...]],
     address: Address,
     peer: bytes,
     limit: tuple[int, int, int],

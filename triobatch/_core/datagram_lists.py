@@ -11,18 +11,25 @@ from __future__ import annotations
 import struct
 from functools import lru_cache, partial
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triobatch._core.arena import MESSAGES, NEXT, OFFSET
 from triobatch._core.choice import CHUNK_EXTENSION, CORE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from triobatch._core.arena import Arena
     from triobatch._wire.addresses import Address, AddressCache
 
-__all__ = ["take", "take_from_slot", "taker"]
+__all__ = [
+    "are_whole",
+    "columns_of",
+    "rows_of",
+    "take",
+    "take_from_slot",
+    "taker",
+]
 
 
 def take(
@@ -40,11 +47,10 @@ def take(
     filling = arena.filling
     first = filling[NEXT]
     last = min(filling[MESSAGES], first + limit)
-    if not any(arena.segment_sizes[first:last]) and not any(
-        map(arena.is_truncated, range(first, last))
-    ):
+    if are_whole(arena, first, last):
         filling[NEXT] = last
-        return _whole(arena, addresses, first, last)
+        columns = columns_of(arena, addresses, first, last)
+        return list(zip(*columns, strict=False))
     taken: list[tuple[bytes, Address]] = []
     while len(taken) < limit and filling[NEXT] < filling[MESSAGES]:
         if arena.is_truncated(filling[NEXT]):
@@ -80,25 +86,64 @@ def take_from_slot(
     return taken
 
 
-def _whole(
+def are_whole(arena: Arena, first: int, last: int) -> bool:
+    """Whether each message of some slots is one datagram, not truncated."""
+    return not any(arena.segment_sizes[first:last]) and not any(
+        map(arena.is_truncated, range(first, last))
+    )
+
+
+def columns_of(
     arena: Arena, addresses: AddressCache, first: int, last: int
-) -> list[tuple[bytes, Address]]:
-    sizes = arena.sizes[first:last]
+) -> tuple[Iterable[bytes], Iterable[Address]]:
+    """Return payloads, and senders, of which there may be more.
+
+    Args:
+      arena: Where they are.
+      addresses: What decodes a sender, once.
+      first: A slot; from there on all are whole datagrams.
+      last: The slot behind them.
+    """
+    return (
+        rows_of(arena.memory, arena.sizes, arena.slot_size, first, last),
+        _senders(arena, addresses, first, last),
+    )
+
+
+def rows_of(
+    memory: Any, sizes: Sequence[int], room: int, first: int, last: int
+) -> Sequence[bytes]:
+    """Return what lies in ``room`` bytes of memory a slot, as bytes."""
+    sizes = sizes[first:last]
     count = last - first
-    start = first * arena.slot_size
-    payloads: Iterable[bytes]
-    if count > 1 and sizes.count(sizes[0]) == count:
-        row = _row(sizes[0], arena.slot_size - sizes[0], count)
-        payloads = row.unpack_from(arena.memory, start)
-    else:
-        starts = range(start, last * arena.slot_size, arena.slot_size)
-        memory = arena.memory
-        payloads = [
-            memory[start : start + size]
-            for start, size in zip(starts, sizes, strict=True)
-        ]
-    senders = map(addresses.__getitem__, map(arena.name, range(first, last)))
-    return list(zip(payloads, senders, strict=True))
+    start = first * room
+    # Without room there is nothing to slice; see `Arena.control`.
+    if (count > 1 or not room) and sizes.count(sizes[0]) == count:
+        return _row(sizes[0], room - sizes[0], count).unpack_from(
+            memory, start
+        )
+    starts = range(start, last * room, room)
+    return [
+        memory[start : start + size]
+        for start, size in zip(starts, sizes, strict=True)
+    ]
+
+
+def _senders(
+    arena: Arena, addresses: AddressCache, first: int, last: int
+) -> Iterable[Address]:
+    count = last - first
+    size = arena.name_size
+    if arena.name_sizes[first:last].count(size) != count:
+        names = map(arena.name, range(first, last))
+        return map(addresses.__getitem__, names)
+    # Equal names, the rule, are found by comparing them at once.
+    all_names = bytes(arena.names[first * size : last * size])
+    one = all_names[:size]
+    if all_names == one * count:
+        return repeat(addresses[one], count)
+    each = _row(size, 0, count).unpack(all_names)
+    return map(addresses.__getitem__, each)
 
 
 @lru_cache(maxsize=256)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triobatch._core._c import ffi, lib
 from triobatch._core.counts import os_error
 from triobatch._core.tries import Tried
-from triobatch._wire.control import ControlMessage, pack_control
+from triobatch._wire.control import Control, pack_control
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,7 @@ MAX_MESSAGES: int = lib.TB_MESSAGES
 _send_datagrams = lib.tb_send_datagrams
 _send_datagram = lib.tb_send_datagram
 _send_each = lib.tb_send_each
+_send_runs = lib.tb_send_runs
 _send_segments = lib.tb_send_segments
 _receive_datagrams = lib.tb_receive_datagrams
 _from_buffer = ffi.from_buffer
@@ -32,7 +33,8 @@ def send_datagrams(
     sizes: Sequence[int],
     segment_sizes: Sequence[int],
     peers: Sequence[bytes],
-    control: tuple[ControlMessage, ...] = (),
+    control: Control = (),
+    controls: Sequence[Control] | None = None,
 ) -> int:
     """Send up to ``MAX_MESSAGES`` messages with one ``sendmmsg``.
 
@@ -45,6 +47,7 @@ def send_datagrams(
       peers: One sockaddr for all the messages, or one for each; ``b""`` is
         the connected peer.
       control: What goes with every message.
+      controls: What goes with each, in place of that.
 
     Returns:
       How many messages were sent, at least one. What stopped the call
@@ -52,11 +55,11 @@ def send_datagrams(
 
     Raises:
       OSError: the first message was refused. EINVAL, without a call, where
-        the messages are more bytes than ``payload`` or the peers are several,
-        and fewer than the messages.
+        the messages are more bytes than ``payload`` or the peers or controls
+        are several, and fewer than the messages.
     """
     names = b"".join(peers)
-    packed = pack_control(control) if control else b""
+    packed, control_sizes = _pack(control, controls)
     # cffi takes bytes as they are. Of anything else an export tells the size.
     data = payload if type(payload) is bytes else _from_buffer(payload)
     try:
@@ -73,6 +76,8 @@ def send_datagrams(
             len(peers) if names else 0,
             packed,
             len(packed),
+            control_sizes,
+            len(control_sizes),
         )
     finally:
         if data is not payload:
@@ -87,9 +92,10 @@ def send_each(
     payload: bytes | memoryview,
     sizes: Sequence[int],
     peers: Sequence[bytes],
-    control: tuple[ControlMessage, ...],
+    control: Control,
     refusal: int,
     tries: int,
+    controls: Sequence[Control] | None = None,
 ) -> Tried:
     """Send up to ``MAX_MESSAGES`` plain messages with a call for each.
 
@@ -101,6 +107,7 @@ def send_each(
       control: What goes with every message.
       refusal: The errno that refuses a message, and keeps none behind it.
       tries: How often running a message must fail so.
+      controls: As for ``send_datagrams``.
 
     Returns:
       What the messages came to, up to the first that another error stopped,
@@ -111,7 +118,7 @@ def send_each(
     """
     data = payload if type(payload) is bytes else _from_buffer(payload)
     names = b"".join(peers)
-    packed = pack_control(control) if control else b""
+    packed, control_sizes = _pack(control, controls)
     refusals = ffi.new("struct tb_refusals *", (refusal, tries))
     try:
         tried: int = _send_each(
@@ -126,6 +133,8 @@ def send_each(
             len(peers) if names else 0,
             packed,
             len(packed),
+            control_sizes,
+            len(control_sizes),
             refusals,
         )
     finally:
@@ -143,7 +152,7 @@ def send_segments(
     segment_size: int,
     run_size: int,
     peer: bytes,
-    control: tuple[ControlMessage, ...] = (),
+    control: Control = (),
 ) -> int:
     """Send datagrams of one size to one peer with one ``sendmmsg``.
 
@@ -182,6 +191,69 @@ def send_segments(
     if taken < 0:
         raise os_error(-taken)
     return taken
+
+
+def send_runs(
+    fd: int,
+    runs: Sequence[bytes | memoryview],
+    segment_sizes: Sequence[int],
+    peer: bytes,
+    control: Control = (),
+) -> int:
+    """Send up to ``MAX_MESSAGES`` messages from where they lie.
+
+    With one ``sendmmsg``, and without a copy.
+
+    Args:
+      fd: A datagram socket.
+      runs: The messages.
+      segment_sizes: What the kernel cuts each message into, 0 for a plain
+        one.
+      peer: The sockaddr, ``b""`` for the connected peer.
+      control: What goes with every message.
+
+    Returns:
+      How many messages were sent, at least one.
+
+    Raises:
+      OSError: the first message was refused.
+    """
+    packed = pack_control(control) if control else b""
+    runs = runs[:MAX_MESSAGES]
+    exported: list[Any] = []
+    try:
+        # What there is of it when one fails is released all the same.
+        exported.extend(map(_from_buffer, runs))
+        sent: int = _send_runs(
+            fd,
+            exported,
+            list(map(len, runs)),
+            segment_sizes,
+            len(runs),
+            peer,
+            len(peer),
+            packed,
+            len(packed),
+        )
+    finally:
+        for each in exported:
+            ffi.release(each)
+    if sent < 0:
+        raise os_error(-sent)
+    return sent
+
+
+def _pack(
+    control: Control, controls: Sequence[Control] | None
+) -> tuple[bytes, list[int]]:
+    """Return the bytes of the control messages, and their sizes."""
+    if controls is not None:
+        packed = list(map(pack_control, controls))
+        return b"".join(packed), list(map(len, packed))
+    if not control:
+        return b"", []
+    one = pack_control(control)
+    return one, [len(one)]
 
 
 def _release(exported: object) -> None:

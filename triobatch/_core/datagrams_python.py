@@ -11,8 +11,8 @@ import errno
 import os
 import socket
 import sys
-from functools import lru_cache
-from itertools import accumulate
+from functools import lru_cache, partial
+from itertools import accumulate, repeat
 from typing import TYPE_CHECKING, Any
 
 from triobatch._core.arena import MSG_TRUNC, Arena
@@ -30,12 +30,13 @@ from triobatch._wire.control import (
     SOL_UDP,
     UDP_GRO,
     UDP_SEGMENT,
+    Control,
     ControlMessage,
     pack_control,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 MAX_MESSAGES = 64
 
@@ -63,21 +64,19 @@ def send_datagrams(
     sizes: Sequence[int],
     segment_sizes: Sequence[int],
     peers: Sequence[bytes],
-    control: tuple[ControlMessage, ...] = (),
+    control: Control = (),
+    controls: Sequence[Control] | None = None,
 ) -> int:
     """Send messages one by one; see ``datagrams_c``."""
     sizes = sizes[:MAX_MESSAGES]
-    if len(peers) == 1:
-        peers = list(peers) * len(sizes)
-    if sum(sizes) > len(payload) or len(peers) < len(sizes):
-        raise _error(errno.EINVAL)
+    peers, controls = _columns(payload, sizes, peers, control, controls)
     sent = start = 0
     with borrowed_socket(fd) as sock, memoryview(payload) as view:
         family = int(sock.family)
-        for size, segment_size, peer in zip(
-            sizes, segment_sizes, peers, strict=False
+        for size, segment_size, peer, own in zip(
+            sizes, segment_sizes, peers, controls, strict=False
         ):
-            ancillary = list(control)
+            ancillary = list(own)
             if segment_size:
                 packed = segment_size.to_bytes(2, sys.byteorder)
                 ancillary.append((SOL_UDP, UDP_SEGMENT, packed))
@@ -98,27 +97,35 @@ def send_each(
     payload: bytes | memoryview,
     sizes: Sequence[int],
     peers: Sequence[bytes],
-    control: tuple[ControlMessage, ...],
+    control: Control,
     refusal: int,
     tries: int,
+    controls: Sequence[Control] | None = None,
 ) -> Tried:
     """Send messages one by one, past the refused; see ``datagrams_c``."""
     sizes = sizes[:MAX_MESSAGES]
-    if len(peers) == 1:
-        peers = list(peers) * len(sizes)
-    if sum(sizes) > len(payload) or len(peers) < len(sizes):
-        raise _error(errno.EINVAL)
+    peers, controls = _columns(payload, sizes, peers, control, controls)
     ends = list(accumulate(sizes))
-    ancillary = list(control)
     with borrowed_socket(fd) as sock, memoryview(payload) as view:
         family = int(sock.family)
-
-        def send(message: int) -> None:
-            end = ends[message]
-            data = view[end - sizes[message] : end]
-            _send(sock, family, data, ancillary, peers[message])
-
-        return try_each(send, len(sizes), refusal, tries)
+        parts = [
+            view[end - size : end]
+            for size, end in zip(sizes, ends, strict=True)
+        ]
+        destinations = () if any(controls) else _destinations(family, peers)
+        send: Callable[..., object]
+        messages: Iterable[tuple[Any, ...]]
+        if destinations:
+            # The common case, without two frames for each.
+            send = sock.sendto
+            messages = zip(
+                parts, repeat(_SEND_FLAGS), destinations, strict=False
+            )
+        else:
+            send = partial(_send, sock, family)
+            ancillaries = map(list, controls)
+            messages = zip(parts, ancillaries, peers, strict=False)
+        return try_each(send, list(messages), refusal, tries)
 
 
 def send_segments(
@@ -127,7 +134,7 @@ def send_segments(
     segment_size: int,
     run_size: int,
     peer: bytes,
-    control: tuple[ControlMessage, ...] = (),
+    control: Control = (),
 ) -> int:
     """Send messages of one size one by one; see ``datagrams_c``."""
     most = min(len(data), MAX_MESSAGES * run_size)
@@ -150,10 +157,58 @@ def send_datagram(fd: int, data: bytes, peer: bytes) -> None:
         _send(sock, int(sock.family), view, [], peer)
 
 
+def send_runs(
+    fd: int,
+    runs: Sequence[bytes | memoryview],
+    segment_sizes: Sequence[int],
+    peer: bytes,
+    control: Control = (),
+) -> int:
+    """Send messages from where they lie, one by one; see ``datagrams_c``."""
+    sent = 0
+    with borrowed_socket(fd) as sock:
+        family = int(sock.family)
+        for run, segment_size in zip(
+            runs[:MAX_MESSAGES], segment_sizes, strict=False
+        ):
+            ancillary = list(control)
+            if segment_size:
+                packed = segment_size.to_bytes(2, sys.byteorder)
+                ancillary.append((SOL_UDP, UDP_SEGMENT, packed))
+            try:
+                _send(sock, family, run, ancillary, peer)
+            except _FAILURES:
+                if sent:
+                    break
+                raise
+            sent += 1
+    return sent
+
+
+def _columns(
+    payload: bytes | memoryview,
+    sizes: Sequence[int],
+    peers: Sequence[bytes],
+    control: Control,
+    controls: Sequence[Control] | None,
+) -> tuple[Sequence[bytes], Sequence[Control]]:
+    """Return a peer and the control messages for each message."""
+    count = len(sizes)
+    if len(peers) == 1:
+        peers = list(peers) * count
+    if controls is None:
+        controls = [control] * count
+    elif len(controls) == 1:
+        controls = list(controls) * count
+    if sum(sizes) > len(payload) or min(len(peers), len(controls)) < count:
+        raise _error(errno.EINVAL)
+    return peers, controls
+
+
 def _send(
     sock: socket.socket,
     family: int,
-    payload: memoryview,
+    payload: bytes | memoryview,
     ancillary: list[ControlMessage],
     peer: bytes,
 ) -> None:
@@ -189,6 +244,18 @@ def _destination(own: int, peer: bytes) -> tuple[Any, ...] | str | bytes:
         # standard library does not.
         raise _error(errno.ENAMETOOLONG)
     return address
+
+
+def _destinations(
+    own: int, peers: Sequence[bytes]
+) -> list[tuple[Any, ...] | str | bytes]:
+    """Return the addresses, or none if one of them is none."""
+    if b"" in peers:
+        return []
+    try:
+        return [_destination(own, peer) for peer in peers]
+    except OSError:
+        return []
 
 
 def receive_datagrams(fd: int, arena: Arena, count: int) -> int:

@@ -10,16 +10,35 @@ import mmap
 from typing import TYPE_CHECKING, ClassVar
 
 from triobatch._core._c import ffi, lib
-from triobatch._core.streams_c import _point_to_bytes, _result
+from triobatch._core.choice import CHUNK_EXTENSION
+from triobatch._core.messages import as_pieces, flatten
+from triobatch._core.streams_c import _result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
+
+    from triobatch._core.messages import Message
+
+_flatten: Callable[[list[Message], int, int, int], list[bytes] | int | None]
+_split: Callable[[int, int, int], list[bytes | int]] | None
+if CHUNK_EXTENSION:
+    from triobatch._core._chunks_c import flatten as _flatten
+    from triobatch._core._chunks_c import split as _split
+else:
+    # What follows copes without.
+    _flatten = lambda *_: None  # noqa: E731
+    _split = None
 
 _from_buffer = ffi.from_buffer
 _receive_group = lib.tb_receive_group
 _send_group = lib.tb_send_group
 _send = lib.tb_send
 _unpack = ffi.unpack
+
+
+def _address(memory: object) -> int:
+    return int(ffi.cast("uintptr_t", memory))
+
 
 # Messages of small pieces are copied here, one after the other, each just
 # before it is sent: joined in Python first, a batch of 1000 x 4 KiB has left
@@ -40,7 +59,15 @@ class GroupArena:
       receive_size: At most this many bytes from one stream.
     """
 
-    __slots__ = ("base", "count", "memory", "receive_size", "results")
+    __slots__ = (
+        "address",
+        "base",
+        "count",
+        "memory",
+        "receive_size",
+        "results",
+        "results_address",
+    )
 
     def __init__(self, receive_size: int) -> None:
         self.receive_size = receive_size
@@ -55,7 +82,9 @@ class GroupArena:
             mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
         )
         self.base = _from_buffer(self.memory)
+        self.address = _address(self.base)
         self.results = ffi.new("ssize_t[]", count)
+        self.results_address = _address(self.results)
         self.count = count
 
 
@@ -84,6 +113,8 @@ def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
             arena.results,
         )
     )
+    if _split is not None:
+        return _split(arena.address, arena.results_address, count)
     received: list[bytes | int] = []
     start = 0
     for size in _unpack(arena.results, count):
@@ -97,78 +128,100 @@ def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
 
 
 class _Scratch:
-    """Iovecs, and memory to copy to: taken out of a pool, as ``Copy`` is."""
+    """Columns, and memory to copy to: taken out of a pool, as ``Copy`` is."""
 
-    __slots__ = ("address", "iovecs", "memory", "piece_count", "results")
+    __slots__ = ("columns", "count", "memory", "piece_count", "pieces")
 
     pool: ClassVar[list[_Scratch]] = []
 
     def __init__(self) -> None:
         self.memory = ffi.new("char[]", _SCRATCH_SIZE)
-        self.make_room(1024)
+        self.count = self.piece_count = 0
+        self.make_room(128, 1024)
 
-    def make_room(self, piece_count: int) -> None:
-        self.piece_count = piece_count
-        self.iovecs = ffi.new("struct iovec[]", piece_count)
-        self.address = int(ffi.cast("uintptr_t", self.iovecs))
+    def make_room(self, count: int, piece_count: int) -> None:
+        if count > self.count:
+            counts = ffi.new("uint32_t[]", count)
+            results = ffi.new("ssize_t[]", count)
+            self.columns = counts, results, _address(counts)
+            self.count = count
+        if piece_count > self.piece_count:
+            iovecs = ffi.new("struct iovec[]", piece_count)
+            self.pieces = iovecs, _address(iovecs)
+            self.piece_count = piece_count
 
-    def point(self, pieces: list[bytes]) -> None:
-        count = len(pieces)
-        if count > self.piece_count:
-            self.make_room(2 * count)
-        if not _point_to_bytes(
-            pieces,  # type: ignore[arg-type]
-            0,
-            self.address,
-        ):
-            # The list of pieces keeps alive what is pointed to.
-            lib.tb_point(
-                self.iovecs,
-                list(map(_from_buffer, pieces)),
-                list(map(len, pieces)),
-                count,
+    def point(self, messages: list[Message]) -> list[bytes]:
+        """Point to all messages; return what has to be kept meanwhile."""
+        count = len(messages)
+        if count > self.count:
+            self.make_room(2 * count, 0)
+        found = _flatten(
+            messages, self.pieces[1], self.columns[2], self.piece_count
+        )
+        if type(found) is int:
+            self.make_room(0, 2 * found)
+            found = _flatten(
+                messages, self.pieces[1], self.columns[2], self.piece_count
             )
+        if type(found) is list:
+            return found
+        pieces, counts = flatten(messages)
+        self.make_room(0, len(pieces))
+        self.columns[0][0:count] = counts
+        lib.tb_point(
+            self.pieces[0],
+            list(map(_from_buffer, pieces)),
+            list(map(len, pieces)),
+            len(pieces),
+        )
+        return pieces
 
 
 def send_group(
-    fds: list[int], pieces: list[bytes], counts: Sequence[int]
+    fds: list[int], messages: list[Message]
 ) -> tuple[list[int], bool]:
     """Send a message to each of many stream sockets, one system call each.
 
     Args:
       fds: Where the messages go, in this order.
-      pieces: What they are made of, one message behind the other.
-      counts: How many pieces each has.
+      messages: One for each.
 
     Returns:
       For each of them the bytes taken, or the errno, negative; and whether
       all were taken whole.
+
+    Raises:
+      TypeError: a message is neither bytes nor a list of them. Nothing was
+        sent.
     """
     count = len(fds)
-    if count == 1 and sum(map(len, pieces)) <= _JOINED_SIZE:
-        # 4 us less than what follows, of about 30 a request.
-        message = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        size = len(message)
-        sent = _send(fds[0], message, size) if size else 0
-        return [sent], sent == size
-    results = ffi.new("ssize_t[]", count)
+    if count == 1:
+        pieces = as_pieces(messages[0])
+        if sum(map(len, pieces)) <= _JOINED_SIZE:
+            # 4 us less than what follows, of about 30 a request.
+            message = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            size = len(message)
+            sent = _send(fds[0], message, size) if size else 0
+            return [sent], sent == size
     try:
         scratch = _Scratch.pool.pop()
     except IndexError:
         scratch = _Scratch()
-    scratch.point(pieces)
+    pieces = scratch.point(messages)
+    counts, results, _ = scratch.columns
     whole = _result(
         _send_group(
             fds,
             counts,
             count,
-            scratch.iovecs,
+            scratch.pieces[0],
             len(pieces),
             scratch.memory,
             _SCRATCH_SIZE,
             results,
         )
     )
+    taken = _unpack(results, count)
     if not _Scratch.pool:
         _Scratch.pool.append(scratch)
-    return _unpack(results, count), whole == count
+    return taken, whole == count

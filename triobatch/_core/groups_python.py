@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, cast
 
 from triobatch._core import streams_python
 from triobatch._core.chunks import IOV_MAX
+from triobatch._core.messages import as_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from triobatch._core.messages import Message
 
 
 # As in _streams/gather.py, and in groups.c.
@@ -51,34 +52,34 @@ def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
     received: list[bytes | int] = []
     for fd in fds:
         try:
-            received.append(receive(fd, arena.receive_size))
+            data = receive(fd, arena.receive_size)
+            received.append(-errno.EAGAIN if data is None else data)
         except OSError as error:
             received.append(_negative(error))
     return received
 
 
 def send_group(
-    fds: list[int], pieces: list[bytes], counts: Sequence[int]
+    fds: list[int], messages: list[Message]
 ) -> tuple[list[int], bool]:
     """Send a message to each of many stream sockets, one system call each.
 
     Args:
       fds: Where the messages go, in this order.
-      pieces: What they are made of, one message behind the other.
-      counts: How many pieces each has.
+      messages: One for each.
 
     Returns:
       For each of them the bytes taken, or the errno, negative; and whether
       all were taken whole.
+
+    Raises:
+      TypeError: a message is neither bytes nor a list of them. Nothing was
+        sent.
     """
     results: list[int] = []
     all_whole = True
-    start = 0
-    for fd, count in zip(fds, counts, strict=True):
-        stop = start + count
-        message = pieces[start:stop]
+    for fd, message in zip(fds, list(map(as_pieces, messages)), strict=True):
         size = sum(map(len, message))
-        start = stop
         try:
             sent = _send(fd, message, size) if size else 0
         except OSError as error:

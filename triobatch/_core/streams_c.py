@@ -1,14 +1,14 @@
 """System calls on stream sockets, through the C core.
 
-The twin of ``streams_python``: what is in both does the same, in both
-(``receive`` is the standard library's either way). A call of the core costs
-about 100 ns and a hand-over of the GIL, so an operation makes one of them,
-and a second only to write iovecs that the chunk extension cannot. Its
-functions are bound here, which saves the look-up on ``lib``.
+The twin of ``streams_python``: what is in both does the same, in both. A call
+of the core costs about 100 ns and a hand-over of the GIL, so an operation
+makes one of them, and a second only to write iovecs that the chunk extension
+cannot. Its functions are bound here, which saves the look-up on ``lib``.
 """
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from triobatch._core import streams_python
@@ -32,9 +32,12 @@ else:
     _copy = lambda *_: (0, -1)  # noqa: E731
     _point_to_bytes = lambda *_: False  # noqa: E731
 
+_WOULD_BLOCK = -errno.EAGAIN
+
 _from_buffer = ffi.from_buffer
 _send = lib.tb_send
 _send_vector = lib.tb_send_vector
+_receive = lib.tb_receive
 _receive_vector = lib.tb_receive_vector
 _point = lib.tb_point
 _broadcast = lib.tb_broadcast
@@ -120,36 +123,18 @@ class Scratch:
     One that is not given back is freed, and replaced when it is missed.
     """
 
-    __slots__ = ("address", "memory", "size", "vector")
+    __slots__ = ("address", "contents", "memory", "vector")
 
     def __init__(self) -> None:
         self.vector = Vector.with_room(IOV_MAX)
         self.memory = ffi.new("char[]", COPY_SIZE)
         self.address = int(ffi.cast("uintptr_t", self.memory))
-        self.size = 0
+        self.contents = ffi.buffer(self.memory)
 
     def give_back(self) -> None:
         """Put it into the pool, or free it if that has enough."""
         if len(_pool) < POOL_SIZE:
             _pool.append(self)
-
-    def push(self, fd: int) -> tuple[int, bool]:
-        """Send what was copied with one ``send(2)``.
-
-        Returns:
-          The bytes taken, and whether that is all of them.
-        """
-        size = self.size
-        sent = _send(fd, self.memory, size)
-        # Not _result(), whose call is a fiftieth of a small send.
-        if sent < 0:
-            raise os_error(-sent)
-        return sent, sent == size
-
-    def rest(self, sent: int) -> bytes:
-        """Return what was copied, from the byte at ``sent`` on."""
-        rest: bytes = ffi.buffer(self.memory, self.size)[sent:]
-        return rest
 
 
 _pool: list[Scratch] = []
@@ -200,51 +185,123 @@ def send_copied(
     Returns:
       The bytes taken, and whether that is all that was offered.
     """
+    if index + 1 == len(chunks) and not offset:
+        # A lone chunk needs not be copied, and this call owns a reference.
+        chunk = chunks[index]
+        if type(chunk) is bytes and len(chunk) <= COPY_SIZE:
+            sent = _result(_send(fd, chunk, len(chunk)))
+            return sent, sent == len(chunk)
     scratch = take_scratch()
     try:
         size, stop = _copy(chunks, index, offset, scratch.address, COPY_SIZE)
         if size and (stop == len(chunks) or type(chunks[stop]) is bytes):
-            scratch.size = size
-            return scratch.push(fd)
+            sent = _send(fd, scratch.memory, size)
+            # Not _result(), whose call is a fiftieth of a small send.
+            if sent < 0:
+                raise os_error(-sent)
+            return sent, sent == size
     finally:
         scratch.give_back()
     # One call for all kinds of chunks, and not one for each run of bytes.
     return streams_python.send_copied(fd, chunks, index, offset, send)
 
 
-def copy(chunks: list[Buffer], room: int) -> Scratch | None:
-    """Copy a list whole, if all of it is bytes that there is room for.
+def send_list(
+    fd: int, chunks: list[Buffer], room: int
+) -> tuple[int, bytes | memoryview | None] | None:
+    """Send a list whole, if all of it is bytes, with one ``send(2)``.
 
     Args:
-      chunks: Anything may be in it.
-      room: In bytes, at most COPY_SIZE.
+      fd: A stream socket.
+      chunks: Anything may be in it. More than one are copied.
+      room: How many bytes to send at the most; several only up to COPY_SIZE.
 
     Returns:
-      The copy, to be given back; None for any other list, and for no bytes.
+      The bytes taken, 0 if the call would block, and the rest, or None when
+      there is none; for any other list, and for no bytes, None.
     """
-    count = len(chunks)
-    scratch = take_scratch()
-    scratch.size, stop = _copy(chunks, 0, 0, scratch.address, room)
-    if stop == count and scratch.size:
-        return scratch
-    scratch.give_back()
-    return None
+    if len(chunks) == 1:
+        chunk = chunks[0]
+        if type(chunk) is not bytes or not 0 < len(chunk) <= room:
+            return None
+        size = len(chunk)
+        sent = _send(fd, chunk, size)
+        if sent == size:
+            return sent, None
+        if sent == _WOULD_BLOCK:
+            sent = 0
+        return _result(sent), memoryview(chunk)[sent:]
+    try:
+        scratch = _pool.pop()
+    except IndexError:
+        scratch = Scratch()
+    size, stop = _copy(chunks, 0, 0, scratch.address, room)
+    if stop != len(chunks) or not size:
+        scratch.give_back()
+        return None
+    sent = _send(fd, scratch.memory, size)
+    rest = None
+    if sent != size:
+        if sent == _WOULD_BLOCK:
+            sent = 0
+        if sent >= 0:
+            rest = scratch.contents[sent:size]
+    if len(_pool) < POOL_SIZE:
+        _pool.append(scratch)
+    return (sent if sent >= 0 else _result(sent)), rest
 
 
-def receive_into(fd: int, buffers: Sequence[memoryview]) -> int:
-    """Fill at most IOV_MAX buffers with one ``recvmsg(2)``.
+def receive(fd: int, size: int, large: bool = False) -> bytes | None:
+    """Receive at most ``size`` bytes with one ``recv(2)``.
+
+    Args:
+      fd: A stream socket.
+      size: In bytes.
+      large: Whether so many are expected that a copy costs more than new
+        memory for ``size`` bytes.
 
     Returns:
-      The bytes received; 0 at the end of the stream.
+      The bytes; ``b""`` at the end of the stream; None if it would block.
     """
-    iovecs = ffi.new("struct iovec[]", len(buffers))
-    bases = [_from_buffer(buffer, require_writable=True) for buffer in buffers]
-    _point(iovecs, bases, list(map(len, buffers)), len(buffers))
-    received = _receive_vector(fd, iovecs, len(buffers))
-    # Exported for the length of the call, even if a traceback keeps the list.
-    for base in bases:
-        ffi.release(base)
-    return _result(received)
+    if large or size > COPY_SIZE:
+        return streams_python.receive(fd, size)
+    try:
+        scratch = _pool.pop()
+    except IndexError:
+        scratch = Scratch()
+    received = _receive(fd, scratch.memory, size)
+    data: bytes | None = None
+    if received >= 0:
+        data = scratch.contents[:received]
+    if len(_pool) < POOL_SIZE:
+        _pool.append(scratch)
+    if received < 0 and received != _WOULD_BLOCK:
+        raise os_error(-received)
+    return data
+
+
+def receive_into(fd: int, buffers: Sequence[memoryview]) -> int | None:
+    """Fill at most IOV_MAX buffers with one system call.
+
+    Returns:
+      The bytes received; 0 at the end of the stream; None if it would block.
+    """
+    received: int
+    if len(buffers) == 1:
+        with _from_buffer(buffers[0], require_writable=True) as room:
+            received = _receive(fd, room, len(room))
+    else:
+        iovecs = ffi.new("struct iovec[]", len(buffers))
+        bases = [
+            _from_buffer(buffer, require_writable=True) for buffer in buffers
+        ]
+        _point(iovecs, bases, list(map(len, buffers)), len(buffers))
+        received = _receive_vector(fd, iovecs, len(buffers))
+        # Exported for the length of the call, even if a traceback keeps the
+        # list.
+        for base in bases:
+            ffi.release(base)
+    return None if received == _WOULD_BLOCK else _result(received)
 
 
 def broadcast(fds: list[int], data: bytes) -> list[int]:

@@ -14,7 +14,7 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from triobatch._core.borrowed_socket import borrowed_socket
-from triobatch._core.chunks import COPY_SIZE, front, locate
+from triobatch._core.chunks import COPY_SIZE, front, locate, measure
 from triobatch._core.counts import checked, checked_vector
 
 if TYPE_CHECKING:
@@ -77,8 +77,30 @@ def send_copied(
     return sent, sent == len(joined)
 
 
-def copy(chunks: list[Buffer], room: int) -> None:
-    """Return None: nothing is gained over the general way."""
+def send_list(
+    fd: int, chunks: list[Buffer], room: int
+) -> tuple[int, bytes | memoryview | None] | None:
+    """Send a list whole, if all of it is bytes, with one ``send(2)``.
+
+    Args:
+      fd: A stream socket.
+      chunks: Anything may be in it.
+      room: How many bytes to send at the most.
+
+    Returns:
+      The bytes taken, 0 if the call would block, and the rest, or None when
+      there is none; for any other list, and for no bytes, None.
+    """
+    # Another thread may change the list.
+    own = cast("list[bytes]", chunks.copy())
+    if len(own) > _JOIN_COUNT or not 0 < measure(own) <= room:  # type: ignore[arg-type]
+        return None
+    joined = own[0] if len(own) == 1 else b"".join(own)
+    try:
+        sent = send(fd, joined)
+    except BlockingIOError:
+        sent = 0
+    return sent, None if sent == len(joined) else memoryview(joined)[sent:]
 
 
 class Vector:
@@ -136,15 +158,15 @@ def send_pointed(
     return Vector(chunks, offset).send(fd)
 
 
-def receive(fd: int, size: int) -> bytes:
+def receive(fd: int, size: int, large: bool = True) -> bytes | None:  # noqa: ARG001 (the twin's)
     """Receive at most ``size`` bytes with one ``recv(2)``.
 
-    Both cores do: there is nothing that a C core could gather. The socket is
-    borrowed as by ``borrowed_socket``, whose generator costs 3 us a call; so
-    it is 1 us over ``os.read``, which knows no MSG_DONTWAIT.
+    The socket is borrowed as by ``borrowed_socket``, whose generator costs 3
+    us a call; so it is 1 us over ``os.read``, which knows no MSG_DONTWAIT.
+    What comes is never copied here, ``large`` or not.
 
     Returns:
-      The bytes; ``b""`` at the end of the stream.
+      The bytes; ``b""`` at the end of the stream; None if it would block.
     """
     borrowed = _Socket.__new__(_Socket)
     try:
@@ -152,23 +174,28 @@ def receive(fd: int, size: int) -> bytes:
         if socket.getdefaulttimeout() is not None:
             borrowed.setblocking(False)
         received = _recv(borrowed, size, _DONTWAIT)
+    except BlockingIOError:
+        return None
     finally:
         _detach(borrowed)
     checked(len(received), size)
     return received
 
 
-def receive_into(fd: int, buffers: Sequence[memoryview]) -> int:
+def receive_into(fd: int, buffers: Sequence[memoryview]) -> int | None:
     """Fill at most IOV_MAX buffers with one system call.
 
     Returns:
-      The bytes received; 0 at the end of the stream.
+      The bytes received; 0 at the end of the stream; None if it would block.
     """
-    with _borrowed(fd) as sock:
-        if hasattr(sock, "recvmsg_into"):
-            received = sock.recvmsg_into(buffers, 0, _DONTWAIT)[0]
-            return checked(received, sum(map(len, buffers)))
-        return sock.recv_into(buffers[0])
+    try:
+        with _borrowed(fd) as sock:
+            if hasattr(sock, "recvmsg_into"):
+                received = sock.recvmsg_into(buffers, 0, _DONTWAIT)[0]
+                return checked(received, sum(map(len, buffers)))
+            return sock.recv_into(buffers[0])
+    except BlockingIOError:
+        return None
 
 
 def broadcast(fds: list[int], data: bytes) -> list[int]:

@@ -7,10 +7,10 @@ own (core.h, ``tb_send_each``); this one is the Python core's, and that of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class Tried(NamedTuple):
@@ -28,36 +28,42 @@ class Tried(NamedTuple):
 
 
 def try_each(
-    send: Callable[[int], object], count: int, refusal: int, tries: int
+    send: Callable[..., object],
+    messages: Sequence[tuple[Any, ...]],
+    refusal: int,
+    tries: int,
 ) -> Tried:
-    """Send messages 0 to ``count - 1``; see ``datagrams_c.send_each``.
+    """Send messages in order; see ``datagrams_c.send_each``.
 
     Args:
-      send: Called with the number of a message; raises what stops it.
-      count: How many there are.
+      send: Called with what a message is; raises what stops it.
+      messages: The arguments for each.
       refusal: The errno that refuses a message, and keeps none behind it.
       tries: How often running a message must fail so.
 
     Raises:
       Exception: what ``send`` raised for the first one, if it is no refusal.
     """
-    refused = bytearray()
-    calls = passed = 0
-    for message in range(count):
-        failures = 0
-        while failures < tries:
-            calls += 1
-            try:
-                send(message)
-            except Exception as error:
-                if getattr(error, "errno", None) == refusal:
-                    failures += 1
-                    continue
-                passed += failures
-                if refused or failures:
-                    return Tried(bytes(refused), calls, passed)
-                raise
+    count = len(messages)
+    refused = bytearray(count)
+    calls = passed = failures = message = 0
+    while message < count:
+        calls += 1
+        try:
+            send(*messages[message])
+        except Exception as error:
+            if getattr(error, "errno", None) == refusal:
+                failures += 1
+                if failures == tries:
+                    refused[message] = 1
+                    failures = 0
+                    message += 1
+                continue
             passed += failures
-            break
-        refused.append(failures == tries)
+            if message or failures:
+                return Tried(bytes(refused[:message]), calls, passed)
+            raise
+        passed += failures
+        failures = 0
+        message += 1
     return Tried(bytes(refused), calls, passed)

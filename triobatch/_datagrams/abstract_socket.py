@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 from trio.abc import AsyncResource
 
 from triobatch._datagrams.socket_receives import DatagramReceiver
+from triobatch._datagrams.socket_runs import DatagramRuns
 from triobatch._datagrams.socket_sends import DatagramSender
 from triobatch._datagrams.statistics import DatagramStatistics
 
 if TYPE_CHECKING:
     from triobatch._datagrams.receiving import ReceiveHalf
     from triobatch._datagrams.sending import SendHalf
+    from triobatch._wire.addresses import Address
 
 
-class AbstractDatagramSocket(DatagramSender, DatagramReceiver, AsyncResource):
+class AbstractDatagramSocket(
+    DatagramSender, DatagramReceiver, DatagramRuns, AsyncResource
+):
     """A datagram socket that sends and receives in batches, of any kind.
 
     What takes one in an annotation takes a ``DatagramSocket``, and in its
@@ -34,6 +38,28 @@ class AbstractDatagramSocket(DatagramSender, DatagramReceiver, AsyncResource):
     def __init__(self, send: SendHalf, receive: ReceiveHalf) -> None:
         DatagramSender.__init__(self, send)
         DatagramReceiver.__init__(self, receive)
+        DatagramRuns.__init__(self, send, receive)
+
+    @property
+    @abstractmethod
+    def local_address(self) -> Address:
+        """Where it is bound, as ``recvfrom`` would have it.
+
+        An IPv4 socket that is not bound yet is at ``("0.0.0.0", 0)``, a Unix
+        socket without a name at None.
+
+        Raises:
+          trio.ClosedResourceError: the socket is closed.
+        """
+
+    @property
+    @abstractmethod
+    def remote_address(self) -> Address:
+        """The connected peer; None without one, or if that has no name.
+
+        Raises:
+          trio.ClosedResourceError: the socket is closed.
+        """
 
     def statistics(self) -> DatagramStatistics:
         """Return the counts of this moment."""

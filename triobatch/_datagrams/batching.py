@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import functools
+from functools import partial
 from typing import TYPE_CHECKING
 
 from triobatch._core import calls
 from triobatch._datagrams.dispatch import Dispatch
 from triobatch._datagrams.equal_dispatch import EqualDispatch
 from triobatch._datagrams.errors import ignores
+from triobatch._datagrams.mixed_dispatch import MixedDispatch
+from triobatch._datagrams.run_dispatch import RunDispatch
 from triobatch._queues.buffers import Buffers, drop
+from triobatch._queues.datagrams import Directed, check_metadata, undirected
 from triobatch._queues.views import as_integer, as_payload, as_payloads
 from triobatch._wire.addresses import SockaddrCache, encode_address
-from triobatch._wire.metadata import Metadata, encode_metadata
+from triobatch._wire.metadata import encode_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from typing_extensions import Buffer
 
@@ -24,10 +27,14 @@ if TYPE_CHECKING:
     from triobatch._queues.datagrams import Datagram, Datagrams
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
-    from triobatch._wire.control import ControlMessage
+    from triobatch._wire.control import Control
+    from triobatch._wire.metadata import Metadata
 
 # What UDP_SEGMENT holds (16 bits); no datagram is larger.
 MAX_SEGMENT_SIZE = 65535
+# How many metadata are remembered with what asks for them: as many as there
+# are addresses and traffic classes to answer with.
+MAX_CONTROLS = 1024
 
 
 class Batching:
@@ -45,6 +52,8 @@ class Batching:
         self.outlet = outlet
         self._family = family
         self._sockaddrs = SockaddrCache()
+        # They are kept, so that no other object has that identity.
+        self._controls: dict[int, tuple[Metadata, Control]] = {}
 
     def peer_of(self, address: Address) -> bytes:
         """Return the sockaddr for an address.
@@ -58,16 +67,30 @@ class Batching:
             # A list cannot be looked up, and is told why it is no address.
             return encode_address(address)
 
-    def _peers_of(self, addresses: list[Address]) -> list[bytes]:
-        try:
-            return list(map(self._sockaddrs.__getitem__, addresses))
-        except (TypeError, ValueError):
-            for index, address in enumerate(addresses):
-                try:
-                    encode_address(address)
-                except (TypeError, ValueError) as error:
-                    raise type(error)(f"datagram {index}: {error}") from None
-            raise
+    def check_all(self, addresses: list[Address | Directed]) -> None:
+        """Raise TypeError or ValueError if one is none for this socket."""
+        self._columns_of(addresses, ())
+
+    def _columns_of(
+        self, addresses: list[Address | Directed], control: Control
+    ) -> tuple[list[bytes], list[Control]]:
+        """Return the sockaddr of each, and what goes with each.
+
+        Args:
+          addresses: With metadata or not.
+          control: What goes with those that have none.
+        """
+        peers, controls = [], []
+        for index, address in enumerate(addresses):
+            own = control
+            try:
+                peers.append(self.peer_of(undirected(address)))
+                if isinstance(address, Directed):
+                    own = self.control_of(address.metadata)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"datagram {index}: {error}") from None
+            controls.append(own)
+        return peers, controls
 
     def one(
         self,
@@ -86,7 +109,7 @@ class Batching:
             [payload],
             [address],
             metadata,
-            functools.partial(drop, data, len(payload)),
+            partial(drop, data, len(payload)),
             ignore=ignores(errors),
         )
 
@@ -194,7 +217,7 @@ class Batching:
     def dispatch(
         self,
         payloads: list[Chunk],
-        addresses: list[Address],
+        addresses: list[Address | Directed],
         metadata: Metadata | None,
         on_sent: Callable[[], object] | None = None,
         observer: Observer | None = None,
@@ -206,18 +229,27 @@ class Batching:
 
         Sent datagrams are deleted from both lists. With an observer, no
         destination that has no room holds up the others. With ``ignore``
-        refused datagrams are counted and dropped.
+        refused datagrams are counted and dropped. Metadata of a datagram's
+        own stand in place of ``metadata``.
 
         Raises:
           TypeError: an address is no address.
-          ValueError: an address or the metadata is impossible.
+          ValueError: an address or metadata are impossible.
         """
-        return Dispatch(
+        make: Callable[..., Dispatch] = Dispatch
+        control = self.control_of(metadata)
+        try:
+            peers = list(map(self._sockaddrs.__getitem__, addresses))  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            # One has metadata, or is no address, or cannot be looked up.
+            peers, controls = self._columns_of(addresses, control)
+            make = partial(MixedDispatch, controls=controls)
+        return make(
             self.outlet,
             payloads,
             addresses,
-            self._peers_of(addresses),
-            self._control(metadata),
+            peers,
+            control,
             on_sent=on_sent,
             observer=observer,
             tags=tags,
@@ -244,18 +276,45 @@ class Batching:
             segment_size,
             address,
             self.peer_of(address),
-            self._control(metadata),
+            self.control_of(metadata),
             give_back,
             ignore=ignore,
         )
 
-    def _control(
-        self, metadata: Metadata | None
-    ) -> tuple[ControlMessage, ...]:
+    def dispatch_runs(
+        self,
+        runs: Sequence[tuple[Chunk, int]],
+        address: Address,
+        metadata: Metadata | None,
+        *,
+        ignore: bool,
+    ) -> RunDispatch:
+        """Return a batch of runs to one address; see ``dispatch``."""
+        return RunDispatch(
+            self.outlet,
+            runs,
+            address,
+            self.peer_of(address),
+            self.control_of(metadata),
+            ignore=ignore,
+        )
+
+    def control_of(self, metadata: Metadata | None) -> Control:
+        """Return the control messages that ask for ``metadata``.
+
+        Raises:
+          TypeError: they are no ``Metadata``.
+          ValueError: they are impossible.
+        """
         if metadata is None:
             return ()
-        if not isinstance(metadata, Metadata):
-            raise TypeError(
-                f"metadata must be a Metadata, not {type(metadata).__name__}"
-            )
-        return encode_metadata(metadata, self._family)
+        check_metadata(metadata)
+        # By identity: hashing them costs as much as what is spared.
+        known = self._controls.get(id(metadata))
+        if known is not None:
+            return known[1]
+        control = encode_metadata(metadata, self._family)
+        if len(self._controls) == MAX_CONTROLS:
+            self._controls.clear()
+        self._controls[id(metadata)] = metadata, control
+        return control

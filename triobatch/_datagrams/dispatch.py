@@ -31,18 +31,21 @@ from typing import TYPE_CHECKING
 
 from triobatch._core import calls
 from triobatch._datagrams import errnos, gso
-from triobatch._datagrams.errors import DatagramError
+from triobatch._datagrams.errors import errors_of, order_front
 from triobatch._datagrams.outcomes import Outcome
 from triobatch._datagrams.pace import PLANNED, Pace
+from triobatch._queues.datagrams import undirected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from triobatch._core.tries import Tried
+    from triobatch._datagrams.errors import DatagramError
     from triobatch._datagrams.outcomes import Observer, Outlet
+    from triobatch._queues.datagrams import Directed
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
-    from triobatch._wire.control import ControlMessage
+    from triobatch._wire.control import Control
 
 # Joined at once. Eight runs of 64 KiB cost 13 % less than one (measured),
 # sixteen no less than eight, and the copy falls out of the cache.
@@ -98,9 +101,9 @@ class Dispatch:
         self,
         outlet: Outlet,
         payloads: list[Chunk],
-        addresses: list[Address],
+        addresses: list[Address | Directed],
         peers: list[bytes],
-        control: tuple[ControlMessage, ...],
+        control: Control,
         *,
         on_sent: Callable[[], object] | None = None,
         tags: Iterable[int] | None = None,
@@ -146,8 +149,7 @@ class Dispatch:
         if messages.sizes[0] > MAX_MESSAGE:
             return self.judge(errno.EMSGSIZE, messages.peers[0], 1, 0)
         joined = b"".join(self._payloads[first : first + sum(messages.counts)])
-        counters = self._outlet.counters
-        counters.calls += 1
+        self._outlet.counters.calls += 1
         try:
             if refusal:
                 tried = self._outlet.kernel.send_each(
@@ -158,6 +160,7 @@ class Dispatch:
                     self._control,
                     refusal,
                     2 if self._outlet.may_be_report(refusal) else 1,
+                    messages.controls,
                 )
             else:
                 taken = self._outlet.kernel.send_datagrams(
@@ -167,6 +170,7 @@ class Dispatch:
                     messages.segment_sizes,
                     messages.peers,
                     self._control,
+                    messages.controls,
                 )
         except BlockingIOError:
             self._reports.reset()
@@ -195,9 +199,8 @@ class Dispatch:
             self._observer.sent(self._tags[first : first + sent])
         for column in self._columns():
             del column[first : first + sent]
-        counters = self._outlet.counters
         runs = messages.segment_sizes[:taken]
-        counters.runs += taken - runs.count(0)
+        self._outlet.counters.runs += taken - runs.count(0)
         self._count(sent, sum(messages.sizes[:taken]))
         if self._refused:
             self._learn_from(messages.peers[:taken])
@@ -224,8 +227,9 @@ class Dispatch:
             for peer in compress(peers, refused):
                 self._refused.pop(peer, None)
             self._learn_from(list(compress(peers, taken)))
-        for column in self._columns():
-            column[first:end] = compress(column[first:end], refused)
+        if 0 in refused:
+            for column in self._columns():
+                column[first:end] = compress(column[first:end], refused)
         self._refuse(number, first + sum(refused))
 
     def _count(self, sent: int, size: int) -> None:
@@ -303,8 +307,13 @@ class Dispatch:
                 peers = self._peers[first:last]
         sizes = list(map(len, self._payloads[first:last]))
         fitting = gso.within(sizes, MAX_JOINED)
-        messages = gso.plan(sizes[:fitting], peers[:fitting], self._limit)
+        messages = self._plan_runs(first, sizes[:fitting], peers[:fitting])
         return messages.front(calls.MAX_MESSAGES)
+
+    def _plan_runs(
+        self, _first: int, sizes: list[int], peers: list[bytes]
+    ) -> gso.Messages:
+        return gso.plan(sizes, peers, self._limit)
 
     def _plan_each(self, first: int) -> gso.Messages:
         count = min(self._pace.size, calls.MAX_MESSAGES)
@@ -347,6 +356,8 @@ class Dispatch:
             if number in errnos.REFUSALS:
                 self._refused[peer] = number, segment_size
             self._unsegmented.add(peer)
+            if not self._outlet.must_ask_queue(number):
+                self._pace.note_refused_run(number, count)
             return Outcome.MORE
         alone = passing or self._outlet.must_ask_queue(number)
         self._pace.note_refusal(0 if alone else number)
@@ -381,13 +392,9 @@ class Dispatch:
         numbers, self.refusals = self.refusals, []
         count = len(numbers)
         left = len(self._tags) - count
-        order = sorted(range(count), key=self._tags.__getitem__)
-        self._payloads[:count] = [self._payloads[i] for i in order]
-        addresses = [self._addresses[i] for i in order]
-        self._addresses[:count] = addresses
-        errors = [
-            DatagramError(numbers[i], self._tags[i], address)
-            for i, address in zip(order, addresses, strict=True)
-        ]
+        tags = self._tags[:count]
+        order_front(tags, (self._payloads, self._addresses, numbers, tags))
+        addresses = list(map(undirected, self._addresses[:count]))
+        errors = errors_of(numbers, tags, addresses)
         self._payloads, self._on_sent = [], None
         return errors, left

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from triobatch._datagrams.outcomes import Outlet
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
-    from triobatch._wire.control import ControlMessage
+    from triobatch._wire.control import Control
 
 
 class EqualDispatch:
@@ -60,7 +60,7 @@ class EqualDispatch:
         segment_size: int,
         address: Address,
         peer: bytes,
-        control: tuple[ControlMessage, ...],
+        control: Control,
         give_back: Callable[[], None] | None = None,
         *,
         ignore: bool = False,

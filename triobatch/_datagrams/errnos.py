@@ -75,6 +75,9 @@ REPORTED = ONLY_REPORTED | {
     errno.EOPNOTSUPP,
     getattr(errno, "ENONET", errno.EHOSTDOWN),
 }
+# ICMP for IPv4 has no report that becomes this one, which is what the host
+# says of a broadcast address without SO_BROADCAST (ip(7)).
+REPORTED_BY_IPV4 = REPORTED - {errno.EACCES}
 # A Unix peer that was connected to the socket, and with datagrams unread has
 # connected to another (unix_dgram_disconnected in net/unix/af_unix.c).
 REPORTED_BY_UNIX = frozenset({errno.ECONNRESET})

@@ -50,6 +50,8 @@ from triobatch._wire.addresses import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from triobatch._wire.control import Control
+
 # 65535, less the headers of IPv4 (20) and UDP (8); IPv6 does not count its
 # own header in the length.
 MAX_SIZE_V4 = 65507
@@ -94,12 +96,14 @@ class Messages(NamedTuple):
       segment_sizes: Bytes a segment, 0 for a plain message.
       counts: Datagrams a message.
       peers: The sockaddr of each message; one item if all go to one.
+      controls: What goes with each message, if that is not the same for all.
     """
 
     sizes: list[int]
     segment_sizes: list[int]
     counts: list[int]
     peers: list[bytes]
+    controls: list[Control] | None = None
 
     def front(self, count: int) -> Messages:
         """Return the first ``count`` of them, or all that there are."""
@@ -110,6 +114,7 @@ class Messages(NamedTuple):
             self.segment_sizes[:count],
             self.counts[:count],
             self.peers[:count],
+            self.controls and self.controls[:count],
         )
 
 
@@ -175,7 +180,7 @@ def _stretches(sizes: list[int]) -> Iterator[tuple[int, int]]:
 def _add_runs(
     messages: Messages, stretches: Iterable[tuple[int, int]], limit: Limit
 ) -> None:
-    sizes, segment_sizes, counts, _ = messages
+    sizes, segment_sizes, counts, *_ = messages
     # A batch of many sizes comes here with each of its datagrams.
     segments, max_size, max_segment = limit
     # The size of the segments of the last message, if it may grow by one

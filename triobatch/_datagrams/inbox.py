@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from triobatch._core.arena import NEXT
-from triobatch._core.datagram_lists import take_from_slot, taker
+from triobatch._core.arena import MESSAGES, NEXT, OFFSET
+from triobatch._core.datagram_lists import taker
 from triobatch._datagrams.errors import TruncatedDatagramError
+from triobatch._datagrams.run import Loan, Run
 from triobatch._wire.addresses import AddressCache
-from triobatch._wire.metadata import Message, decode_metadata
 
 if TYPE_CHECKING:
     from triobatch._core.arena import Arena
@@ -30,6 +30,13 @@ class Inbox:
 
     Args:
       arena: Where they are.
+
+    Attributes:
+      arena: Where they are now; another one after ``reclaim``, perhaps.
+      truncated: How many were cut.
+      run_size, run_count: Bytes and datagrams of the first of the last runs,
+        which is what the next are reckoned to be.
+      loan: What runs are views of; see ``run``.
     """
 
     def __init__(self, arena: Arena) -> None:
@@ -37,6 +44,8 @@ class Inbox:
         self.truncated = 0
         self._addresses = AddressCache()
         self._take = taker(arena, self._addresses)
+        self.run_size, self.run_count = 1200, 1
+        self.loan: Loan | None = None
 
     def take(self, limit: int) -> list[tuple[bytes, Address]]:
         """Return up to ``limit`` datagrams and their senders.
@@ -50,40 +59,60 @@ class Inbox:
             raise self._truncation()
         return taken
 
-    def take_messages(self, limit: int) -> list[Message]:
-        """Return up to ``limit`` datagrams with their metadata.
+    def take_runs(self, limit: int, lent: list[memoryview]) -> list[Run]:
+        """Return the next messages where they lie, uncut.
 
-        Those of one train share it. A cut one is marked as truncated.
+        Args:
+          limit: Bytes, at most, of all but the first.
+          lent: Gets their views.
+
+        Raises:
+          TruncatedDatagramError: as ``take``.
         """
         arena = self.arena
-        taken: list[Message] = []
-        while arena.left and len(taken) < limit:
-            slot = arena.filling[NEXT]
-            start = slot * arena.control_size
-            metadata, timestamp = decode_metadata(
-                arena.control[start : start + arena.control_sizes[slot]]
-            )
+        if self.loan is None:
+            self.loan = Loan(arena.memory)
+        lend = self.loan.lend
+        filling = arena.filling
+        sizes, segment_sizes = arena.sizes, arena.segment_sizes
+        taken: list[Run] = []
+        last, address = None, None
+        for slot in range(filling[NEXT], filling[MESSAGES]):
             if arena.is_truncated(slot):
-                cut = self._truncation()
-                taken.append(
-                    Message(
-                        cut.payload,
-                        cut.address,
-                        metadata,
-                        timestamp,
-                        True,
-                        cut.size,
-                    )
+                if not taken:
+                    raise self._truncation()
+                break
+            # The rest of it, where a part was handed out as datagrams.
+            size = sizes[slot] - filling[OFFSET]
+            if taken and size > limit:
+                break
+            limit -= size
+            name = arena.name(slot)
+            if name != last:
+                # Trains in a row are one sender's.
+                last, address = name, self._addresses[name]
+            segment_size = segment_sizes[slot] or size
+            taken.append(
+                lend(
+                    slot * arena.slot_size + filling[OFFSET],
+                    size,
+                    min(size, segment_size),
+                    address,
+                    lent,
                 )
-                continue
-            pairs = take_from_slot(arena, self._addresses, limit - len(taken))
-            taken += [
-                Message(
-                    payload, sender, metadata, timestamp, False, len(payload)
-                )
-                for payload, sender in pairs
-            ]
+            )
+            filling[NEXT] += 1
+            filling[OFFSET] = 0
+        self.run_size, self.run_count = len(taken[0].data), taken[0].count
         return taken
+
+    def reclaim(self) -> None:
+        """Make sure that nobody looks at the memory, which is used up."""
+        assert self.loan is not None
+        if not self.loan.end():
+            self.arena = self.arena.another()
+            self._take = taker(self.arena, self._addresses)
+        self.loan = None
 
     def _truncation(self) -> TruncatedDatagramError:
         """Take out the next message, which was cut."""

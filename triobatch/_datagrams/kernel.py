@@ -1,4 +1,4 @@
-"""What a datagram socket stands on: six calls, a descriptor, and waiting.
+"""What a datagram socket stands on: seven calls, a descriptor, and waiting.
 
 ``_core.calls``, a Trio socket and ``Readiness`` are one such ground, and
 ``triobatch.testing`` has another, in memory. Everything above is the same.
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from triobatch._core import calls
     from triobatch._core.arena import Arena
     from triobatch._core.tries import Tried
-    from triobatch._wire.control import ControlMessage
+    from triobatch._queues.views import Chunk
+    from triobatch._wire.control import Control
     from triobatch._wire.error_queue import PeerError
 
 
@@ -28,7 +29,8 @@ class Kernel(Protocol):
         sizes: list[int],
         segment_sizes: list[int],
         peers: list[bytes],
-        control: tuple[ControlMessage, ...],
+        control: Control,
+        controls: list[Control] | None,
         /,
     ) -> int:
         """Send messages; return how many went, at least one."""
@@ -39,9 +41,10 @@ class Kernel(Protocol):
         payload: bytes | memoryview,
         sizes: list[int],
         peers: list[bytes],
-        control: tuple[ControlMessage, ...],
+        control: Control,
         refusal: int,
         tries: int,
+        controls: list[Control] | None,
         /,
     ) -> Tried:
         """Send messages one by one, past those refused with ``refusal``."""
@@ -53,7 +56,7 @@ class Kernel(Protocol):
         segment_size: int,
         run_size: int,
         peer: bytes,
-        control: tuple[ControlMessage, ...],
+        control: Control,
         /,
     ) -> int:
         """Send messages of one size; return how many bytes went."""
@@ -63,6 +66,17 @@ class Kernel(Protocol):
 
     def send_batch(self, fd: int, batch: calls.Batch, /) -> int:
         """Send a batch of one size; return how many went, at least one."""
+
+    def send_runs(
+        self,
+        fd: int,
+        runs: list[Chunk],
+        segment_sizes: list[int],
+        peer: bytes,
+        control: Control,
+        /,
+    ) -> int:
+        """Send messages from where they lie; return how many went."""
 
     def receive_datagrams(self, fd: int, arena: Arena, count: int, /) -> int:
         """Fill slots; return how many, 0 where there is nothing now."""

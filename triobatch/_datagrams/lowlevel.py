@@ -11,13 +11,16 @@ import trio
 
 from triobatch._core import calls
 from triobatch._core.arena import MSG_TRUNC, Arena
-from triobatch._queues.datagrams import Datagrams
+from triobatch._core.borrowed_socket import borrowed_socket
+from triobatch._queues.datagrams import Datagrams, Directed, undirected
 from triobatch._wire.addresses import Address, AddressCache, encode_address
+from triobatch._wire.metadata import encode_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from triobatch._queues.datagrams import Datagram
+    from triobatch._wire.control import Control
 
 ANY_FAMILY = 0
 
@@ -30,8 +33,9 @@ def sendmmsg(fd: int, datagrams: Iterable[Datagram]) -> int:
 
     Args:
       fd: A datagram socket.
-      datagrams: ``(payload, address)`` pairs; an address is as for
-        ``sendto``, with a numeric host, or ``None`` for the connected peer.
+      datagrams: ``(payload, address)`` pairs, or with a ``Metadata`` as a
+        third item; an address is as for ``sendto``, with a numeric host, or
+        ``None`` for the connected peer.
         Only the first 64 are offered: sendmmsg(2) may always stop early, and
         gains nothing from more.
 
@@ -45,16 +49,28 @@ def sendmmsg(fd: int, datagrams: Iterable[Datagram]) -> int:
         an earlier one.
       TypeError, ValueError: one of the first 64 is impossible.
     """
-    offered = list(Datagrams(islice(datagrams, calls.MAX_MESSAGES)))
+    offered = Datagrams(islice(datagrams, calls.MAX_MESSAGES))
     if not offered:
         return 0
-    payloads = [payload for payload, _ in offered]
+    payloads, addresses = offered._columns()
+    controls: list[Control] | None = None
+    if any(isinstance(address, Directed) for address in addresses):
+        with borrowed_socket(fd) as sock:
+            family = int(sock.family)
+        controls = [
+            encode_metadata(address.metadata, family)
+            if isinstance(address, Directed)
+            else ()
+            for address in addresses
+        ]
     return calls.send_datagrams(
         fd,
         b"".join(payloads),
         list(map(len, payloads)),
         [0] * len(payloads),
-        [encode_address(address) for _, address in offered],
+        [encode_address(undirected(address)) for address in addresses],
+        (),
+        controls,
     )
 
 

@@ -33,6 +33,7 @@ async def open_udp_socket(
     reuse_port: bool = False,
     receive_buffer_size: int | None = None,
     error_queue: bool = False,
+    allow_broadcast: bool = False,
 ) -> DatagramSocket:
     """Open a UDP socket, bound or connected or both.
 
@@ -53,6 +54,8 @@ async def open_udp_socket(
         takes net.core.rmem_max of them at most, and doubles the number for
         its own needs (SO_RCVBUF, socket(7)).
       error_queue: See ``DatagramSocket``.
+      allow_broadcast: Let datagrams go to broadcast addresses, which are
+        refused with EACCES otherwise (SO_BROADCAST, socket(7)).
 
     Raises:
       TypeError: an address is no ``(host, port)`` tuple, or its port no int.
@@ -83,7 +86,9 @@ async def open_udp_socket(
     for found, local, remote in attempts:
         sock = socket.socket(found, socket.SOCK_DGRAM)
         try:
-            _configure(sock, reuse_port, receive_buffer_size)
+            configure(sock, reuse_port, receive_buffer_size)
+            if allow_broadcast:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             _bind_and_connect(sock, local, remote)
             return DatagramSocket(
                 trio.socket.from_stdlib_socket(sock), error_queue=error_queue
@@ -192,11 +197,12 @@ def _discard(sock: socket.socket) -> None:
             sock.recv(1)
 
 
-def _configure(
-    sock: socket.socket,
+def configure(
+    sock: socket.socket | trio.socket.SocketType,
     reuse_port: bool,
     receive_buffer_size: int | None,
 ) -> None:
+    """Set what has to be set before a socket is bound."""
     if reuse_port:
         if not hasattr(socket, "SO_REUSEPORT"):
             raise OSError(errno.ENOPROTOOPT, "this system has no SO_REUSEPORT")

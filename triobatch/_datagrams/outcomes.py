@@ -93,6 +93,7 @@ class Outlet:
       segmentation: What the kernel may be asked to cut up.
       internet: Whether it is an IPv4 or IPv6 socket.
       kernel: What makes its calls.
+      ipv4: Whether it is an IPv4 socket.
       counters: What is counted of them.
       refused_here: Says whether it was this host, and no report of another,
         that has just answered EMSGSIZE; None if that cannot be told.
@@ -101,6 +102,7 @@ class Outlet:
     segmentation: gso.Segmentation
     internet: bool
     kernel: Kernel
+    ipv4: bool = False
     counters: SendCounters = field(default_factory=SendCounters)
     refused_here: Callable[[], bool] | None = None
 
@@ -119,6 +121,8 @@ class Outlet:
             return number in errnos.REPORTED_BY_UNIX
         if self.refused_here is not None and number == errno.EMSGSIZE:
             return not self.refused_here()
+        if self.ipv4:
+            return number in errnos.REPORTED_BY_IPV4
         return number in errnos.REPORTED
 
     def must_ask_queue(self, number: int) -> bool:

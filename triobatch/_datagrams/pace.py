@@ -1,26 +1,25 @@
-"""How much the next call is given, and whether one message at a time.
+"""How much the next call is given, and whether it goes past refusals.
 
 A sendmmsg(2) that stops at a refused message does not say why; another one
 does, which has that message first, and then the rest of the batch is planned
 anew. Where every second datagram is refused that cost seven to twenty times a
-sendto(2) that fails (measured). So after a refusal those behind it go one by
-one, past all that fail for the same reason, and as long as that is worth it.
+sendto(2) that fails (measured). So after a refusal those behind it go in one
+call of the core, past all that fail for the same reason, and as long as that
+is worth it.
 
 Sans-IO.
 """
 
 from __future__ import annotations
 
-import math
-
 # Datagrams planned at once: enough for four full runs. More would be cut off
 # by the limits of a call and be planned again.
 PLANNED = 256
-# As many after a refusal that stands alone, and four times as many after each
-# whole success.
+# As many after a refusal that stands alone, and where each has to be looked
+# at; and four times as many after each whole success.
 WITH_CARE = 16
-# One in so many refused, and sending one by one costs no more than a sendmmsg
-# with segmentation, and a call with a plan of its own for each refusal.
+# One in so many refused, and going past them costs no more than a sendmmsg
+# with segmentation, and a plan of its own for each refusal.
 DENSE = 32
 
 
@@ -38,8 +37,8 @@ class Pace:
     def __init__(self) -> None:
         self.size = PLANNED
         self.refusal = 0
-        # Datagrams taken since the last refusal.
-        self._gap = math.inf
+        # Datagrams taken since the last refusal, or since the first.
+        self._gap = 0
 
     def note_refusal(self, number: int) -> None:
         """Note that the first datagram was refused.
@@ -48,8 +47,13 @@ class Pace:
           number: The errno; 0 if the next one's must be looked at alone.
         """
         self.refusal = number
-        self.size = DENSE if number and self._gap < DENSE else WITH_CARE
+        dense = number and self._gap <= 2 * DENSE
+        self.size = PLANNED if dense else WITH_CARE
         self._gap = 0
+
+    def note_refused_run(self, number: int, count: int) -> None:
+        """Note that a run of so many was refused, and goes unsegmented."""
+        self.refusal, self.size = number, count
 
     def note_taken(self, count: int, *, whole: bool) -> None:
         """Note that datagrams were taken, perhaps all that were offered."""

@@ -15,7 +15,8 @@ adapts is the number of slots that are offered:
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import trio
 
@@ -27,17 +28,26 @@ from triobatch._datagrams.errnos import (
     REPORTED,
     REPORTED_BY_UNIX,
 )
+from triobatch._datagrams.message_inbox import MessageInbox, MetadataCache
 from triobatch._datagrams.statistics import ReceiveCounters
 from triobatch._resource import Guard, closed_socket, open_fd, pause_after
 from triobatch._wire.addresses import AF_INET, AF_INET6
-from triobatch._wire.metadata import metadata_options
+from triobatch._wire.metadata import (
+    Metadata,
+    check_fields,
+    metadata_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from triobatch._datagrams.inbox import Inbox
     from triobatch._datagrams.kernel import AnyReadiness, AnySocket, Kernel
+    from triobatch._wire.addresses import Address
     from triobatch._wire.error_queue import PeerError
+    from triobatch._wire.metadata import Message
+
+    # What an answer shall have, and the datagrams that get such answers.
+    Asked: TypeAlias = tuple[Metadata, list[tuple[bytes, Address]]]
 
 T = TypeVar("T")
 
@@ -62,11 +72,14 @@ class Filling:
     """
 
     def __init__(
-        self, inbox: Inbox, family: int, kernel: Kernel, ahead: int = BATCH
+        self,
+        inbox: MessageInbox,
+        family: int,
+        kernel: Kernel,
+        ahead: int = BATCH,
     ) -> None:
         self.counters = ReceiveCounters()
         self.inbox = inbox
-        self._arena = inbox.arena
         self.flooded = False
         # One behind the other, without anything else between them.
         self._floods = 0
@@ -93,6 +106,8 @@ class Filling:
           OSError: the socket has failed. What the network has reported of
             datagrams that were sent is no failure; it is counted.
         """
+        if self.inbox.loan is not None:
+            self.inbox.reclaim()
         self.flooded = False
         slots = -(-max(wanted, self._ahead) // self._train)
         if waited and self._lone:
@@ -102,7 +117,7 @@ class Filling:
             self.counters.calls += 1
             try:
                 received = self._kernel.receive_datagrams(
-                    fd, self._arena, slots
+                    fd, self.inbox.arena, slots
                 )
             except OSError as exc:
                 if exc.errno not in self._reported:
@@ -125,7 +140,7 @@ class Filling:
         self._floods = 0
         if not received:
             return False
-        datagrams = self._arena.filling[DATAGRAMS]
+        datagrams = self.inbox.arena.filling[DATAGRAMS]
         self.counters.datagrams += datagrams
         self._lone = waited and received == 1
         self._train = -(-datagrams // received)
@@ -151,14 +166,19 @@ class ReceiveHalf:
         self.inbox = filling.inbox
         self.counters = filling.counters
         self._filling = filling
-        self._arena = filling.inbox.arena
         self._socket = socket
         self._readiness = readiness
-        self._guard = Guard("another task is receiving on this socket")
+        self._guard = Guard(
+            "another task is receiving on this socket, or has its runs"
+        )
         self._errors_guard = Guard(
             "another task is receiving errors on this socket"
         )
-        self._metadata_on = False
+        # Those that are on.
+        self._options: set[tuple[int, int]] = set()
+        self._takes: dict[
+            frozenset[str] | None, Callable[[int], list[Message]]
+        ] = {}
 
     # The guard by hand here and below: its ``with`` block is a third of what
     # receiving one datagram costs in frames.
@@ -204,6 +224,14 @@ class ReceiveHalf:
         finally:
             guard.busy = False
 
+    def hold(self) -> None:
+        """Let nobody receive, right after a call that has."""
+        self._guard.busy = True
+
+    def let_go(self) -> None:
+        """End ``hold``."""
+        self._guard.busy = False
+
     @trio.lowlevel.enable_ki_protection
     async def _wait(self, limit: int) -> None:
         """Go on until something is in the inbox."""
@@ -225,21 +253,43 @@ class ReceiveHalf:
         fd = self._socket.fileno()
         if fd == -1:
             raise closed_socket()
-        filling = self._arena.filling
+        filling = self.inbox.arena.filling
         if filling[NEXT] < filling[MESSAGES]:
             return True
         return self._filling.fill(fd, limit, waited=waited)
 
-    def turn_metadata_on(self) -> None:
-        """Let the kernel say of each datagram what ``Message`` holds."""
-        if self._metadata_on:
-            return
+    def messages(self, fields: object) -> Callable[[int], list[Message]]:
+        """Ask the kernel for metadata; return what takes datagrams with them.
+
+        Args:
+          fields: Names of ``Metadata``, or None for all that ``Message`` has.
+        """
+        names = check_fields(fields)
+        take = self._takes.get(names)
+        if take is None:
+            self._ask_for(names)
+            take = self._takes[names] = partial(
+                self.inbox.take_messages,
+                known=MetadataCache(lambda metadata: metadata.only(names)),
+                timestamps=names is None,
+            )
+        return take
+
+    def asked(self) -> Callable[[int], list[Asked]]:
+        """Ask for what tells the address asked; return what takes by it."""
+        self._ask_for(frozenset({"local_address"}))
+        replies = MetadataCache(Metadata.for_reply)
+        return partial(self.inbox.take_asked, replies=replies)
+
+    def _ask_for(self, fields: frozenset[str] | None) -> None:
         open_fd(self._socket)
-        for level, option in metadata_options(int(self._socket.family)):
-            # A Unix socket has the timestamp only, other systems less.
-            with contextlib.suppress(OSError):
-                self._socket.setsockopt(level, option, 1)
-        self._metadata_on = True
+        options = metadata_options(int(self._socket.family), fields)
+        for level, option in options:
+            if (level, option) not in self._options:
+                # A Unix socket has the timestamp only, other systems less.
+                with contextlib.suppress(OSError):
+                    self._socket.setsockopt(level, option, 1)
+                self._options.add((level, option))
 
     async def receive_errors(self) -> list[PeerError]:
         """Wait for reports of the network, and take all that there are."""

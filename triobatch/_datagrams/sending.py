@@ -57,6 +57,7 @@ class SendHalf(Batching):
             Segmentation(segments, time.monotonic),
             internet=family in {AF_INET, AF_INET6},
             kernel=kernel,
+            ipv4=family == AF_INET,
         )
         super().__init__(outlet, family)
         if readiness.keep_errors:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+from typing import TYPE_CHECKING, cast, overload
 
 import trio
 
@@ -10,13 +12,20 @@ from triobatch._core import calls
 from triobatch._core.arena import Arena
 from triobatch._core.probes import gso_segments
 from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
-from triobatch._datagrams.inbox import Inbox
+from triobatch._datagrams.message_inbox import MessageInbox
+from triobatch._datagrams.multicast import membership
 from triobatch._datagrams.readiness import Readiness
 from triobatch._datagrams.receiving import Filling, ReceiveHalf
 from triobatch._datagrams.sending import SendHalf
 from triobatch._datagrams.statistics import kernel_drops
+from triobatch._resource import open_fd
 from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX
 from triobatch._wire.control import IPPROTO_UDP, SOL_UDP, UDP_GRO
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from triobatch._wire.addresses import Address
 
 
 class DatagramSocket(AbstractDatagramSocket):
@@ -76,13 +85,117 @@ class DatagramSocket(AbstractDatagramSocket):
         # What the kernel said last: a closed socket says nothing.
         self._drops: int | None = None
         self._readiness = Readiness(socket, keep_errors=error_queue)
-        inbox = Inbox(Arena(calls.MAX_MESSAGES, family))
+        inbox = MessageInbox(Arena(calls.MAX_MESSAGES, family))
         super().__init__(
             SendHalf(socket, self._readiness, segments, calls),
             ReceiveHalf(
                 socket, self._readiness, Filling(inbox, family, calls)
             ),
         )
+
+    @property
+    def local_address(self) -> Address:
+        """Where it is bound; see ``AbstractDatagramSocket``."""
+        open_fd(self.socket)
+        return cast("Address", self.socket.getsockname() or None)
+
+    @property
+    def remote_address(self) -> Address:
+        """The connected peer, or None; see ``AbstractDatagramSocket``."""
+        open_fd(self.socket)
+        try:
+            return cast("Address", self.socket.getpeername() or None)
+        except OSError as error:
+            if error.errno not in {errno.ENOTCONN, errno.EINVAL}:
+                raise
+            return None
+
+    @overload
+    def setsockopt(
+        self, level: int, option: int, value: int | Buffer
+    ) -> None: ...
+
+    @overload
+    def setsockopt(
+        self, level: int, option: int, value: None, length: int
+    ) -> None: ...
+
+    def setsockopt(
+        self,
+        level: int,
+        option: int,
+        value: int | Buffer | None,
+        length: int | None = None,
+    ) -> None:
+        """Set a socket option; see ``socket.socket.setsockopt``."""
+        if length is None:
+            if value is None:
+                raise TypeError("value must not be None without a length")
+            self.socket.setsockopt(level, option, value)
+        elif value is not None:
+            raise TypeError(
+                f"value must be None when length is given, not {value!r}"
+            )
+        else:
+            self.socket.setsockopt(level, option, value, length)
+
+    @overload
+    def getsockopt(self, level: int, option: int) -> int: ...
+
+    @overload
+    def getsockopt(
+        self, level: int, option: int, buffersize: int
+    ) -> bytes: ...
+
+    def getsockopt(
+        self, level: int, option: int, buffersize: int = 0
+    ) -> int | bytes:
+        """Return a socket option; see ``socket.socket.getsockopt``."""
+        if buffersize:
+            return self.socket.getsockopt(level, option, buffersize)
+        return self.socket.getsockopt(level, option)
+
+    def join_group(
+        self, group: str, *, interface: str | int | None = None
+    ) -> None:
+        """Receive what is sent to a multicast group, on one interface.
+
+        Args:
+          group: Its numeric address, of IPv4 or IPv6, without a scope.
+          interface: Its name or index; the one of the route to the group by
+            default. A group can be joined on each interface on its own.
+
+        Raises:
+          ValueError: ``group`` is no address of a multicast group, or
+            ``interface`` negative.
+          TypeError: they are no string, and no name or index.
+          OSError: there is no such interface (ENODEV), the group was joined
+            there already (EADDRINUSE), or the socket is of another family.
+          trio.ClosedResourceError: the socket is closed.
+
+        The socket is to be bound to the group's port, and on Linux hears
+        every group that any socket of the host has joined and that comes to
+        the address it is bound to (IP_MULTICAST_ALL). See ip(7),
+        IP_ADD_MEMBERSHIP, and ipv6(7), IPV6_ADD_MEMBERSHIP.
+        """
+        self._set_membership(group, interface, joining=True)
+
+    def leave_group(
+        self, group: str, *, interface: str | int | None = None
+    ) -> None:
+        """Receive no longer what is sent to a group; see ``join_group``.
+
+        Raises:
+          OSError: the group was not joined there (EADDRNOTAVAIL).
+        """
+        self._set_membership(group, interface, joining=False)
+
+    def _set_membership(
+        self, group: str, interface: str | int | None, *, joining: bool
+    ) -> None:
+        option = membership(group, interface, joining=joining)
+        open_fd(self.socket)
+        self.socket.setsockopt(*option)
 
     async def aclose(self) -> None:
         """Close the socket; whoever waits gets ``ClosedResourceError``.

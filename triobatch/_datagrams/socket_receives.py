@@ -8,6 +8,9 @@ from triobatch._datagrams.receiving import BATCH
 from triobatch._queues.views import as_integer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from collections.abc import Set as AbstractSet
+
     from triobatch._datagrams.receiving import ReceiveHalf
     from triobatch._wire.addresses import Address
     from triobatch._wire.error_queue import PeerError
@@ -74,7 +77,7 @@ class DatagramReceiver:
 
         Nothing is lost if it is cancelled. See recvmmsg(2), udp(7).
         """
-        _check_limit(max_datagrams)
+        check_limit(max_datagrams)
         return await self._receive.receive(
             max_datagrams, self._receive.inbox.take
         )
@@ -83,35 +86,80 @@ class DatagramReceiver:
         self, max_datagrams: int = BATCH
     ) -> list[tuple[bytes, Address]]:
         """Receive what is there, or raise ``WouldBlock``."""
-        _check_limit(max_datagrams)
+        check_limit(max_datagrams)
         return self._receive.receive_nowait(
             max_datagrams, self._receive.inbox.take
         )
 
-    async def receive_messages(
+    def batches(
         self, max_datagrams: int = BATCH
+    ) -> AsyncIterator[list[tuple[bytes, Address]]]:
+        """Receive batches, one after another, for ever.
+
+        ::
+
+            async for batch in sock.batches():
+                await sock.send_batch(batch, errors="ignore")
+
+        Args:
+          max_datagrams: How many a batch has at most, at least 1.
+
+        Returns:
+          An iterator, each item of which is what ``receive_batch`` returns. It
+          raises what that does, and can then be asked for the next. Nothing is
+          lost when the loop is left.
+        """
+        check_limit(max_datagrams)
+        return _Batches(self, max_datagrams)
+
+    async def receive_messages(
+        self,
+        max_datagrams: int = BATCH,
+        *,
+        fields: AbstractSet[str] | None = None,
     ) -> list[Message]:
         """Receive what is there, with what the kernel says of it.
 
         Like ``receive_batch``, but a truncated datagram is returned, and
-        marked. The first call turns the metadata on (IP_PKTINFO, IP_RECVTOS,
-        IP_RECVTTL, SO_TIMESTAMPNS; Linux): of datagrams that came before it,
-        some may be missing.
+        marked.
+
+        Args:
+          max_datagrams: How many at most, as for ``receive_batch``.
+          fields: A set of ``Metadata``'s names, for these only, and no
+            timestamp; with the local address comes the interface, as an
+            answer needs both. ``None`` is all there is. What is not asked for
+            is ``None`` in the messages. The fewer, the faster: the local
+            address and the ECN codepoint cost next to nothing.
+
+        Returns:
+          Messages, at least one, in the order in which they came.
+
+        Raises:
+          TypeError: ``fields`` is no set. Nothing was received.
+          ValueError: one of them is no name of ``Metadata``.
+          OSError, BusyResourceError, ClosedResourceError: as from
+            ``receive_batch``.
+
+        The first call that asks for something turns that on (IP_PKTINFO,
+        IP_RECVTOS, IP_RECVTTL, SO_TIMESTAMPNS; Linux), and it stays on: of
+        datagrams that came before it, some may be missing. Nothing is lost if
+        it is cancelled. See ip(7), ipv6(7).
         """
-        _check_limit(max_datagrams)
-        self._receive.turn_metadata_on()
+        check_limit(max_datagrams)
         return await self._receive.receive(
-            max_datagrams, self._receive.inbox.take_messages
+            max_datagrams, self._receive.messages(fields)
         )
 
     def receive_messages_nowait(
-        self, max_datagrams: int = BATCH
+        self,
+        max_datagrams: int = BATCH,
+        *,
+        fields: AbstractSet[str] | None = None,
     ) -> list[Message]:
         """Receive what is there, or raise ``WouldBlock``."""
-        _check_limit(max_datagrams)
-        self._receive.turn_metadata_on()
+        check_limit(max_datagrams)
         return self._receive.receive_nowait(
-            max_datagrams, self._receive.inbox.take_messages
+            max_datagrams, self._receive.messages(fields)
         )
 
     async def receive_errors(self) -> list[PeerError]:
@@ -135,6 +183,21 @@ class DatagramReceiver:
         return self._receive.receive_errors_nowait()
 
 
-def _check_limit(limit: int) -> None:
+class _Batches:
+    """What ``batches`` returns: no generator, which would need closing."""
+
+    def __init__(self, receiver: DatagramReceiver, limit: int) -> None:
+        self._receiver = receiver
+        self._limit = limit
+
+    def __aiter__(self) -> _Batches:
+        return self
+
+    async def __anext__(self) -> list[tuple[bytes, Address]]:
+        return await self._receiver.receive_batch(self._limit)
+
+
+def check_limit(limit: int) -> None:
+    """Raise TypeError or ValueError if it is no number of datagrams."""
     if as_integer(limit, "max_datagrams") < 1:
         raise ValueError(f"max_datagrams must be at least 1, not {limit}")

@@ -114,9 +114,11 @@ class DatagramSender:
 
         Args:
           datagrams: ``(payload, address)`` pairs, as ``receive_batch``
-            returns them. A ``Datagrams`` is consumed as the kernel takes
-            them; of another iterable nobody can say afterwards.
-          metadata: What the IP header of each shall say.
+            returns them, or ``(payload, address, metadata)``. A ``Datagrams``
+            is consumed as the kernel takes them; of another iterable nobody
+            can say afterwards.
+          metadata: What the IP header of each shall say, but for those that
+            have metadata of their own.
           errors: What becomes of the datagrams that the kernel refuses.
             ``"ignore"`` counts them (``statistics().refused``) and drops
             them, so that a ``Datagrams`` is empty afterwards. Answer with

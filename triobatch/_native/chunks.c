@@ -13,11 +13,10 @@
  * PyList_GetItem there) and on machines without a compiler. measure() and
  * locate() have twins in triobatch/_core/chunks.py, take() of datagram_lists.c
  * in datagram_lists.py beside it; for the others their callers go another way
- * (streams_c.py, datagram_batches_c.py). Nothing here makes a system call or keeps a
- * reference.
+ * (streams_c.py, groups_c.py, datagram_batches_c.py). What is about messages
+ * is in messages.c. Nothing here makes a system call or keeps a reference.
  */
-#include "bytes_layout.h"
-#include "datagram_lists.h"
+#include "chunks.h"
 
 #include <string.h>
 #include <sys/uio.h>
@@ -239,10 +238,14 @@ static PyMethodDef methods[] = {
     {"locate", (PyCFunction)(void (*)(void))locate, METH_FASTCALL, locate_doc},
     {"copy", (PyCFunction)(void (*)(void))copy, METH_FASTCALL, copy_doc},
     {"point", (PyCFunction)(void (*)(void))point, METH_FASTCALL, point_doc},
-    {"pack", (PyCFunction)(void (*)(void))pack, METH_FASTCALL, pack_doc},
-    {"pack_pairs", (PyCFunction)(void (*)(void))pack_pairs, METH_FASTCALL,
-     pack_pairs_doc},
-    {"take", (PyCFunction)(void (*)(void))take, METH_FASTCALL, take_doc},
+    {"pack", (PyCFunction)(void (*)(void))tb_pack, METH_FASTCALL, tb_pack_doc},
+    {"pack_pairs", (PyCFunction)(void (*)(void))tb_pack_pairs, METH_FASTCALL,
+     tb_pack_pairs_doc},
+    {"take", (PyCFunction)(void (*)(void))tb_take, METH_FASTCALL, tb_take_doc},
+    {"flatten", (PyCFunction)(void (*)(void))tb_flatten, METH_FASTCALL,
+     tb_flatten_doc},
+    {"split", (PyCFunction)(void (*)(void))tb_split, METH_FASTCALL,
+     tb_split_doc},
     {NULL, NULL, 0, NULL},
 };
 

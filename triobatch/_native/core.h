@@ -55,6 +55,12 @@ ssize_t tb_send_vector(int fd, struct tb_vector *vector);
 void tb_point(struct iovec *iovecs, void *bases[], const size_t sizes[],
               size_t count);
 
+/* Receive at most `size` bytes with one recv(2).
+ *
+ * Returns the bytes received, 0 at the end of the stream.
+ */
+ssize_t tb_receive(int fd, void *memory, size_t size);
+
 /* Fill at most TB_IOV_MAX iovecs, in order, with one recvmsg(2).
  *
  * Returns the bytes received, 0 at the end of the stream.
@@ -150,11 +156,14 @@ enum { TB_CONTROL_SIZE = 160 };
  *
  * `names` holds name_count sockaddrs, one behind the other, of name_sizes[i]
  * bytes: none for a connected socket, one for all messages, or one for each;
- * there a size of 0 is the connected peer. `control` goes with every message.
+ * there a size of 0 is the connected peer. `controls` holds the control
+ * messages to go with them in the same way, at most TB_CONTROL_SIZE bytes for
+ * a message.
  *
- * Makes no call, and returns -EINVAL, where a message or a name would lie past
- * the payload_size bytes of `payload` or the names_size bytes of `names`, or
- * where there are several names and fewer than messages.
+ * Makes no call, and returns -EINVAL, where a message, a name or its control
+ * messages would lie past the payload_size bytes of `payload`, the names_size
+ * bytes of `names` or the controls_size bytes of `controls`, or where there
+ * are several names, or controls, and fewer than messages.
  *
  * Returns how many messages the kernel took, or -errno if it refused the
  * first. What stopped it at a later one is lost; the next call, starting with
@@ -165,9 +174,11 @@ ssize_t tb_send_datagrams(int fd, const char *payload, size_t payload_size,
                           const uint16_t segment_sizes[], size_t count,
                           const char *names, size_t names_size,
                           const uint32_t name_sizes[], size_t name_count,
-                          const char *control, size_t control_size);
+                          const char *controls, size_t controls_size,
+                          const uint32_t control_sizes[],
+                          size_t control_count);
 
-/* What has become of messages that are sent one by one.
+/* What has become of messages that are sent past those that are refused.
  *
  * A message that fails with `error` `tries` times running is refused, and
  * does not keep those behind it.
@@ -183,8 +194,11 @@ struct tb_refusals {
     unsigned char refused[TB_MESSAGES];
 };
 
-/* As tb_send_datagrams, but with a sendmmsg(2) for each message; none is cut
- * up. Fills in `refusals` but for its first two fields.
+/* As tb_send_datagrams, but on past the refused; none is cut up. The first
+ * message, and the one behind each refusal, has a sendmmsg(2) for itself, and
+ * after every whole success the next takes twice as many: where every second
+ * is refused each costs one call, and a few among many cost a few. Fills in
+ * `refusals` but for its first two fields.
  *
  * Returns how many messages were taken or refused, up to the first that fails
  * with another error: -errno if that is the first.
@@ -192,8 +206,17 @@ struct tb_refusals {
 ssize_t tb_send_each(int fd, const char *payload, size_t payload_size,
                      const uint32_t sizes[], size_t count, const char *names,
                      size_t names_size, const uint32_t name_sizes[],
-                     size_t name_count, const char *control,
-                     size_t control_size, struct tb_refusals *refusals);
+                     size_t name_count, const char *controls,
+                     size_t controls_size, const uint32_t control_sizes[],
+                     size_t control_count, struct tb_refusals *refusals);
+
+/* As tb_send_datagrams, but message i is the sizes[i] bytes at runs[i], and
+ * all go to `name`, or to the connected peer if name_size is 0.
+ */
+ssize_t tb_send_runs(int fd, const char *const runs[], const uint32_t sizes[],
+                     const uint16_t segment_sizes[], size_t count,
+                     const char *name, size_t name_size, const char *control,
+                     size_t control_size);
 
 /* Send the front of payload_size bytes as datagrams of segment_size bytes, the
  * last of which may be shorter, with one sendmmsg(2) of up to TB_MESSAGES
@@ -309,7 +332,7 @@ ssize_t tb_receive_group(const int fds[], size_t count, char *memory,
  *
  * The message for fds[i] is the next piece_counts[i] of `pieces`: sent where
  * it lies with send(2) or sendmsg(2), or, if the pieces are small, copied to
- * `scratch` first. For one of no bytes there is no call.
+ * `scratch` first. For one of no bytes there is no call. Spoils `pieces`.
  *
  * results[i] becomes the bytes that fds[i] took, or -errno. Returns how many
  * took all of their message, or -EINVAL, with nothing sent, if there are

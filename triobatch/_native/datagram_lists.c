@@ -3,13 +3,13 @@
  * Part of the extension that chunks.c describes: arithmetic, no system call.
  * Its twin is triobatch/_core/datagram_lists.py.
  */
-#include "datagram_lists.h"
+#include "chunks.h"
 
 #include "core.h"
 
 #include <string.h>
 
-const char take_doc[]
+const char tb_take_doc[]
     = "take($module, arena, addresses, limit, /)\n--\n\n"
       "Return (bytes, address) for up to limit datagrams of a struct tb_arena\n"
       "at an address, from where the last call stopped.\n\n"
@@ -64,7 +64,7 @@ append(PyObject *pairs, const char *payload, size_t size, PyObject *address)
 }
 
 PyObject *
-take(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
+tb_take(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
 {
     (void)module;
     if (nargs != 3) {
@@ -130,13 +130,13 @@ failed:
     return NULL;
 }
 
-const char pack_doc[]
+const char tb_pack_doc[]
     = "pack($module, payloads, peer, limit, batch, /)\n--\n\n"
       "Copy payloads of one size, of which the last may be shorter, into the\n"
       "struct tb_batch at an address.\n\n"
       "Returns how many, or 0 if they are anything else, or too much.";
 
-const char pack_pairs_doc[]
+const char tb_pack_pairs_doc[]
     = "pack_pairs($module, pairs, address, peer, limit, batch, /)\n--\n\n"
       "Pack the payloads of (payload, address) pairs, all with that address.";
 
@@ -298,7 +298,7 @@ pack_items(PyObject *items, PyObject *address, PyObject *peer, PyObject *limit,
 }
 
 PyObject *
-pack(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
+tb_pack(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
 {
     (void)module;
     if (nargs != 4) {
@@ -310,7 +310,7 @@ pack(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
 }
 
 PyObject *
-pack_pairs(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
+tb_pack_pairs(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
 {
     (void)module;
     if (nargs != 5) {

@@ -1,4 +1,4 @@
-#include "core.h"
+#include "answers.h"
 #include "regions.h"
 
 #include <errno.h>
@@ -6,39 +6,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A recvmmsg(2) that a signal interrupts can leave the kernel's own
- * ERESTARTSYS in the socket's pending error, where the next call finds it.
- */
-#define TB_ERESTARTSYS 512
-
 /* The control messages of one segmented message. */
 union tb_control {
     size_t aligned; /* as struct cmsghdr, which no array can hold */
     char bytes[CMSG_SPACE(sizeof(uint16_t)) + TB_CONTROL_SIZE];
 };
-
-static size_t
-at_most_messages(size_t count)
-{
-    return count < TB_MESSAGES ? count : TB_MESSAGES;
-}
-
-static int
-interrupted(int error)
-{
-    return error == EINTR || error == TB_ERESTARTSYS;
-}
-
-/* What a call has answered: messages, at most as many as it was offered, or
- * -errno.
- */
-static ssize_t
-checked(long answer, size_t offered)
-{
-    if (answer < 0)
-        return interrupted(errno) ? -EAGAIN : -errno;
-    return (size_t)answer > offered ? -EOVERFLOW : answer;
-}
 
 static size_t
 put_segment_size(union tb_control *room, uint16_t segment_size,
@@ -101,15 +73,37 @@ struct messages {
     union tb_control rooms[TB_MESSAGES];
 };
 
-/* What goes with the payload of each of them, as tb_send_datagrams has it. */
-struct names {
+/* What goes with the payloads: nothing, one piece for all messages, or one for
+ * each, one behind the other.
+ */
+struct column {
     const char *bytes;
     size_t bytes_size;
     const uint32_t *sizes;
     size_t count;
-    const char *control;
-    size_t control_size;
 };
+
+/* Whether `column` has what `count` messages need, and all of it lies there. */
+static int
+serves(struct column column, size_t count)
+{
+    if (column.count > 1 && column.count < count)
+        return 0;
+    return fit(column.sizes, column.count > 1 ? count : column.count,
+               column.bytes_size);
+}
+
+/* The piece that goes with message i; `column` moves on with it. */
+static const char *
+next_piece(struct column *column, size_t i, uint32_t *size)
+{
+    const char *piece = column->bytes;
+
+    *size = column->count == 0 ? 0 : column->sizes[column->count > 1 ? i : 0];
+    if (column->count > 1)
+        column->bytes += *size;
+    return piece;
+}
 
 /* Point `messages` at what is to be sent; segment_sizes may be NULL. Returns
  * how many there are, or -EINVAL.
@@ -117,45 +111,40 @@ struct names {
 static ssize_t
 point(struct messages *messages, const char *payload, size_t payload_size,
       const uint32_t sizes[], const uint16_t segment_sizes[], size_t count,
-      struct names names)
+      struct column names, struct column controls)
 {
     count = at_most_messages(count);
-    if (names.control_size > TB_CONTROL_SIZE
-        || (names.count > 1 && names.count < count))
-        return -EINVAL;
-    if (names.count > 1)
-        names.count = count;
-    if (!fit(sizes, count, payload_size)
-        || !fit(names.sizes, names.count, names.bytes_size))
+    if (!fit(sizes, count, payload_size) || !serves(names, count)
+        || !serves(controls, count))
         return -EINVAL;
     /* Zeroed whole: musl's msghdr has padding that the kernel reads. */
     memset(messages->headers, 0, count * sizeof(messages->headers[0]));
     for (size_t i = 0; i < count; i++) {
         struct msghdr *header = &messages->headers[i].msg_hdr;
+        uint32_t name_size;
+        uint32_t control_size;
+        const char *name = next_piece(&names, i, &name_size);
+        const char *control = next_piece(&controls, i, &control_size);
 
+        if (control_size > TB_CONTROL_SIZE)
+            return -EINVAL;
         messages->iovecs[i].iov_base = writable(payload);
         messages->iovecs[i].iov_len = sizes[i];
         payload += sizes[i];
         header->msg_iov = &messages->iovecs[i];
         header->msg_iovlen = 1;
-        if (names.count > 0) {
-            size_t name = names.count == 1 ? 0 : i;
-
-            if (names.sizes[name] > 0) {
-                header->msg_name = writable(names.bytes);
-                header->msg_namelen = names.sizes[name];
-            }
-            if (names.count > 1)
-                names.bytes += names.sizes[name];
+        if (name_size > 0) {
+            header->msg_name = writable(name);
+            header->msg_namelen = name_size;
         }
         if (segment_sizes != NULL && segment_sizes[i] > 0) {
             header->msg_control = messages->rooms[i].bytes;
             header->msg_controllen
                 = put_segment_size(&messages->rooms[i], segment_sizes[i],
-                                   names.control, names.control_size);
-        } else if (names.control_size > 0) {
-            header->msg_control = writable(names.control);
-            header->msg_controllen = names.control_size;
+                                   control, control_size);
+        } else if (control_size > 0) {
+            header->msg_control = writable(control);
+            header->msg_controllen = control_size;
         }
     }
     return (ssize_t)count;
@@ -166,14 +155,15 @@ tb_send_datagrams(int fd, const char *payload, size_t payload_size,
                   const uint32_t sizes[], const uint16_t segment_sizes[],
                   size_t count, const char *names, size_t names_size,
                   const uint32_t name_sizes[], size_t name_count,
-                  const char *control, size_t control_size)
+                  const char *controls, size_t controls_size,
+                  const uint32_t control_sizes[], size_t control_count)
 {
     struct messages messages;
-    ssize_t pointed = point(&messages, payload, payload_size, sizes,
-                            segment_sizes, count,
-                            (struct names){ names, names_size, name_sizes,
-                                            name_count, control,
-                                            control_size });
+    ssize_t pointed = point(
+        &messages, payload, payload_size, sizes, segment_sizes, count,
+        (struct column){ names, names_size, name_sizes, name_count },
+        (struct column){ controls, controls_size, control_sizes,
+                         control_count });
 
     if (pointed < 0)
         return pointed;
@@ -184,36 +174,82 @@ ssize_t
 tb_send_each(int fd, const char *payload, size_t payload_size,
              const uint32_t sizes[], size_t count, const char *names,
              size_t names_size, const uint32_t name_sizes[],
-             size_t name_count, const char *control, size_t control_size,
+             size_t name_count, const char *controls, size_t controls_size,
+             const uint32_t control_sizes[], size_t control_count,
              struct tb_refusals *refusals)
 {
     struct messages messages;
-    ssize_t pointed = point(&messages, payload, payload_size, sizes, NULL,
-                            count,
-                            (struct names){ names, names_size, name_sizes,
-                                            name_count, control,
-                                            control_size });
+    ssize_t pointed = point(
+        &messages, payload, payload_size, sizes, NULL, count,
+        (struct column){ names, names_size, name_sizes, name_count },
+        (struct column){ controls, controls_size, control_sizes,
+                          control_count });
+    size_t done = 0;
+    size_t offered = 1;
+    uint32_t failures = 0;
 
     refusals->calls = refusals->passed = 0;
-    for (ssize_t i = 0; i < pointed; i++) {
-        uint32_t failures = 0;
-        long sent = 0;
+    if (pointed < 0)
+        return pointed;
+    while (done < (size_t)pointed) {
+        size_t left = (size_t)pointed - done;
+        size_t next = offered < left ? offered : left;
+        ssize_t sent = send_messages(fd, &messages.headers[done], next);
 
-        while (failures < refusals->tries) {
-            refusals->calls++;
-            sent = send_messages(fd, &messages.headers[i], 1);
-            if (sent != -refusals->error)
-                break;
-            failures++;
-        }
-        refusals->refused[i] = failures == refusals->tries;
-        if (refusals->refused[i])
+        refusals->calls++;
+        if (sent == -refusals->error) {
+            offered = 1;
+            if (++failures == refusals->tries) {
+                refusals->refused[done++] = 1;
+                failures = 0;
+            }
             continue;
+        }
         refusals->passed += failures;
-        if (sent < 0)
-            return i > 0 || failures > 0 ? i : sent;
+        if (sent <= 0)
+            return done > 0 || failures > 0 ? (ssize_t)done : sent;
+        failures = 0;
+        memset(&refusals->refused[done], 0, (size_t)sent);
+        done += (size_t)sent;
+        /* What stopped it gets the next call for itself. */
+        offered = (size_t)sent == next ? 2 * offered : 1;
     }
     return pointed;
+}
+
+ssize_t
+tb_send_runs(int fd, const char *const runs[], const uint32_t sizes[],
+             const uint16_t segment_sizes[], size_t count, const char *name,
+             size_t name_size, const char *control, size_t control_size)
+{
+    struct messages messages;
+
+    if (control_size > TB_CONTROL_SIZE)
+        return -EINVAL;
+    count = at_most_messages(count);
+    memset(messages.headers, 0, count * sizeof(messages.headers[0]));
+    for (size_t i = 0; i < count; i++) {
+        struct msghdr *header = &messages.headers[i].msg_hdr;
+
+        messages.iovecs[i].iov_base = writable(runs[i]);
+        messages.iovecs[i].iov_len = sizes[i];
+        header->msg_iov = &messages.iovecs[i];
+        header->msg_iovlen = 1;
+        if (name_size > 0) {
+            header->msg_name = writable(name);
+            header->msg_namelen = (socklen_t)name_size;
+        }
+        if (segment_sizes[i] > 0) {
+            header->msg_control = messages.rooms[i].bytes;
+            header->msg_controllen
+                = put_segment_size(&messages.rooms[i], segment_sizes[i],
+                                   control, control_size);
+        } else if (control_size > 0) {
+            header->msg_control = writable(control);
+            header->msg_controllen = control_size;
+        }
+    }
+    return send_messages(fd, messages.headers, count);
 }
 
 ssize_t
@@ -292,95 +328,4 @@ tb_send_datagram(int fd, const void *data, size_t size, const char *name,
                        (socklen_t)name_size);
     } while (taken < 0 && interrupted(errno) && tries-- > 0);
     return checked(taken, size);
-}
-
-static uint32_t
-segment_size_of(struct msghdr *header)
-{
-    for (struct cmsghdr *item = CMSG_FIRSTHDR(header); item != NULL;
-         item = CMSG_NXTHDR(header, item)) {
-        if (item->cmsg_level == TB_SOL_UDP && item->cmsg_type == TB_UDP_GRO
-            && item->cmsg_len >= CMSG_LEN(sizeof(int))) {
-            int segment_size;
-
-            memcpy(&segment_size, CMSG_DATA(item), sizeof(segment_size));
-            return segment_size > 0 ? (uint32_t)segment_size : 0;
-        }
-    }
-    return 0;
-}
-
-/* An empty datagram is one, too. */
-static uint32_t
-datagrams_in(uint32_t size, uint32_t segment_size)
-{
-    if (size == 0 || segment_size == 0)
-        return 1;
-    return (size - 1) / segment_size + 1;
-}
-
-static int
-receive(int fd, struct mmsghdr messages[], size_t count)
-{
-    /* With MSG_TRUNC the length is the datagram's own, however much fits. */
-    int flags = MSG_DONTWAIT | MSG_TRUNC;
-    ssize_t size;
-
-    if (count > 1)
-        return recvmmsg(fd, messages, (unsigned int)count, flags, NULL);
-    size = recvmsg(fd, &messages[0].msg_hdr, flags);
-    if (size < 0)
-        return -1;
-    messages[0].msg_len = (unsigned int)size;
-    return 1;
-}
-
-ssize_t
-tb_receive_datagrams(int fd, const struct tb_arena *arena, size_t count)
-{
-    struct mmsghdr messages[TB_MESSAGES];
-    struct iovec iovecs[TB_MESSAGES];
-    struct tb_filling filling = { 0 };
-    ssize_t received;
-    int tries = TB_INTERRUPTIONS;
-
-    count = at_most_messages(count < arena->slots ? count : arena->slots);
-    if (count == 0)
-        return -EINVAL;
-    memset(messages, 0, count * sizeof(messages[0]));
-    for (size_t i = 0; i < count; i++) {
-        struct msghdr *header = &messages[i].msg_hdr;
-
-        iovecs[i].iov_base = arena->memory + i * arena->slot_size;
-        iovecs[i].iov_len = arena->slot_size;
-        header->msg_iov = &iovecs[i];
-        header->msg_iovlen = 1;
-        header->msg_name = arena->names + i * arena->name_size;
-        header->msg_namelen = (socklen_t)arena->name_size;
-        if (arena->control_size > 0) {
-            header->msg_control = arena->control + i * arena->control_size;
-            header->msg_controllen = arena->control_size;
-        }
-    }
-    tb_check_messages(messages, count);
-    do {
-        received = receive(fd, messages, count);
-    } while (received < 0 && interrupted(errno) && tries-- > 0);
-    received = checked(received, count);
-    if (received < 0)
-        return received;
-    for (size_t i = 0; i < (size_t)received; i++) {
-        struct msghdr *header = &messages[i].msg_hdr;
-
-        arena->sizes[i] = messages[i].msg_len;
-        arena->flags[i] = (uint32_t)header->msg_flags;
-        arena->name_sizes[i] = header->msg_namelen;
-        arena->control_sizes[i] = (uint32_t)header->msg_controllen;
-        arena->segment_sizes[i] = segment_size_of(header);
-        filling.datagrams
-            += datagrams_in(arena->sizes[i], arena->segment_sizes[i]);
-    }
-    filling.messages = (uint32_t)received;
-    *arena->filling = filling;
-    return received;
 }

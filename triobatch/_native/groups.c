@@ -1,34 +1,12 @@
 #include "core.h"
-#include "regions.h"
 
 #include <errno.h>
 #include <string.h>
-
-#define TB_SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
-
-/* A call that does not wait is not interrupted (signal(7)); should one be all
- * the same, the others must not wait for it for ever.
- */
-#define TB_ATTEMPTS 16
 
 /* Pieces that average fewer bytes than this are copied into one, because that
  * costs less than an iovec for each (gather.py, COPY_BELOW).
  */
 #define TB_COPY_BELOW 8192
-
-static ssize_t
-receive_one(int fd, char *room, size_t size)
-{
-    ssize_t received = -1;
-
-    tb_check_region(room, size);
-    for (int i = 0; i < TB_ATTEMPTS; i++) {
-        received = recv(fd, room, size, MSG_DONTWAIT);
-        if (received >= 0 || errno != EINTR)
-            break;
-    }
-    return received < 0 ? -errno : received;
-}
 
 ssize_t
 tb_receive_group(const int fds[], size_t count, char *memory,
@@ -39,28 +17,11 @@ tb_receive_group(const int fds[], size_t count, char *memory,
     if (receive_size == 0 || count > memory_size / receive_size)
         return -EINVAL;
     for (size_t i = 0; i < count; i++) {
-        results[i] = receive_one(fds[i], memory + used, receive_size);
+        results[i] = tb_receive(fds[i], memory + used, receive_size);
         if (results[i] > 0)
             used += (size_t)results[i];
     }
     return (ssize_t)used;
-}
-
-static ssize_t
-send_pieces(int fd, struct iovec *pieces, size_t count)
-{
-    struct msghdr message = {0};
-    ssize_t sent = -1;
-
-    message.msg_iov = pieces;
-    message.msg_iovlen = count < TB_IOV_MAX ? count : TB_IOV_MAX;
-    tb_check_message(&message);
-    for (int i = 0; i < TB_ATTEMPTS; i++) {
-        sent = sendmsg(fd, &message, TB_SEND_FLAGS);
-        if (sent >= 0 || errno != EINTR)
-            break;
-    }
-    return sent < 0 ? -errno : sent;
 }
 
 static void
@@ -96,7 +57,10 @@ send_message(int fd, struct iovec *pieces, size_t count, size_t size,
         copy_pieces(pieces, count, scratch);
         return tb_send(fd, scratch, size);
     }
-    return send_pieces(fd, pieces, count);
+
+    struct tb_vector vector = {pieces, count, 0};
+
+    return tb_send_vector(fd, &vector);
 }
 
 ssize_t

@@ -94,6 +94,19 @@ tb_point(struct iovec *iovecs, void *bases[], const size_t sizes[],
 }
 
 ssize_t
+tb_receive(int fd, void *memory, size_t size)
+{
+    ssize_t received;
+    int tries = TB_INTERRUPTIONS;
+
+    tb_check_region(memory, size);
+    do {
+        received = recv(fd, memory, size, MSG_DONTWAIT);
+    } while (received < 0 && errno == EINTR && tries-- > 0);
+    return checked(received, size);
+}
+
+ssize_t
 tb_receive_vector(int fd, struct iovec *iovecs, size_t count)
 {
     struct msghdr message = {0};

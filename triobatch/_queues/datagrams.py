@@ -5,9 +5,10 @@ Sans-IO: no event loop and no socket in this module.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 from triobatch._queues.views import as_payload, as_payloads, list_of
+from triobatch._wire.metadata import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -17,11 +18,54 @@ if TYPE_CHECKING:
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
 
-    Datagram: TypeAlias = tuple[Buffer, Address]
+    Datagram: TypeAlias = (
+        tuple[Buffer, Address] | tuple[Buffer, Address, Metadata | None]
+    )
+    # As they are queued, and come out again.
+    Queued: TypeAlias = tuple[Chunk, Address] | tuple[Chunk, Address, Metadata]
+
+
+class Directed(NamedTuple):
+    """An address with the metadata that one datagram takes there.
+
+    In the column of addresses, so that a queue whose datagrams have none,
+    which is the rule, is the same as ever.
+    """
+
+    address: Address
+    metadata: Metadata
+
+
+def direct(address: Address, metadata: Metadata | None) -> Address | Directed:
+    """Return what stands for both in a column of addresses."""
+    return address if metadata is None else Directed(address, metadata)
+
+
+def undirected(address: Address | Directed) -> Address:
+    """Return the address alone."""
+    return address.address if isinstance(address, Directed) else address
+
+
+def as_queued(payload: Chunk, address: Address | Directed) -> Queued:
+    """Return the item that a payload and its address were queued as."""
+    if isinstance(address, Directed):
+        return payload, address.address, address.metadata
+    return payload, address
+
+
+def check_metadata(metadata: object, name: str = "metadata") -> None:
+    """Raise ``TypeError`` if ``metadata`` is no ``Metadata``, and not None."""
+    if metadata is not None and not isinstance(metadata, Metadata):
+        raise TypeError(
+            f"{name} must be a Metadata, not {type(metadata).__name__}"
+        )
 
 
 class Datagrams:
     """A queue of ``(payload, address)`` pairs, consumed as they are sent.
+
+    A third item of a pair, a ``Metadata`` or ``None``, is what the IP header
+    of this datagram shall say.
 
     Sending calls take it in place of a list of pairs, and consume it as the
     kernel takes the datagrams: after an error or a cancellation it holds
@@ -40,8 +84,9 @@ class Datagrams:
       datagrams: The first pairs of the queue.
 
     Raises:
-      TypeError: an item is no pair, or a payload has no buffer.
-      ValueError: an item has another length than two.
+      TypeError: an item is no pair, a payload has no buffer, or metadata are
+        no ``Metadata``.
+      ValueError: an item has another length than two or three.
       BufferError: a payload is not contiguous.
     """
 
@@ -51,15 +96,15 @@ class Datagrams:
 
     def __init__(self, datagrams: Iterable[Datagram] = ()) -> None:
         self._payloads: list[Chunk] = []
-        self._addresses: list[Address] = []
+        self._addresses: list[Address | Directed] = []
         self._claimed = False
         self.extend(datagrams)
 
     def __len__(self) -> int:
         return len(self._payloads)
 
-    def __iter__(self) -> Iterator[tuple[Chunk, Address]]:
-        return zip(self._payloads, self._addresses, strict=True)
+    def __iter__(self) -> Iterator[Queued]:
+        return map(as_queued, self._payloads, self._addresses)
 
     def __repr__(self) -> str:
         return f"<Datagrams: {len(self)} left, {self.nbytes} bytes>"
@@ -70,7 +115,7 @@ class Datagrams:
         return sum(map(len, self._payloads))
 
     def append(self, datagram: Datagram) -> None:
-        """Add one ``(payload, address)`` pair at the end."""
+        """Add one ``(payload, address)``, with metadata or not, at the end."""
         self.extend([datagram])
 
     def extend(self, datagrams: Iterable[Datagram]) -> None:
@@ -78,12 +123,12 @@ class Datagrams:
         listed = list_of(datagrams, "datagrams", "(payload, address) pairs")
         if not listed:
             return
+        addresses: Iterable[Address | Directed]
         try:
             payloads, addresses = zip(*listed, strict=True)
             accepted = as_payloads(payloads)
         except (TypeError, ValueError):
-            _check_pairs(listed)
-            raise
+            accepted, addresses = _columns_of(listed)
         self._payloads += accepted
         self._addresses += addresses
 
@@ -123,26 +168,39 @@ class Datagrams:
     # `Claim` sets for as long as a call sends the queue, and this for that
     # call.
 
-    def _columns(self) -> tuple[list[Chunk], list[Address]]:
+    def _columns(self) -> tuple[list[Chunk], list[Address | Directed]]:
         """Return the payloads and the addresses, to delete what was sent."""
         return self._payloads, self._addresses
 
 
-def _check_pairs(datagrams: list[Datagram]) -> None:
-    """Say which item is no pair."""
-    for index, pair in enumerate(datagrams):
+def _columns_of(
+    datagrams: list[Datagram],
+) -> tuple[list[Chunk], list[Address | Directed]]:
+    """Return the columns of a list that is not of pairs only.
+
+    Raises:
+      TypeError, ValueError: an item is neither a pair nor has metadata, and
+        the error says which.
+    """
+    payloads, addresses = [], []
+    for index, item in enumerate(datagrams):
         name = f"datagram {index}"
-        if not isinstance(pair, tuple | list):
+        if not isinstance(item, tuple | list):
             raise TypeError(
                 f"{name} must be a (payload, address) pair, "
-                f"not {type(pair).__name__}"
+                f"not {type(item).__name__}"
             )
-        if len(pair) != 2:
+        if len(item) not in {2, 3}:
             raise ValueError(
-                f"{name} must be a (payload, address) pair, "
-                f"not {len(pair)} items"
+                f"{name} must be a (payload, address) pair, or have metadata "
+                f"as a third item, not {len(item)} items"
             )
-        as_payload(pair[0], f"the payload of {name}")
+        payload, address, *rest = item
+        for metadata in rest:
+            check_metadata(metadata, f"the metadata of {name}")
+        payloads.append(as_payload(payload, f"the payload of {name}"))
+        addresses.append(direct(address, rest[0] if rest else None))
+    return payloads, addresses
 
 
 def as_datagrams(

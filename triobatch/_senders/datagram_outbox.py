@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
     from triobatch._wire.addresses import Address
+    from triobatch._wire.metadata import Metadata
 
 
 # What is sent is deleted from the front of the batch's lists, and the rest
@@ -91,6 +92,11 @@ class DatagramOutbox:
     def on_its_way(self) -> int:
         """How many of the batch have no outcome yet."""
         return len(self._batch)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for an outcome, or for the end of all."""
+        return self.closed or bool(self.waiting or self._flushing)
 
     def close(self) -> tuple[Hashable, ...]:
         """Let nothing more in. Nobody waits for that."""
@@ -310,6 +316,7 @@ class QueuedDatagram:
     Args:
       payload: Exported for as long as it is queued.
       address: Where to.
+      metadata: What its IP header shall say.
 
     Attributes:
       tag: What it is known by, once it is queued.
@@ -319,11 +326,25 @@ class QueuedDatagram:
       place: Where it is; None when it has an outcome.
     """
 
-    __slots__ = ("address", "done", "payload", "place", "tag", "waiter")
+    __slots__ = (
+        "address",
+        "done",
+        "metadata",
+        "payload",
+        "place",
+        "tag",
+        "waiter",
+    )
 
-    def __init__(self, payload: bytes | memoryview, address: Address) -> None:
+    def __init__(
+        self,
+        payload: bytes | memoryview,
+        address: Address,
+        metadata: Metadata | None = None,
+    ) -> None:
         self.payload = payload
         self.address = address
+        self.metadata = metadata
         self.tag = 0
         self.waiter: Waiter | None = None
         self.done = False

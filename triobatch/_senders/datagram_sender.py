@@ -9,9 +9,9 @@ with a batch in hand: the rest of the batch is one of the queues.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import compress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 from trio.lowlevel import (
@@ -25,7 +25,7 @@ from trio.lowlevel import (
 
 from triobatch._datagrams.errors import DatagramErrorGroup, Errors, ignores
 from triobatch._queues.buffers import Buffers, drop
-from triobatch._queues.datagrams import as_datagrams
+from triobatch._queues.datagrams import Directed, as_datagrams, direct
 from triobatch._queues.views import release, view_of_bytes
 from triobatch._resource import Claim
 from triobatch._senders.datagram_outbox import (
@@ -33,7 +33,8 @@ from triobatch._senders.datagram_outbox import (
     QueuedDatagram,
     Waiter,
 )
-from triobatch._senders.task import Sender, SendingTask, reschedule_all
+from triobatch._senders.datagram_room import QueueingSender, QueueingTask
+from triobatch._senders.task import reschedule_all
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
@@ -45,13 +46,12 @@ if TYPE_CHECKING:
     from triobatch._datagrams.dispatch import Dispatch
     from triobatch._queues.datagrams import Datagram, Datagrams
     from triobatch._wire.addresses import Address
+    from triobatch._wire.metadata import Metadata
 
-# Bytes that a datagram counts for beside its own, so that empty ones are not
-# let in without end.
-_OVERHEAD = 64
+    Unsent: TypeAlias = tuple[bytes, Address] | tuple[bytes, Address, Metadata]
 
 
-class DatagramBatchSender(Sender):
+class DatagramBatchSender(QueueingSender):
     """Sends the datagrams of any number of tasks; see ``open_batch_sender``.
 
     Datagrams to one address leave in the order of the calls.
@@ -59,18 +59,25 @@ class DatagramBatchSender(Sender):
     Attributes:
       errors: What becomes of refused datagrams where a call does not say:
         ``"raise"``, or ``"ignore"``, which counts and drops them.
+      metadata: What the IP header of a datagram shall say where neither a
+        call nor the datagram does; ``None``, so that it is left to the
+        socket.
     """
 
     def __init__(
         self, target: AbstractDatagramSocket, max_buffered: int
     ) -> None:
         self.errors: Errors = "raise"
-        self._max_buffered = max_buffered
-        self._task: DatagramSendingTask = DatagramSendingTask(target)
+        self.metadata: Metadata | None = None
+        self._task: DatagramSendingTask = DatagramSendingTask(
+            target, max_buffered
+        )
 
     @property
-    def unsent(self) -> list[tuple[bytes, Address]]:
-        """What ``send_nowait`` had queued, and was not sent, in order.
+    def unsent(self) -> list[Unsent]:
+        """What was only queued, and was not sent, in order.
+
+        As ``send_batch`` takes it: pairs, or with metadata as a third item.
 
         Empty until the block was left, or the socket failed.
         """
@@ -82,6 +89,7 @@ class DatagramBatchSender(Sender):
         data: Buffer | Buffers,
         address: Address = None,
         *,
+        metadata: Metadata | None = None,
         errors: Errors | None = None,
     ) -> None:
         """Send one datagram, and wait for what becomes of it.
@@ -90,6 +98,7 @@ class DatagramBatchSender(Sender):
           data: The payload. The chunks of a ``Buffers`` are gathered into the
             one datagram, and consumed when the kernel has taken it.
           address: Where to; ``None`` is the connected peer.
+          metadata: What its IP header shall say; see ``metadata``.
           errors: ``"ignore"`` drops it if it is refused; see ``errors``.
 
         Raises:
@@ -102,33 +111,50 @@ class DatagramBatchSender(Sender):
 
         If it is cancelled, the datagram was not sent, and will not be: once
         the kernel has it, it is too late to cancel.
+
+        While a cork is there it returns as soon as the datagram is queued, as
+        ``send_nowait``: what becomes of it is known after the block's end.
         """
         waiter = Waiter(current_task(), ignore=ignores(errors or self.errors))
-        self._task.peer_of(address)
+        metadata = self._checked(address, metadata)
+        if self._task.gathering.corks:
+            await checkpoint_if_cancelled()
+            await self._task.checkpoint_if_ended()
+            with suppress(trio.WouldBlock):
+                self.send_nowait(data, address, metadata=metadata)
+                return await self._task.queued()
         if isinstance(data, Buffers):
             with Claim(data):
                 payload = bytes(data)
-                await self._send(payload, address, waiter)
+                await self._send(
+                    QueuedDatagram(payload, address, metadata), waiter
+                )
                 drop(data, len(payload))
         elif type(data) is bytes:
-            await self._send(data, address, waiter)
+            await self._send(QueuedDatagram(data, address, metadata), waiter)
         else:
             with view_of_bytes(data, "data") as view:
-                await self._send(view, address, waiter)
+                await self._send(
+                    QueuedDatagram(view, address, metadata), waiter
+                )
+        return None
 
     @enable_ki_protection
     async def send_batch(
         self,
         datagrams: Datagrams | Iterable[Datagram],
         *,
+        metadata: Metadata | None = None,
         errors: Errors | None = None,
     ) -> int:
         """Send a batch of datagrams, and wait for what becomes of it.
 
         Args:
-          datagrams: ``(payload, address)`` pairs. Those of a ``Datagrams``
-            that the kernel has taken are consumed when this returns, or
-            raises anything.
+          datagrams: ``(payload, address)`` pairs, or ``(payload, address,
+            metadata)``. Those of a ``Datagrams`` that the kernel has taken
+            are consumed when this returns, or raises anything.
+          metadata: What the IP header of each shall say that has none of its
+            own; see ``metadata``.
           errors: ``"ignore"`` drops those that are refused; see ``errors``.
 
         Returns:
@@ -153,15 +179,20 @@ class DatagramBatchSender(Sender):
         queue = as_datagrams(datagrams)
         with Claim(queue):
             payloads, addresses = queue._columns()
-            for address in addresses:
-                self._task.peer_of(address)
+            metadata = self._checked(None, metadata)
+            self._task.check_all(addresses)
             # Views of our own, to be released: the sending task may have what
             # is withdrawn a while longer.
             views = [
                 payload if type(payload) is bytes else memoryview(payload)
                 for payload in payloads
             ]
-            queued = list(map(QueuedDatagram, views, addresses))
+            queued = [
+                QueuedDatagram(view, address.address, address.metadata)
+                if isinstance(address, Directed)
+                else QueuedDatagram(view, address, metadata)
+                for view, address in zip(views, addresses, strict=True)
+            ]
             try:
                 await self._send_all(queued, waiter)
             finally:
@@ -174,60 +205,8 @@ class DatagramBatchSender(Sender):
             raise DatagramErrorGroup(waiter.errors, waiter.sent)
         return waiter.sent
 
-    @enable_ki_protection
-    def send_nowait(
-        self, data: Buffer | Buffers, address: Address = None
-    ) -> None:
-        """Queue one datagram, without learning what becomes of it.
-
-        The statistics count those that are refused. This is no checkpoint.
-
-        Args:
-          data: The payload, which is copied unless it is ``bytes``. A
-            ``Buffers`` is consumed.
-          address: Where to; ``None`` is the connected peer.
-
-        Raises:
-          trio.WouldBlock: more than ``max_buffered`` bytes are buffered,
-            where a datagram counts 64 bytes more than it has.
-          trio.ClosedResourceError: the block was left, or the socket closed.
-          trio.BrokenResourceError: the socket has failed.
-        """
-        outbox = self._task.outbox
-        self._task.peer_of(address)
-        self._task.check_open()
-        full = outbox.nbytes + _OVERHEAD * outbox.count > self._max_buffered
-        if isinstance(data, Buffers):
-            with Claim(data):
-                payload = bytes(data)
-                if not full:
-                    drop(data, len(payload))
-        elif type(data) is bytes:
-            payload = data
-        else:
-            with view_of_bytes(data, "data") as view:
-                payload = bytes(view)
-        if full:
-            raise trio.WouldBlock
-        self._task.put([QueuedDatagram(payload, address)])
-
-    @enable_ki_protection
-    async def flush(self) -> None:
-        """Wait until all that was queued before this call is out.
-
-        Each datagram was then taken by the kernel or refused.
-
-        Raises:
-          trio.ClosedResourceError: the block was left before that, or the
-            socket closed.
-          trio.BrokenResourceError: the socket has failed.
-        """
-        await self._task.flush()
-
-    async def _send(
-        self, payload: bytes | memoryview, address: Address, waiter: Waiter
-    ) -> None:
-        await self._send_all([QueuedDatagram(payload, address)], waiter)
+    async def _send(self, queued: QueuedDatagram, waiter: Waiter) -> None:
+        await self._send_all([queued], waiter)
         if waiter.errors:
             # Its traceback holds this frame, which must not hold it.
             raise waiter.errors.pop().as_lone()
@@ -241,6 +220,8 @@ class DatagramBatchSender(Sender):
             await cancel_shielded_checkpoint()
             return
         self._task.put(queued, waiter)
+        if self._task.gathering.corks:
+            self._task.push()
 
         def abort(_: RaiseCancelT) -> Abort:
             withdrawn = self._task.withdraw(queued)
@@ -251,30 +232,34 @@ class DatagramBatchSender(Sender):
             self._task.raise_ended()
 
 
-class DatagramSendingTask(SendingTask):
+class DatagramSendingTask(QueueingTask):
     """Sends queued datagrams on a socket, and observes what they come to.
 
     Args:
       target: The socket.
+      max_buffered: Bytes; see ``Room``.
 
     Attributes:
       unsent: See ``DatagramBatchSender``.
-      peer_of: Returns the sockaddr for an address; raises TypeError or
-        ValueError if it is none for this socket.
+      check_all: Raises TypeError or ValueError if one of the addresses of a
+        ``Datagrams``, or its metadata, is none for this socket.
     """
 
     TARGET_ERRORS = (trio.ClosedResourceError, OSError)
 
-    outbox: DatagramOutbox
-
-    def __init__(self, target: AbstractDatagramSocket) -> None:
+    def __init__(
+        self, target: AbstractDatagramSocket, max_buffered: int
+    ) -> None:
         self._target = target._send
         self.peer_of = self._target.peer_of
+        self.control_of = self._target.control_of
+        self.check_all = self._target.check_all
         super().__init__(
             DatagramOutbox(trio.current_time, self.peer_of),
             lambda: target.statistics().send_calls,
+            max_buffered,
         )
-        self.unsent: list[tuple[bytes, Address]] = []
+        self.unsent: list[Unsent] = []
         self._dispatch: Dispatch | None = None
         self._batch_scope = trio.CancelScope()
         # Of the tasks that wait for destinations without room.
@@ -355,17 +340,26 @@ class DatagramSendingTask(SendingTask):
     async def _send_queued(self) -> None:
         outbox = self.outbox
         while outbox.count or not outbox.closed:
-            if outbox.has_next():
+            if outbox.has_next() and self.gathering.may_leave():
+                await self.gather()
                 await self._send_batch()
             else:
                 await self._park()
 
     async def _send_batch(self) -> None:
         batch = self.outbox.take()
+        self.gathering.taken()
+        addresses: list[Address | Directed]
+        addresses = [datagram.address for datagram in batch]
+        every = [datagram.metadata for datagram in batch]
+        metadata = every[0] if every else None
+        if every.count(metadata) < len(every):
+            metadata = None
+            addresses = [direct(one.address, one.metadata) for one in batch]
         self._dispatch = self._target.dispatch(
             [datagram.payload for datagram in batch],
-            [datagram.address for datagram in batch],
-            None,
+            addresses,
+            metadata,
             observer=self,
             tags=[datagram.tag for datagram in batch],
         )
@@ -387,14 +381,19 @@ class DatagramSendingTask(SendingTask):
     def _keep_unsent(self) -> None:
         for datagram in self.outbox.abandon():
             if datagram.waiter is None:
-                payload = bytes(datagram.payload)
-                self.unsent.append((payload, datagram.address))
+                payload, address = bytes(datagram.payload), datagram.address
+                self.unsent.append(
+                    (payload, address)
+                    if datagram.metadata is None
+                    else (payload, address, datagram.metadata)
+                )
 
     def _abandon(self) -> Iterable[Hashable]:
         freed, self.outbox.freed = self.outbox.freed, []
-        return freed
+        return *freed, *super()._abandon()
 
     def _tell(self) -> None:
         if self.outbox.freed:
             freed, self.outbox.freed = self.outbox.freed, []
             reschedule_all(freed)
+        self.let_in()

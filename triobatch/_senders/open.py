@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 # A DatagramBatchSender goes past all of these.
 _DATAGRAM_METHODS: Final = tuple(
     f"{name}{twin}"
-    for name in ("send", "send_batch", "send_many", "send_segments")
+    for name in (
+        "send",
+        "send_batch",
+        "send_many",
+        "send_runs",
+        "send_segments",
+    )
     for twin in ("", "_nowait")
 )
 
@@ -105,8 +111,8 @@ def open_batch_sender(
 
     The number of messages is bounded too: to a 64th of ``max_buffered``, or
     1024 if that is more, where a ``Buffers`` counts as 9 messages and each of
-    its chunks as 4. For datagrams ``max_buffered`` bounds what ``send_nowait``
-    queues; each ``send`` waits for its own datagrams anyway.
+    its chunks as 4. For datagrams ``max_buffered`` bounds what ``queue`` and
+    ``send_nowait`` let in; each ``send`` waits for its own datagrams anyway.
 
     On an unconnected Unix socket a peer whose queue is full holds up the
     datagrams to itself, and no others, until what it has not read fills the

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 import trio
 from trio import socket as tsocket
 
+from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
+from triobatch._datagrams.open import configure
 from triobatch._datagrams.socket import DatagramSocket
+from triobatch._datagrams.socket_receives import check_limit
 from triobatch._names import bound_sockets, check_host
+from triobatch._senders.asked import AskedReceiver, ask
 from triobatch._senders.open import open_batch_sender
 from triobatch._wire.addresses import check_port
 
@@ -24,12 +28,16 @@ Handler: TypeAlias = (
     "Awaitable[object]]"
 )
 
+Socket = TypeVar("Socket", bound=AbstractDatagramSocket)
+
 
 async def serve_udp(
     handler: Handler,
     port: int,
     *,
     host: str | bytes | None = None,
+    reuse_port: bool = False,
+    receive_buffer_size: int | None = None,
     max_datagrams: int = 64,
     handler_nursery: trio.Nursery | None = None,
     task_status: trio.TaskStatus[
@@ -49,12 +57,19 @@ async def serve_udp(
       handler: Called with a list of ``(payload, address)`` pairs, and with
         the ``DatagramBatchSender`` of the socket that they came to, in a task
         of its own for each batch: whatever has arrived makes one, so batches
-        grow with load. Answers that the kernel refuses are counted, and
+        grow with load. On all interfaces those that asked different addresses
+        are batches of their own, and each has a sender that answers from the
+        address asked (``sender.metadata`` tells it): keep it with the address
+        of a peer. Answers that the kernel refuses are counted, and
         dropped (``sender.errors`` is ``"ignore"``): who asks decides about
         the address, and not whether the server lives. An exception that the
         handler lets out ends the server.
       port: 0 to 65535; 0 lets the kernel choose.
       host: An address or a name, or None or ``""`` for all interfaces.
+      reuse_port: Let several processes share the port: the kernel spreads the
+        peers over them (SO_REUSEPORT, socket(7)).
+      receive_buffer_size: Bytes that the kernel keeps for each socket; see
+        ``open_udp_socket``.
       max_datagrams: How many datagrams a batch has at most.
       handler_nursery: Where the handlers run; a nursery of the server's own
         by default. Those that outlive the server cannot answer any more.
@@ -73,14 +88,62 @@ async def serve_udp(
     """
     check_port(port)
     check_host(host)
+    check_limit(max_datagrams)
+
+    def prepare(sock: trio.socket.SocketType) -> None:
+        configure(sock, reuse_port, receive_buffer_size)
+        ask(sock)
+
+    sockets = await bound_sockets(
+        host, port, tsocket.SOCK_DGRAM, configure=prepare
+    )
+    await serve_datagrams(
+        handler,
+        [DatagramSocket(sock) for sock in sockets],
+        max_datagrams=max_datagrams,
+        handler_nursery=handler_nursery,
+        task_status=task_status,
+    )
+
+
+async def serve_datagrams(
+    handler: Handler,
+    sockets: list[Socket],
+    *,
+    max_datagrams: int = 64,
+    handler_nursery: trio.Nursery | None = None,
+    task_status: trio.TaskStatus[list[Socket]] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Serve on sockets for ever, in the conventions of ``serve_listeners``.
+
+    For sockets that systemd has opened, that are in a multicast group, or
+    that are Unix sockets. ::
+
+        sock = await triobatch.open_unix_datagram_socket("/run/log.sock")
+        await triobatch.serve_datagrams(handler, [sock])
+
+    Args:
+      handler: See ``serve_udp``.
+      sockets: ``DatagramSocket`` objects, or any other
+        ``AbstractDatagramSocket``; they are closed when this ends, in any way.
+      max_datagrams: How many datagrams a batch has at most.
+      handler_nursery: Where the handlers run; a nursery of the server's own
+        by default. Those that outlive the server cannot answer any more.
+      task_status: For ``await nursery.start(serve_datagrams, ...)``, which
+        returns ``sockets`` once they are being served. They may be sent on
+        beside it: such a call and the handlers' answers take turns.
+
+    Raises:
+      OSError: one of the sockets has failed.
+      TypeError: one of them is no such socket; none was closed.
+      ValueError: there is none, or ``max_datagrams`` is not positive.
+      trio.ClosedResourceError: one of them was closed.
+    """
+    _check_sockets(sockets)
+    check_limit(max_datagrams)
     async with AsyncExitStack() as stack:
-        sockets = [
-            DatagramSocket(stack.enter_context(sock))
-            for sock in await bound_sockets(host, port, tsocket.SOCK_DGRAM)
-        ]
         for sock in sockets:
-            # What it counts is kept: after closing, the kernel tells nothing.
-            stack.callback(sock.statistics)
+            stack.push_async_callback(_close, sock)
         async with trio.open_nursery() as nursery:
             for sock in sockets:
                 nursery.start_soon(
@@ -91,17 +154,35 @@ async def serve_udp(
                     handler_nursery or nursery,
                 )
             task_status.started(sockets)
-    raise AssertionError("serve_udp should never complete")
+    raise AssertionError("serve_datagrams should never complete")
+
+
+async def _close(sock: AbstractDatagramSocket) -> None:
+    # Or a late cancellation would replace what has ended the server.
+    with trio.CancelScope(shield=True):
+        await sock.aclose()
+
+
+def _check_sockets(sockets: list[Socket]) -> None:
+    for sock in sockets:
+        if not isinstance(sock, AbstractDatagramSocket):
+            raise TypeError(
+                "sockets must be DatagramSockets, "
+                f"not {type(sock).__name__}: {sock!r}"
+            )
+    if not sockets:
+        raise ValueError("sockets must not be empty")
 
 
 async def _serve(
     handler: Handler,
-    sock: DatagramSocket,
+    sock: AbstractDatagramSocket,
     max_datagrams: int,
     handlers: trio.Nursery,
 ) -> None:
     async with open_batch_sender(sock) as sender:
         sender.errors = "ignore"
+        receiver = AskedReceiver(sock, sender, max_datagrams)
         while True:
-            datagrams = await sock.receive_batch(max_datagrams)
-            handlers.start_soon(handler, datagrams, sender)
+            for datagrams, answering in await receiver.receive():
+                handlers.start_soon(handler, datagrams, answering)

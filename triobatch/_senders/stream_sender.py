@@ -28,6 +28,7 @@ TLS connection is broken: the batch is neither sent nor unsent.
 from __future__ import annotations
 
 import functools
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import trio
@@ -71,6 +72,7 @@ class BatchSender(Sender):
             target, max_buffered, grace
         )
         self._outbox = self._task.outbox
+        self._gathering = self._task.gathering
 
     @property
     def unsent(self) -> list[bytes]:
@@ -122,18 +124,26 @@ class BatchSender(Sender):
         After any exception, ``Cancelled`` included, the message is not
         queued, and will not be sent. Tasks that wait for room get it in the
         order of their calls, and nobody overtakes them.
+
+        It can always be cancelled, and yields when the sender had nothing to
+        do, so that a lone message leaves at once. While the sender is busy it
+        yields every millisecond only: the pieces of a reply that one task
+        sends one after the other leave together.
         """
         if type(data) is not bytes:
             if isinstance(data, Buffers):
                 return await self._send_gathered(data)
             data = _copy(data)
         await checkpoint_if_cancelled()
-        if self._outbox.put(data):
-            if self._task.parked is not None:
-                self._task.wake()
-            await cancel_shielded_checkpoint()
-        else:
+        if not self._outbox.put(data):
             await self._wait_for_room(data)
+        elif not data:
+            await cancel_shielded_checkpoint()
+        elif (
+            self._task.parked is not None
+            or perf_counter() >= self._gathering.yield_at
+        ):
+            await self._task.queued()
         return None
 
     @enable_ki_protection
@@ -162,22 +172,6 @@ class BatchSender(Sender):
         self._task.check_open()
         raise trio.WouldBlock
 
-    @enable_ki_protection
-    async def flush(self) -> None:
-        """Wait until the kernel has all that was queued before this call.
-
-        Through another stream than a ``BatchSocketStream``: until that has.
-
-        Raises:
-          trio.BrokenResourceError: the connection broke, now or earlier.
-          trio.ClosedResourceError: the block was left before that, or the
-            stream closed.
-
-        What others queue meanwhile may be waited for too, as far as it leaves
-        in the same batch. Cancelling this cancels nothing else.
-        """
-        await self._task.flush()
-
     async def _send_gathered(self, data: Buffers) -> None:
         await checkpoint_if_cancelled()
         # Until the message is queued, nobody else consumes it.
@@ -186,8 +180,7 @@ class BatchSender(Sender):
             size = message.nbytes
             if self._outbox.put(message):
                 drop(data, size)
-                self._task.wake()
-                await cancel_shielded_checkpoint()
+                await self._task.queued()
                 return
             try:
                 await self._wait_for_room(message)
@@ -200,6 +193,7 @@ class BatchSender(Sender):
         await self._task.checkpoint_if_ended()
         task = current_task()
         self._outbox.put_later(task, message)
+        self._task.push()
         await self._task.wait(lambda: self._outbox.withdraw(task))
 
 
@@ -274,8 +268,9 @@ class StreamSendingTask(SendingTask):
     async def _send_batches(self) -> None:
         outbox = self.outbox
         while not self._stopping:
-            if outbox.has_next():
+            if outbox.has_next() and self.gathering.may_leave():
                 batch = self._batch = outbox.take(self._max_size)
+                self.gathering.taken()
                 await self._send(batch.buffers)
                 self._account(batch)
             elif outbox.closed:
@@ -303,6 +298,9 @@ class StreamSendingTask(SendingTask):
     def _account(self, batch: Batch) -> None:
         self._batch = None
         reschedule_all(self.outbox.sent(batch))
+        if self.outbox.waiting:
+            # For room, which no cork is to keep.
+            self.gathering.pushed = True
 
     def _keep_unsent(self) -> None:
         outbox, batch = self.outbox, self._batch

@@ -8,8 +8,7 @@ for that.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, NoReturn, cast
 
 import trio
 from trio.lowlevel import (
@@ -23,76 +22,14 @@ from trio.lowlevel import (
 )
 
 from triobatch._resource import reason_of, without_frames
+from triobatch._senders.gathering import Gathering
+from triobatch._senders.statistics import Outbox, SenderStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
+    from contextlib import AbstractContextManager
 
     from trio.lowlevel import RaiseCancelT, Task
-
-
-@dataclass(frozen=True, slots=True)
-class SenderStatistics:
-    """What a batch sender has done so far, and in the end when it has ended.
-
-    Attributes:
-      buffered_size: Bytes that are queued, or in the batch on its way. What
-        is ``unsent`` when it has ended is neither.
-      peak_size: The most that this ever was.
-      waiting: How many tasks wait for room; of a ``DatagramBatchSender``, how
-        many datagrams have a task that waits for their outcome.
-      messages: How many messages, or datagrams, the target has taken.
-      refused: How many datagrams the kernel refused.
-      batches: In how many batches; one that was cut short counts if any
-        message of it was taken.
-      send_calls: The system calls by which the target has sent for it; None
-        for a stream that is no ``BatchSocketStream``.
-      longest_wait: The longest that a message took from the queue to the
-        kernel, in seconds; what waits now counts with the time that it has
-        waited.
-    """
-
-    buffered_size: int
-    peak_size: int
-    waiting: int
-    messages: int
-    refused: int
-    batches: int
-    send_calls: int | None
-    longest_wait: float
-
-
-class Outbox(Protocol):
-    """Where others queue what the task sends; tokens are tasks that wait.
-
-    Attributes:
-      closed: Whether nothing more is let in.
-
-    The others are what ``SenderStatistics`` says.
-    """
-
-    closed: bool
-    nbytes: int
-    messages: int
-    refused: int
-    batches: int
-
-    @property
-    def longest_wait(self) -> float: ...
-
-    @property
-    def peak(self) -> int: ...
-
-    @property
-    def waiting(self) -> int: ...
-
-    def close(self) -> Iterable[Hashable]:
-        """Let nothing more in; return who waited for room, in vain."""
-
-    def start_flush(self, token: Hashable) -> bool:
-        """Return whether there is something to wait for, and note who does."""
-
-    def withdraw_flush(self, token: Hashable) -> bool:
-        """Wait no longer; return False if all has left meanwhile."""
 
 
 class SendingTask(ABC):
@@ -110,6 +47,7 @@ class SendingTask(ABC):
       cause: What ended it early; None while it runs, and when it was told to.
         It has no frames, unless it was a fault.
       parked: The task, while it has nothing to do.
+      gathering: When what is queued leaves.
     """
 
     TARGET_ERRORS: ClassVar[tuple[type[Exception], ...]]
@@ -123,6 +61,7 @@ class SendingTask(ABC):
         self.cause: BaseException | None = None
         self.parked: Task | None = None
         self.outbox = outbox
+        self.gathering = Gathering(outbox)
         self._count_calls = count_calls
         self._calls_before = count_calls() if count_calls else 0
         self._calls_at_end: int | None = None
@@ -158,9 +97,22 @@ class SendingTask(ABC):
 
     def wake(self) -> None:
         """Go on: something was queued, or it is to end."""
-        if self.parked is not None:
+        if self.parked is not None and self.gathering.may_leave():
             task, self.parked = self.parked, None
             reschedule(task)
+
+    def push(self) -> None:
+        """Let what is queued now leave, in spite of any cork."""
+        self.gathering.pushed = True
+        self.wake()
+
+    async def queued(self) -> None:
+        """Go on, after something was queued; yield if it is time to."""
+        if self.parked is not None and self.gathering.may_leave():
+            self.wake()
+            self.gathering.yield_at = 0.0
+        if self.gathering.yields():
+            await cancel_shielded_checkpoint()
 
     def finish(self) -> None:
         """Let nothing more in, and end when all the rest was sent."""
@@ -307,6 +259,7 @@ class SendingTask(ABC):
     async def _flush(self) -> None:
         task = current_task()
         if self.outbox.start_flush(task):
+            self.push()
             await self.wait(lambda: self.outbox.withdraw_flush(task))
         else:
             await cancel_shielded_checkpoint()
@@ -345,6 +298,45 @@ class Sender:
           trio.ClosedResourceError: the block was left before that.
         """
         await self._task.wait_broken()
+
+    @enable_ki_protection
+    async def flush(self) -> None:
+        """Wait until all that was queued before this call has left.
+
+        It is in the kernel then, or each datagram of it was refused; or the
+        stream has it, if that is no ``BatchSocketStream``.
+
+        Raises:
+          trio.BrokenResourceError: the connection broke, or the socket has
+            failed, now or earlier.
+          trio.ClosedResourceError: the block was left before that, or the
+            target closed.
+
+        What others queue meanwhile may be waited for too, as far as it leaves
+        in the same batch. Cancelling this cancels nothing else.
+        """
+        await self._task.flush()
+
+    def corked(self) -> AbstractContextManager[None]:
+        """Hold back what is queued until the end of a block.
+
+        For a message of many pieces that are made with waits in between. ::
+
+            with sender.corked():
+                async for row in rows:
+                    await sender.send(encode(row))
+
+        Returns:
+          A context manager. What anybody queues within the block leaves
+          together when the block has ended, however it did, at the next
+          checkpoint. Before that, all that is there leaves when it is 64 KiB;
+          when somebody waits for room; for ``flush``; and when the sender's
+          own block is left.
+
+        Blocks may be nested, and those of several tasks overlap: the end of
+        the last one counts. It changes nothing on a sender that has ended.
+        """
+        return self._task.gathering.corked(self._task.wake)
 
     def statistics(self) -> SenderStatistics:
         """Return what this sender has done so far."""

@@ -8,15 +8,14 @@ task for each stream, so that a slow peer holds up no other.
 A stream on which another task is sending is reported as busy, and not waited
 for: Trio has no queue of senders
 (https://github.com/python-trio/trio/issues/328). A hub that sends its clients
-other things too gives each a ``BatchSender``, and broadcasts with
-``send_nowait``.
+other things too shares the streams (``open_shared_stream``): a message to
+one of those is queued whole, behind what is queued there, or not at all.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import trio
 from trio.lowlevel import (
@@ -29,122 +28,28 @@ from triobatch._core import calls
 from triobatch._core.counts import os_error
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes
-from triobatch._resource import without_frames
+from triobatch._streams.broadcast_result import BroadcastResult
 from triobatch._streams.outermost import defines_first
 from triobatch._streams.plain import is_plain
 from triobatch._streams.stream import BatchSocketStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from typing_extensions import Buffer
 
     from triobatch._streams.sending import SendHalf
 
-Status: TypeAlias = Literal[
-    "sent", "partial", "unsent", "unknown", "busy", "broken", "closed"
-]
+
+class _Shared(Protocol):
+    def queue_nowait(self, data: bytes) -> None: ...
+
 
 _STREAM_ERRORS = (
     trio.BrokenResourceError,
     trio.BusyResourceError,
     trio.ClosedResourceError,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What became of a broadcast on one stream.
-
-    Attributes:
-      stream: The stream.
-      status: ``"sent"``, all of it was; ``"partial"``, a part of it was, and
-        the stream is in the middle of it; ``"unsent"``, nothing was.
-        ``"broken"`` and ``"closed"``, the stream is. ``"busy"``: another task
-        was sending on it, and nothing was sent. ``"unknown"``: cancelled
-        within a stream that cannot tell, as ``trio.SSLStream``, which is no
-        longer of any use.
-      sent: How many bytes were sent, as far as that is known.
-      error: Why a stream is ``"broken"``, ``"closed"`` or ``"busy"``. It has
-        no traceback, whose frames would keep the payload with it.
-    """
-
-    stream: trio.abc.SendStream
-    status: Status
-    sent: int
-    error: Exception | None
-
-
-class BroadcastResult:
-    """What has become of a broadcast so far, stream by stream.
-
-    One that is passed to ``broadcast`` is filled in as it goes, so it tells
-    what was done also when the call was cancelled. It iterates over a
-    ``Delivery`` for each stream, in the order in which they were given.
-    """
-
-    def __init__(self) -> None:
-        self._streams: list[trio.abc.SendStream] = []
-        self._size = 0
-        self._sent: list[int] = []
-        # The few that did not get it at once, by their place in the list.
-        self._errors: dict[int, Exception] = {}
-        self._unknown: set[int] = set()
-
-    def __len__(self) -> int:
-        return len(self._streams)
-
-    def __iter__(self) -> Iterator[Delivery]:
-        return map(self._delivery, range(len(self._streams)))
-
-    def __repr__(self) -> str:
-        whole = len(self) - len(self.missed)
-        return f"<BroadcastResult: {whole} of {len(self)} got all>"
-
-    @property
-    def sent(self) -> list[Delivery]:
-        """Those that got all of it, in the order of the streams."""
-        return [
-            self._delivery(index)
-            for index, sent in enumerate(self._sent)
-            if sent == self._size and index not in self._errors
-        ]
-
-    @property
-    def missed(self) -> list[Delivery]:
-        """Those that did not get all of it, in the order of the streams."""
-        return [
-            self._delivery(index)
-            for index, sent in enumerate(self._sent)
-            if sent != self._size or index in self._errors
-        ]
-
-    def _start(self, streams: list[trio.abc.SendStream], size: int) -> None:
-        self._streams = streams
-        self._size = size
-        self._sent = [0] * len(streams)
-        self._errors = {}
-        self._unknown = set()
-
-    def _fail(self, index: int, error: Exception) -> None:
-        self._errors[index] = without_frames(error)
-
-    def _delivery(self, index: int) -> Delivery:
-        sent, error = self._sent[index], self._errors.get(index)
-        status: Status
-        if isinstance(error, trio.BusyResourceError):
-            status = "busy"
-        elif isinstance(error, trio.ClosedResourceError):
-            status = "closed"
-        elif error is not None:
-            status = "broken"
-        elif sent == self._size:
-            status = "sent"
-        elif index in self._unknown:
-            status = "unknown"
-        else:
-            status = "partial" if sent else "unsent"
-        return Delivery(self._streams[index], status, sent, error)
 
 
 @enable_ki_protection
@@ -160,8 +65,9 @@ async def broadcast(
     one call of the C core. Those that did not take all of it, and streams of
     other kinds, go on concurrently in a nursery. No stream waits for another.
     A subclass that sends in a way of its own is of another kind: its
-    ``send_buffers`` is called, or its ``send_all`` if that is newer.
-    ::
+    ``send_buffers`` is called, or its ``send_all`` if that is newer. On a
+    ``SharedStream`` the message is queued, or it is full; neither is waited
+    for. ::
 
         result = triobatch.BroadcastResult()
         with trio.move_on_after(1):
@@ -219,13 +125,14 @@ async def broadcast(
 
 @enable_ki_protection
 def broadcast_nowait(
-    streams: Iterable[BatchSocketStream], data: Buffer | Buffers
+    streams: Iterable[trio.abc.SendStream], data: Buffer | Buffers
 ) -> BroadcastResult:
     """Send the same bytes to many streams, as far as they take them now.
 
     Args:
-      streams: Where to, each of them once. A stream that sends in a way of
-        its own needs a ``send_buffers_nowait`` of its own, which is called.
+      streams: Where to, each of them once: ``BatchSocketStream`` and
+        ``SharedStream``. One that sends in a way of its own needs a
+        ``send_buffers_nowait`` of its own, which is called.
       data: A bytes-like object, or a ``Buffers``, which is not consumed.
 
     Returns:
@@ -233,7 +140,7 @@ def broadcast_nowait(
       ``sent`` bytes of the message, and is of use only for the rest of it.
 
     Raises:
-      TypeError: one of ``streams`` is no ``BatchSocketStream``, or has a
+      TypeError: one of ``streams`` is neither, or has a
         ``send_all`` or ``send_buffers`` of its own that is newer than its
         ``send_buffers_nowait``; or ``data`` does not have the buffer
         protocol.
@@ -245,7 +152,7 @@ def broadcast_nowait(
     """
     targets = _as_streams(streams)
     for stream in targets:
-        if not is_plain(stream):
+        if not is_plain(stream) and not _is_shared(stream):
             _check_sends_nowait(type(stream))
     payload = _as_payload(data)
     result = BroadcastResult()
@@ -269,6 +176,11 @@ def _as_streams(
     if len(set(map(id, targets))) != len(targets):
         raise ValueError("streams must be different, and one is given twice")
     return targets
+
+
+def _is_shared(stream: trio.abc.SendStream) -> bool:
+    """Tell whether a stream queues whole messages, as ``SharedStream``."""
+    return defines_first(type(stream), "queue_nowait", "send_all")
 
 
 def _check_sends_nowait(kind: type) -> None:
@@ -322,7 +234,10 @@ def _try_each(
     left: list[int] = []
     for index, stream in enumerate(targets):
         if not is_plain(stream):
-            left.append(index)
+            if _is_shared(stream):
+                _queue(result, index, stream, payload)
+            else:
+                left.append(index)
             continue
         try:
             fds.append(stream._prepare_send(size))
@@ -342,6 +257,23 @@ def _try_each(
             if not whole:
                 left.append(index)
     return left
+
+
+def _queue(
+    result: BroadcastResult,
+    index: int,
+    stream: trio.abc.SendStream,
+    payload: bytes,
+) -> None:
+    try:
+        cast("_Shared", stream).queue_nowait(payload)
+    except trio.WouldBlock:
+        result._full.add(index)
+    except Exception as error:  # noqa: BLE001 (it is in the result)
+        result._fail(index, error)
+    else:
+        result._queued.add(index)
+        result._sent[index] = len(payload)
 
 
 async def _send_rest(

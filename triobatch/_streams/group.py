@@ -16,14 +16,14 @@ import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
 from triobatch._core import calls
+from triobatch._core.counts import os_error
 from triobatch._queues.buffers import Buffers
-from triobatch._resource import Guard
+from triobatch._resource import Guard, pause_after
 from triobatch._streams.group_members import Members, queued_size
 from triobatch._streams.group_readiness import ready_sets
 from triobatch._streams.group_sending import (
     NOT_NOW,
     GroupSends,
-    as_error,
     broken,
 )
 from triobatch._streams.group_statistics import GroupStatistics
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
     from contextlib import AbstractAsyncContextManager
 
+    from triobatch._core.messages import Message
     from triobatch._streams.group_members import Member
-    from triobatch._streams.group_sending import Message
 
 
 # Batches that are waited for after one that had not come in a turn.
@@ -226,6 +226,7 @@ class StreamGroup:
         guard = self._guard
         guard.check()
         guard.busy = True  # a third of a with block
+        idle_wakes = 0
         try:
             while True:
                 self._check_open()
@@ -249,6 +250,8 @@ class StreamGroup:
                     self._doubts -= 1
                 if batch:
                     return batch
+                idle_wakes += 1
+                await pause_after(idle_wakes)
         finally:
             guard.busy = False
 
@@ -256,24 +259,24 @@ class StreamGroup:
     def _pull(self, count: int) -> list[tuple[BatchSocketStream, bytes]]:
         """Receive from those that are ready; none of them may have a thing."""
         members = self._members
-        ready = members.verified(members.readers.take(count))
+        fds = members.readers.take(count)
+        ready = members.verified(fds)
         if not ready:
             return []
         batch: list[tuple[BatchSocketStream, bytes]] = []
-        results = calls.receive_group(
-            self._arena, [member.fd for member in ready]
-        )
+        results = calls.receive_group(self._arena, fds)
         for member, result in zip(ready, results, strict=True):
             stream = member.stream
             half = stream._receive
             half.calls += 1
             if isinstance(result, bytes):
-                half.bytes_received += len(result)
-                if not result:
-                    members.end(member, None)
                 batch.append((stream, result))
+                if result:
+                    half.bytes_received += len(result)
+                else:
+                    members.end(member, None)
             elif -result not in NOT_NOW:
-                members.end(member, as_error(result))
+                members.end(member, os_error(-result))
                 batch.append((stream, b""))
         if batch:
             self._batches += 1

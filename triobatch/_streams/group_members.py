@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from triobatch._resource import open_fd
+from triobatch._resource import open_fd, pause_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -139,21 +139,25 @@ class Members:
         """Return the members of these numbers that are open and ours.
 
         Between a set's naming a number and its use there must be nothing but
-        this.
+        this. The others are taken out of ``fds``.
         """
+        by_fd = self.by_fd
+        try:
+            members = [by_fd[fd] for fd in fds]
+            if [member.stream.socket.fileno() for member in members] == fds:
+                return members
+        except KeyError:
+            pass
         members = []
-        stranger = False
         for fd in fds:
-            member = self.by_fd.get(fd)
-            if member is None:
-                stranger = True
-            elif member.stream.socket.fileno() != fd:
-                self.forget(member)
-                stranger = True
-            else:
-                members.append(member)
-        if stranger:
-            self._rebuild()
+            member = by_fd.get(fd)
+            if member is not None:
+                if member.stream.socket.fileno() == fd:
+                    members.append(member)
+                else:
+                    self.forget(member)
+        self._rebuild()
+        fds[:] = [member.fd for member in members]
         return members
 
     def _rebuild(self) -> None:
@@ -200,24 +204,30 @@ class Members:
 
     async def send_queued(self) -> None:
         """Send what is queued, when the kernel takes it, for ever."""
+        idle_wakes = 0
         with self._scope:
             while not self.closed:
                 try:
                     await self.writers.wait()
                 except trio.ClosedResourceError:
                     return
-                self._send_turn()
+                idle_wakes = 0 if self._send_turn() else idle_wakes + 1
+                await pause_after(idle_wakes)
 
     @enable_ki_protection
-    def _send_turn(self) -> None:
+    def _send_turn(self) -> bool:
+        """Send on those that are ready; tell whether it came to anything."""
         if self.closed:
-            return
-        for member in self.verified(self.writers.take(_TURN)):
-            self._push(member)
+            return False
+        ready = self.verified(self.writers.take(_TURN))
+        changed = [self._push(member) for member in ready]
+        return any(changed)
 
-    def _push(self, member: Member) -> None:
+    def _push(self, member: Member) -> bool:
+        """Send what is queued; tell whether that has changed anything."""
         queue = member.queue
         assert queue is not None
+        before = queue.nbytes
         try:
             member.stream._send.send_nowait(queue)
         except trio.BrokenResourceError as error:
@@ -233,6 +243,7 @@ class Members:
                 member.is_free = member.error is None
                 self._watch(member, None if member.ended else self.readers)
                 self._settle(member)
+        return queue.nbytes < before or member not in self.behind
 
     def _settle(self, member: Member) -> None:
         if member in self.behind:

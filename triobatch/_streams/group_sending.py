@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import errno
-import os
 from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._core import calls
+from triobatch._core.counts import os_error
+from triobatch._core.messages import as_pieces
 from triobatch._queues.buffers import Buffers, drop
 from triobatch._resource import closed_socket
 
 if TYPE_CHECKING:
+    from triobatch._core.messages import Message
     from triobatch._streams.group_members import Member, Members
     from triobatch._streams.stream import BatchSocketStream
 
     Refused: TypeAlias = list[tuple[BatchSocketStream, Exception]]
 
-Message: TypeAlias = bytes | list[bytes]
-
 # What a call that would wait answers. (EINTR: the core has given up.)
 NOT_NOW = frozenset((errno.EAGAIN, errno.EINTR))
-
-_BYTES = frozenset((bytes,))
-
-
-def as_error(result: int) -> OSError:
-    """Return the error for what the core answered, a negative errno."""
-    return OSError(-result, os.strerror(-result))
 
 
 def broken(error: OSError) -> trio.BrokenResourceError:
@@ -37,23 +30,6 @@ def broken(error: OSError) -> trio.BrokenResourceError:
     result = trio.BrokenResourceError(f"socket connection broken: {error}")
     result.__cause__ = error
     return result
-
-
-def as_pieces(message: Message) -> list[bytes]:
-    """Return a message as a list.
-
-    Raises:
-      TypeError: it is neither bytes nor a list of them.
-    """
-    if type(message) is bytes:
-        return [message]
-    if type(message) is list and _BYTES.issuperset(map(type, message)):
-        return message
-    kind = type(message).__name__
-    if type(message) is list:
-        odd = next(piece for piece in message if type(piece) is not bytes)
-        kind = f"a list with {type(odd).__name__}"
-    raise TypeError(f"a message must be bytes or a list of bytes, not {kind}")
 
 
 class GroupSends:
@@ -88,15 +64,9 @@ class GroupSends:
         home = self._members
         sent_to: list[BatchSocketStream] = []
         fds: list[int] = []
-        pieces: list[bytes] = []
-        counts: list[int] = []
+        messages: list[Message] = []
         others: list[BatchSocketStream] = []
         for stream, message in by_stream.items():
-            if type(message) is bytes:
-                count = 1
-            else:
-                as_pieces(message)
-                count = len(message)
             try:
                 member = stream._member
             except AttributeError:
@@ -112,6 +82,7 @@ class GroupSends:
                 or stream._send_guard.busy
                 or stream.socket.fileno() != member.fd
             ):
+                as_pieces(message)
                 others.append(stream)
                 continue
             half = stream._send
@@ -119,26 +90,22 @@ class GroupSends:
                 half._put_back_before(sum(map(len, as_pieces(message))))
             sent_to.append(stream)
             fds.append(member.fd)
-            counts.append(count)
-            if type(message) is list:
-                pieces += message
-            else:
-                pieces.append(message)  # type: ignore[arg-type]
+            messages.append(message)
         refused: Refused = []
         if fds:
-            results, all_whole = calls.send_group(fds, pieces, counts)
+            results, all_whole = calls.send_group(fds, messages)
             for stream, result in zip(sent_to, results, strict=True):
                 half = stream._send
                 half.calls += 1
                 if all_whole:
                     half.bytes_sent += result
-                else:
-                    self._account(
-                        stream,
-                        several.get(stream) or [by_stream[stream]],
-                        result,
-                        refused,
-                    )
+                    continue
+                self._account(
+                    stream,
+                    several.get(stream) or [by_stream[stream]],
+                    result,
+                    refused,
+                )
         for stream in others:
             self._obstructed(
                 stream, several.get(stream) or [by_stream[stream]], refused
@@ -171,7 +138,7 @@ class GroupSends:
             refused += [(stream, _sent_eof())] * len(messages)
             return
         else:
-            error = as_error(result)
+            error = os_error(-result)
             self._members.fail(member, error)
             refused += [(stream, broken(error))] * len(messages)
             return

@@ -18,7 +18,7 @@ from triobatch._core import calls
 from triobatch._names import bound_sockets, check_host
 from triobatch._resource import open_fd, pause_after, raise_if_closed
 from triobatch._streams.stream import BatchSocketStream
-from triobatch._streams.unix_name import UnixName, checked_name, listen
+from triobatch._unix_name import UnixName, bind, checked_name
 from triobatch._wire.addresses import check_port
 
 if TYPE_CHECKING:
@@ -329,7 +329,11 @@ async def open_unix_listener(
     """
     name = checked_name(filename)
     listener, owned = await trio.to_thread.run_sync(
-        listen, name, mode, _BACKLOG if backlog is None else backlog
+        bind,
+        name,
+        tsocket.SOCK_STREAM,
+        mode,
+        _BACKLOG if backlog is None else backlog,
     )
     socket = tsocket.from_stdlib_socket(listener)
     if owned is None:

@@ -9,9 +9,11 @@ from trio.lowlevel import (
     cancel_shielded_checkpoint,
     checkpoint,
     checkpoint_if_cancelled,
+    current_task,
     enable_ki_protection,
 )
 
+from triobatch._core.chunks import measure
 from triobatch._queues.buffers import Buffers
 from triobatch._resource import (
     Claim,
@@ -20,13 +22,15 @@ from triobatch._resource import (
     raise_stream_error,
 )
 from triobatch._streams import notsent_lowat as _notsent_lowat
-from triobatch._streams.gather import Gather, copy_list
+from triobatch._streams.gather import Gather, send_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from trio.socket import SocketType
     from typing_extensions import Buffer
+
+    from triobatch._resource import Guard
 
 # A peer that reads as fast as we write never makes us wait. So that the other
 # tasks get their turn, a long send yields each time it has sent this many
@@ -104,34 +108,97 @@ class SendHalf:
             await cancel_shielded_checkpoint()
         return self.bytes_sent - before
 
-    async def send_iterable(self, chunks: Iterable[Buffer]) -> int:
-        """Send chunks that nobody needs to see consumed."""
-        scratch = copy_list(chunks) if type(chunks) is list else None
-        sent = 0
-        if scratch is not None:
+    # Between the guard's being taken and let go, and the kernel's taking the
+    # bytes and their being accounted for, Ctrl-C is held off.
+    @enable_ki_protection
+    async def send_list(self, chunks: list[Buffer], guard: Guard) -> int:
+        """Send a list within the guard, the short way if that will do."""
+        if guard.busy:
+            guard.check()
+        guard.busy = True
+        guard.task = current_task()
+        try:
             await checkpoint_if_cancelled()
-            if self._lifted:
-                self._put_back_before(scratch.size)
-            before = self.bytes_sent
             try:
-                whole = self._push(scratch, open_fd(self._socket))
+                answer = self.try_list(chunks)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 await cancel_shielded_checkpoint()
                 raise
-            sent = self.bytes_sent - before
-            if whole:
-                scratch.give_back()
+            if answer is None:
+                return await self.send_iterable(chunks)
+            sent, rest = answer
+            if rest is None:
                 await cancel_shielded_checkpoint()
                 return sent
             # Not from the list, which another thread may have changed.
-            chunks = (scratch.rest(sent),)
-            scratch.give_back()
+            return sent + await self.send_iterable((rest,), refused=True)
+        finally:
+            guard.busy = False
+            guard.task = None
+
+    async def send_iterable(
+        self, chunks: Iterable[Buffer], *, refused: bool = False
+    ) -> int:
+        """Send chunks that nobody needs to see consumed; see ``send``."""
         buffers = Buffers(chunks)
         try:
-            return sent + await self.send(buffers, refused=scratch is not None)
+            return await self.send(buffers, refused=refused)
         finally:
             # Even when a traceback keeps it alive.
             buffers.clear()
+
+    @enable_ki_protection
+    def try_list(
+        self, chunks: list[Buffer]
+    ) -> tuple[int, bytes | memoryview | None] | None:
+        """Send a list with one system call; see ``gather.send_list``."""
+        fd = open_fd(self._socket)
+        if self._lifted:
+            size = measure(chunks)  # type: ignore[arg-type]
+            if size < 0:
+                return None
+            self._put_back_before(size)
+        try:
+            answer = send_list(fd, chunks)
+        except OSError as error:
+            self.calls += 1
+            # The frames of the failed call hold the chunks.
+            raise_stream_error(error.with_traceback(None))
+        if answer is not None:
+            sent, rest = answer
+            self.calls += 1
+            self.bytes_sent += sent
+            if sent and rest is not None:
+                self.partial_writes += 1
+        return answer
+
+    @enable_ki_protection
+    def send_list_nowait(self, chunks: Sequence[Buffer]) -> int:
+        """Send what fits of chunks that stay as they are; see ``send_nowait``.
+
+        Raises:
+          trio.WouldBlock: nothing was taken.
+        """
+        sent = 0
+        if type(chunks) is list:
+            answer = self.try_list(chunks)
+            if answer is not None:
+                sent, rest = answer
+                if rest is None:
+                    return sent
+                if not self._lift_for(len(rest)):
+                    if sent:
+                        return sent
+                    raise trio.WouldBlock
+                chunks = (rest,)
+        buffers = Buffers(chunks)
+        try:
+            sent += self.send_nowait(buffers)
+            if not sent and buffers:
+                raise trio.WouldBlock
+        finally:
+            buffers.clear()
+        return sent
 
     def send_nowait(self, buffers: Buffers) -> int:
         """Send until the kernel's buffer is full; return the bytes sent.

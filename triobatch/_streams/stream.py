@@ -11,6 +11,7 @@ import trio
 from trio import socket as tsocket
 from trio.lowlevel import checkpoint, enable_ki_protection
 
+from triobatch._core import calls
 from triobatch._core.chunks import IOV_MAX
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes, writable_views
@@ -125,6 +126,8 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         """
         if self.socket.did_shutdown_SHUT_WR:
             raise _sent_eof()
+        if type(buffers) is list:
+            return await self._send.send_list(buffers, self._send_guard)
         with self._send_guard:
             if isinstance(buffers, Buffers):
                 return await self._send.send(buffers)
@@ -170,11 +173,11 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
                     "send_buffers_nowait requires a Buffers, a list or a "
                     f"tuple, not {kind}"
                 )
-            own = Buffers(buffers)
+            guard.busy = True
             try:
-                return self.send_buffers_nowait(own)
+                return self._send.send_list_nowait(buffers)
             finally:
-                own.clear()
+                guard.busy = False
         guard.take(buffers)
         try:
             sent = self._send.send_nowait(buffers)
@@ -220,12 +223,11 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         """
         if self.socket.did_shutdown_SHUT_WR:
             raise _sent_eof()
-        with self._send_guard:
-            if type(data) is bytes:
-                await self._send.send_iterable((data,))
-            else:
-                with view_of_bytes(data, "data") as view:
-                    await self._send.send_iterable((view,))
+        if type(data) is bytes:
+            await self._send.send_list([data], self._send_guard)
+            return
+        with self._send_guard, view_of_bytes(data, "data") as view:
+            await self._send.send_iterable((view,))
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until sending might not block.
@@ -277,7 +279,8 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         size = operator.index(max_bytes)
         if size < 1:
             raise ValueError(f"max_bytes must be at least 1, not {size}")
-        return await self._receive.receive(size)
+        half = self._receive
+        return await half.take(calls.receive, size, half.large)
 
     async def receive_into(self, buffers: Buffer | Sequence[Buffer]) -> int:
         """Receive into memory of your own; wait if nothing is there.
@@ -300,8 +303,13 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
 
         The buffers stay exported until the call returns. See ``recvmsg(2)``.
         """
+        if type(buffers) is bytearray and buffers:
+            with memoryview(buffers) as view:
+                return await self._receive.take(calls.receive_into, [view])
         with writable_views(buffers) as views:
-            return await self._receive.receive_into(views[:IOV_MAX])
+            return await self._receive.take(
+                calls.receive_into, views[:IOV_MAX]
+            )
 
     async def aclose(self) -> None:
         """Close the socket; tasks that wait on it get an error at once.

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # (level, type, data), as sendmsg of the standard library takes them.
 ControlMessage: TypeAlias = tuple[int, int, bytes]
+# What goes with one datagram, or with each of many.
+Control: TypeAlias = tuple[ControlMessage, ...]
 
 # A protocol's options and control messages have its number as their level.
 SOL_SOCKET = socket.SOL_SOCKET

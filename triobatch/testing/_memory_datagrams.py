@@ -9,9 +9,10 @@ import trio
 from triobatch._core import calls
 from triobatch._core.arena import CONTROL_SIZE, Arena
 from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
-from triobatch._datagrams.inbox import Inbox
+from triobatch._datagrams.message_inbox import MessageInbox
 from triobatch._datagrams.receiving import Filling, ReceiveHalf
 from triobatch._datagrams.sending import SendHalf
+from triobatch._resource import open_fd
 from triobatch.testing._memory_kernel import (
     Link,
     MemoryKernel,
@@ -83,9 +84,10 @@ class MemoryDatagramSocket(AbstractDatagramSocket):
 
     def __init__(self, kernel: MemoryKernel, fd: int) -> None:
         self.address = _ADDRESSES[fd]
-        socket = kernel.sockets[fd]
+        self._peer_address = _ADDRESSES[1 - fd]
+        socket = self._socket = kernel.sockets[fd]
         self._readiness = MemoryReadiness(kernel, fd)
-        inbox = Inbox(
+        inbox = MessageInbox(
             Arena(calls.MAX_MESSAGES, socket.family, control_size=CONTROL_SIZE)
         )
         # None is fetched ahead, or an end would hold more than `max_queued`.
@@ -94,6 +96,18 @@ class MemoryDatagramSocket(AbstractDatagramSocket):
             SendHalf(socket, self._readiness, 1, kernel),
             ReceiveHalf(socket, self._readiness, filling),
         )
+
+    @property
+    def local_address(self) -> str:
+        """The name of this end: ``address``."""
+        open_fd(self._socket)
+        return self.address
+
+    @property
+    def remote_address(self) -> str:
+        """The name of the other end."""
+        open_fd(self._socket)
+        return self._peer_address
 
     async def aclose(self) -> None:
         """Close this end; whoever waits on it gets ``ClosedResourceError``.

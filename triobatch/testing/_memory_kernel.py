@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from triobatch._core.arena import Arena
-    from triobatch._wire.control import ControlMessage
+    from triobatch._queues.views import Chunk
+    from triobatch._wire.control import Control
     from triobatch._wire.error_queue import PeerError
 
 Link: TypeAlias = "Callable[[bytes], Iterable[bytes]]"
@@ -115,19 +116,20 @@ class MemoryKernel:
         sizes: list[int],
         segment_sizes: list[int],  # noqa: ARG002 (never asked to segment)
         peers: list[bytes],
-        control: tuple[ControlMessage, ...],
+        control: Control,
+        controls: list[Control] | None = None,
     ) -> int:
         """Send messages; return how many went, at least one."""
         sizes = sizes[: self._most]
         # One for each, or one for all.
         if len(peers) == 1:
             peers = peers * len(sizes)
+        if controls is None:
+            controls = [control] * len(sizes)
         sent = start = 0
-        for size, peer in zip(sizes, peers, strict=False):
+        for size, peer, own in zip(sizes, peers, controls, strict=False):
             try:
-                self._send(
-                    fd, bytes(payload[start : start + size]), peer, control
-                )
+                self._send(fd, bytes(payload[start : start + size]), peer, own)
             except OSError:
                 # The next call meets it again (sendmmsg(2)).
                 if sent:
@@ -143,22 +145,26 @@ class MemoryKernel:
         payload: bytes | memoryview,
         sizes: list[int],
         peers: list[bytes],
-        control: tuple[ControlMessage, ...],
+        control: Control,
         refusal: int,
         tries: int,
+        controls: list[Control] | None = None,
     ) -> Tried:
         """Send messages one by one, past those refused with ``refusal``."""
         sizes = sizes[: self._most]
         if len(peers) == 1:
             peers = peers * len(sizes)
+        if controls is None:
+            controls = [control] * len(sizes)
         ends = list(accumulate(sizes))
 
-        def send(message: int) -> None:
-            end = ends[message]
-            data = bytes(payload[end - sizes[message] : end])
-            self._send(fd, data, peers[message], control)
-
-        return try_each(send, len(sizes), refusal, tries)
+        messages = [
+            (fd, bytes(payload[end - size : end]), peer, own)
+            for size, end, peer, own in zip(
+                sizes, ends, peers, controls, strict=False
+            )
+        ]
+        return try_each(self._send, messages, refusal, tries)
 
     def send_segments(
         self,
@@ -167,7 +173,7 @@ class MemoryKernel:
         segment_size: int,
         run_size: int,  # noqa: ARG002 (a run is one datagram here)
         peer: bytes,
-        control: tuple[ControlMessage, ...],
+        control: Control,
     ) -> int:
         """Send messages of one size; return how many bytes went."""
         most = min(len(data), self._most * segment_size)
@@ -188,12 +194,30 @@ class MemoryKernel:
         taken = self.send_segments(fd, batch.data, size, size, batch.peer, ())
         return -(-taken // size)
 
+    def send_runs(
+        self,
+        fd: int,
+        runs: list[Chunk],
+        segment_sizes: list[int],
+        peer: bytes,
+        control: Control,
+    ) -> int:
+        """Send messages from where they lie; return how many went."""
+        return self.send_datagrams(
+            fd,
+            b"".join(runs[: self._most]),
+            list(map(len, runs)),
+            segment_sizes,
+            [peer],
+            control,
+        )
+
     def _send(
         self,
         fd: int,
         payload: bytes,
         peer: bytes,
-        control: tuple[ControlMessage, ...],
+        control: Control,
     ) -> None:
         sender, receiver = self.sockets[fd], self.other(fd)
         if len(payload) > MAX_DATAGRAM_SIZE:

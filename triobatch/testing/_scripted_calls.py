@@ -109,8 +109,6 @@ def scripted_calls(
     received = ScriptedCalls(sock.fileno, _as_steps(receiving))
     with mock.patch.multiple(
         calls,
-        # The way around a Buffers; the general one does the same.
-        copy=lambda *_: None,
         **_stream_sends(sent),
         **_stream_receives(sent, received),
         **_datagrams(sent, received),
@@ -168,6 +166,22 @@ def _stream_sends(script: ScriptedCalls) -> dict[str, Any]:
             return send_pointed(fd, chunks, offset)
         return send_front(fd, offered, limit)
 
+    def listed(
+        fd: int, chunks: list[Any], room: int
+    ) -> tuple[int, bytes | memoryview | None] | None:
+        offered = chunks.copy()
+        if {*map(type, offered)} != {bytes}:
+            return None
+        joined = b"".join(offered)
+        if not 0 < len(joined) <= room:
+            return None
+        try:
+            limit = script._next(fd, _sizes(offered))
+            sent = calls.send(fd, joined[:limit])
+        except BlockingIOError:
+            sent = 0
+        return sent, joined[sent:] or None
+
     class ScriptedVector:
         def __init__(
             self, chunks: list[bytes | memoryview], offset: int
@@ -185,6 +199,7 @@ def _stream_sends(script: ScriptedCalls) -> dict[str, Any]:
     return {
         "Vector": ScriptedVector,
         "send_copied": copied,
+        "send_list": listed,
         "send_pointed": pointed,
     }
 
@@ -195,12 +210,20 @@ def _stream_receives(
     receive, receive_into = calls.receive, calls.receive_into
     send = calls.send
 
-    def scripted_receive(fd: int, size: int) -> bytes:
-        limit = received._next(fd, [size])
-        return receive(fd, size if limit is None else min(size, limit))
+    def scripted_receive(fd: int, size: int, *rest: Any) -> bytes | None:
+        try:
+            limit = received._next(fd, [size])
+        except BlockingIOError:
+            return None
+        return receive(fd, size if limit is None else min(size, limit), *rest)
 
-    def scripted_receive_into(fd: int, buffers: list[memoryview]) -> int:
-        limit = received._next(fd, _sizes(buffers))
+    def scripted_receive_into(
+        fd: int, buffers: list[memoryview]
+    ) -> int | None:
+        try:
+            limit = received._next(fd, _sizes(buffers))
+        except BlockingIOError:
+            return None
         if limit is not None:
             buffers = [
                 memoryview(part) for part in front(list(buffers), 0, 0, limit)
@@ -227,6 +250,7 @@ def _stream_receives(
 def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
     send_datagram = calls.send_datagram
     send_datagrams = calls.send_datagrams
+    send_runs = calls.send_runs
     send_segments = calls.send_segments
     receive_datagrams = calls.receive_datagrams
 
@@ -256,6 +280,7 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
         control: Any,
         refusal: int,
         tries: int,
+        controls: Any = None,
     ) -> Tried:
         def send(message: int) -> None:
             start = sum(sizes[:message])
@@ -265,11 +290,12 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
                 [sizes[message]],
                 [0],
                 [peers[message if len(peers) > 1 else 0]],
-                control,
+                control if controls is None else controls[message],
             )
 
         count = min(len(sizes), calls.MAX_MESSAGES)
-        return try_each(send, count, refusal, tries)
+        messages = [(message,) for message in range(count)]
+        return try_each(send, messages, refusal, tries)
 
     def scripted_segments(
         fd: int,
@@ -298,6 +324,15 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
         sent._next(fd, [len(data)])
         send_datagram(fd, data, peer)
 
+    def scripted_runs(
+        fd: int,
+        runs: list[bytes | memoryview],
+        segment_sizes: list[int],
+        *rest: Any,
+    ) -> int:
+        limit = sent._next(fd, _sizes(runs[: calls.MAX_MESSAGES]))
+        return send_runs(fd, runs[:limit], segment_sizes[:limit], *rest)
+
     def scripted_receive(fd: int, arena: Any, slots: int) -> int:
         slots = min(slots, arena.slots)
         try:
@@ -313,6 +348,7 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
         "send_datagram": scripted_datagram,
         "send_datagrams": scripted_send,
         "send_each": scripted_each,
+        "send_runs": scripted_runs,
         "send_segments": scripted_segments,
         "receive_datagrams": scripted_receive,
     }

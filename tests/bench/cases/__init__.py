@@ -6,6 +6,8 @@ from cases import (
     datagrams,
     growth,
     memory,
+    quic,
+    relays,
     requests,
     senders,
     streams,
@@ -23,6 +25,8 @@ FAMILIES = {
         datagrams.RECEIVE,
         datagram_servers.ECHO,
         datagram_servers.DNS,
+        quic.FAMILY,
+        relays.FAMILY,
         memory.IDLE,
         memory.QUEUES,
     )

@@ -23,10 +23,16 @@ PEERS = Path(__file__).resolve().parent.parent / "peers"
 NEEDS = {
     "uvloop": "pip install uvloop",
     "anyio": "pip install anyio",
+    "aioquic": "pip install aioquic trustme",
     "dnspython": "pip install dnspython",
     "go": "apt-get install golang-go golang-golang-x-net-dev",
 }
-MODULES = {"uvloop": "uvloop", "anyio": "anyio", "dnspython": "dns"}
+MODULES = {
+    "uvloop": "uvloop",
+    "anyio": "anyio",
+    "aioquic": "aioquic",
+    "dnspython": "dns",
+}
 
 
 def missing(peer: str) -> str | None:

@@ -3,6 +3,8 @@
  *   c_datagrams send sendmmsg|gso PORT       to the sink at PORT
  *   c_datagrams receive recvmmsg|gro PORT    from the source at PORT
  *   c_datagrams echo recvmmsg|gro            a server
+ *   c_datagrams relay gro                    a server, to where it first hears
+ *                                            from
  *
  * The protocol is the harness's: a request a line, a JSON object a line back.
  */
@@ -260,8 +262,9 @@ serve_receives(int gro, int port)
 }
 
 static void
-serve_echoes(int gro)
+serve_echoes(int gro, int relays)
 {
+    struct sockaddr_in target = {0};
     int fd = socket(AF_INET, SOCK_DGRAM, 0);
     struct sockaddr_in name = loopback(0);
 
@@ -275,10 +278,16 @@ serve_echoes(int gro)
     for (;;) {
         int received = receive(fd, TRAINS, MSG_WAITFORONE);
 
+        if (relays && target.sin_port == 0) {
+            target = names[0];
+            continue;
+        }
         for (int i = 0; i < received; i++) {
             struct msghdr *header = &messages[i].msg_hdr;
             size_t part = gro ? segment_size_of(header) : 0;
 
+            if (relays)
+                names[i] = target;
             iovecs[i].iov_len = messages[i].msg_len;
             header->msg_controllen = 0;
             if (part > 0 && part < messages[i].msg_len)
@@ -301,7 +310,9 @@ main(int argc, char *argv[])
     else if (argc == 4 && strcmp(argv[1], "receive") == 0)
         serve_receives(offload, atoi(argv[3]));
     else if (argc == 3 && strcmp(argv[1], "echo") == 0)
-        serve_echoes(offload);
+        serve_echoes(offload, 0);
+    else if (argc == 3 && strcmp(argv[1], "relay") == 0)
+        serve_echoes(offload, 1);
     else
         return 2;
     return 0;

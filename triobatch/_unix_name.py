@@ -1,11 +1,12 @@
-"""The name that a Unix listener has in the file system, and whose it is.
+"""The name that a Unix socket has in the file system, and whose it is.
 
 bind(2) makes the name, and refuses one that is there. But a process that was
 killed leaves its name behind, and nothing tells it from a live one except that
 connecting is refused (unix(7)). A server that asks, and then replaces the
 name, may find another's there by then: so servers take a lock before they ask,
 and keep it until they listen. It is a file beside the name, which is gone
-again when they do; Wayland's servers keep theirs (wayland-0.lock).
+again when they do; Wayland's servers keep theirs (wayland-0.lock). A socket
+for datagrams need not listen: it is there once it is bound.
 
 * Who listens has the name, until it closes. The kernel keeps the inode of a
   socket that is bound (unix_bind_bsd() in net/unix/af_unix.c), so as long as
@@ -63,8 +64,13 @@ class UnixName:
 
 def checked_name(
     filename: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+    called: str = "filename",
 ) -> str | bytes:
     """Return the name of a Unix socket.
+
+    Args:
+      filename: The name.
+      called: What the caller calls it, for the errors.
 
     Raises:
       TypeError: it is no path.
@@ -74,11 +80,11 @@ def checked_name(
     """
     name = os.fspath(filename)
     if not name:
-        raise ValueError("filename must not be empty")
+        raise ValueError(f"{called} must not be empty")
     if _is_abstract(name):
         return name
     if "\0" in os.fsdecode(name):
-        raise ValueError(f"filename must not have a NUL in it: {name!r}")
+        raise ValueError(f"{called} must not have a NUL in it: {name!r}")
     return name
 
 
@@ -86,10 +92,19 @@ def _is_abstract(name: str | bytes) -> bool:
     return os.fsencode(name).startswith(b"\0")
 
 
-def listen(
-    name: str | bytes, mode: int | None, backlog: int
+def bind(
+    name: str | bytes,
+    kind: socket.SocketKind,
+    mode: int | None,
+    backlog: int | None = None,
 ) -> tuple[socket.socket, UnixName | None]:
-    """Bind a new socket to a name, and listen; for a worker thread.
+    """Bind a new socket to a name; for a worker thread.
+
+    Args:
+      name: A ``checked_name``.
+      kind: ``SOCK_STREAM`` or ``SOCK_DGRAM``.
+      mode: Its permissions; the umask's by default.
+      backlog: Of a socket that is to listen.
 
     Returns:
       The socket, and the name if it has to be removed: None if it is abstract.
@@ -101,33 +116,44 @@ def listen(
     abstract = _is_abstract(name)
     if abstract and mode is not None:
         raise ValueError(f"an abstract name has no mode, not {mode!r}")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = socket.socket(socket.AF_UNIX, kind)
     try:
         if abstract:
-            listener.bind(name)
-            listener.listen(backlog)
-            return listener, None
-        return listener, _listen_at(listener, name, mode, backlog)
+            sock.bind(name)
+            if backlog is not None:
+                sock.listen(backlog)
+            return sock, None
+        return sock, _bind_to(sock, name, mode, backlog)
     except BaseException:
-        listener.close()
+        sock.close()
         raise
 
 
-def _listen_at(
-    listener: socket.socket, name: str | bytes, mode: int | None, backlog: int
+def _bind_to(
+    sock: socket.socket,
+    name: str | bytes,
+    mode: int | None,
+    backlog: int | None,
 ) -> UnixName:
     path = _absolute(name)
     with _locked(path):
         if _is_taken(path):
-            _refuse_unless_left_behind(name, path)
+            _refuse_unless_left_behind(name, path, sock.type)
             with suppress(FileNotFoundError):
                 os.unlink(path)
-        listener.bind(name)
+        if mode is not None:
+            # Datagrams can come as soon as it is bound, before chmod(2). The
+            # name gets no more than the socket has, and than the umask lets
+            # through; other systems have no such mode.
+            with suppress(OSError):
+                os.fchmod(sock.fileno(), mode)
+        sock.bind(name)
         try:
             # Nobody can connect before it listens.
             if mode is not None:
                 os.chmod(path, mode)
-            listener.listen(backlog)
+            if backlog is not None:
+                sock.listen(backlog)
             return UnixName(path)
         except BaseException:
             os.unlink(path)
@@ -202,8 +228,10 @@ def _is_taken(path: str | bytes) -> bool:
     return True
 
 
-def _refuse_unless_left_behind(name: str | bytes, path: str | bytes) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+def _refuse_unless_left_behind(
+    name: str | bytes, path: str | bytes, kind: int
+) -> None:
+    with socket.socket(socket.AF_UNIX, kind) as probe:
         probe.setblocking(False)
         try:
             probe.connect(name)
@@ -220,8 +248,10 @@ def _refuse_unless_left_behind(name: str | bytes, path: str | bytes) -> None:
             # Somebody listens, and has no room for more (unix(7)).
             pass
         except OSError as error:
-            raise OSError(error.errno, error.strerror, path) from error
-    raise _in_use(path, "somebody else listens there")
+            # EPERM: a socket for datagrams that is connected to another.
+            if error.errno != errno.EPERM:
+                raise OSError(error.errno, error.strerror, path) from error
+    raise _in_use(path, "somebody else has it")
 
 
 def _is_bound(name: str | bytes, path: str | bytes) -> bool:

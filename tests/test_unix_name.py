@@ -14,7 +14,7 @@ import trio
 from trio.testing import assert_checkpoints
 
 import triobatch
-from triobatch._streams import unix_name
+from triobatch import _unix_name as unix_name
 
 on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="abstract names are Linux's"

@@ -1,0 +1,153 @@
+"""Listeners that give a server shared streams."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import trio
+from helpers import receive_exactly, receive_to_end
+from trio.testing import (
+    assert_checkpoints,
+    memory_stream_pair,
+    wait_all_tasks_blocked,
+)
+
+import triobatch
+from triobatch import open_shared_listeners
+
+
+async def echo(shared):
+    async with shared:
+        async for data in shared:
+            await shared.send_all(data)
+
+
+@pytest.fixture
+async def listeners():
+    return await triobatch.open_tcp_listeners(0, host="127.0.0.1")
+
+
+async def test_a_server_gets_shared_streams(listeners):
+    port = listeners[0].socket.getsockname()[1]
+    async with (
+        open_shared_listeners(listeners) as shared,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(trio.serve_listeners, echo, shared)
+        for _ in range(3):
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await stream.send_all(b"hello")
+                await stream.send_eof()
+                assert await receive_to_end(stream) == b"hello"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_server_gets_shared_streams_through_tls(listeners, tls):
+    client, server = tls
+    port = listeners[0].socket.getsockname()[1]
+    tls_listeners = [trio.SSLListener(one, server) for one in listeners]
+    async with (
+        open_shared_listeners(tls_listeners) as shared,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(trio.serve_listeners, echo, shared)
+        raw = await trio.open_tcp_stream("127.0.0.1", port)
+        async with trio.SSLStream(
+            raw, client, server_hostname="localhost"
+        ) as stream:
+            await stream.send_all(b"hello")
+            assert await receive_exactly(stream, 5) == b"hello"
+        nursery.cancel_scope.cancel()
+
+
+async def test_servers_that_ask_take_it_for_a_socket_listener(listeners, tls):
+    _, server = tls
+    for kind in (
+        lambda one: one,
+        partial(trio.SSLListener, ssl_context=server),
+    ):
+        async with open_shared_listeners(map(kind, listeners)) as (shared,):
+            assert isinstance(shared, trio.SocketListener)
+            assert shared.socket is listeners[0].socket
+    await shared.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await shared.accept()
+
+
+async def test_accepting_is_a_checkpoint_and_can_be_cancelled(listeners):
+    address = listeners[0].socket.getsockname()[:2]
+    async with open_shared_listeners(listeners) as (shared,):
+        with trio.move_on_after(0.01) as scope:
+            await shared.accept()
+        assert scope.cancelled_caught
+        async with await trio.open_tcp_stream(*address):
+            with assert_checkpoints():
+                stream = await shared.accept()
+            await stream.aclose()
+        await shared.aclose()
+
+
+class Connections(trio.abc.Listener[trio.abc.Stream]):
+    """Accepts what it is given."""
+
+    def __init__(self, *streams):
+        self.streams = list(streams)
+
+    async def accept(self):
+        await trio.lowlevel.checkpoint()
+        return self.streams.pop()
+
+    async def aclose(self):
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_stream_that_its_server_closed_is_forgotten():
+    left, right = memory_stream_pair()
+    async with open_shared_listeners([Connections(left)]) as (shared,):
+        stream = await shared.accept()
+        await stream.send_all(b"last")
+        await stream.aclose()
+        await wait_all_tasks_blocked()
+        assert not shared._nursery.child_tasks
+    assert await receive_to_end(right) == b"last"
+
+
+async def test_a_stream_that_broke_ends_no_other():
+    left, right = memory_stream_pair()
+    lost, peer = memory_stream_pair()
+    async with open_shared_listeners([Connections(left, lost)]) as (shared,):
+        broken = await shared.accept()
+        fine = await shared.accept()
+        await peer.aclose()
+        await broken.send_all(b"x")
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.BrokenResourceError):
+            await broken.send_all(b"x")
+        await broken.aclose()
+        await wait_all_tasks_blocked()
+        await fine.send_all(b"goes on")
+        await fine.aclose()
+    assert await receive_to_end(right) == b"goes on"
+    assert broken.sender.uncertain == [b"x"]
+
+
+async def test_leaving_the_block_closes_what_is_open():
+    left, right = memory_stream_pair()
+    async with open_shared_listeners([Connections(left)]) as (shared,):
+        stream = await shared.accept()
+        await stream.send_all(b"x")
+        await wait_all_tasks_blocked()
+    assert await receive_to_end(right) == b"x"
+    with pytest.raises(trio.ClosedResourceError):
+        await stream.send_all(b"y")
+
+
+async def test_a_connection_that_cannot_be_shared_is_closed():
+    left, right = memory_stream_pair()
+    async with open_shared_listeners([Connections(left)], max_buffered=-1) as (
+        shared,
+    ):
+        with pytest.raises(ValueError, match="max_buffered"):
+            await shared.accept()
+    assert await receive_to_end(right) == b""

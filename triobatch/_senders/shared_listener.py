@@ -1,0 +1,121 @@
+"""Listeners that accept connections as shared streams."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, cast
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from triobatch._senders.open import DEFAULT_GRACE, DEFAULT_MAX_BUFFERED
+from triobatch._senders.shared_stream import SharedStream, open_shared_stream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+
+class SharedListener(trio.abc.Listener[SharedStream]):
+    """A listener that accepts shared streams; see ``open_shared_listeners``.
+
+    ``isinstance(listener, trio.SocketListener)`` is true of it, as servers
+    ask that to find the port.
+
+    Attributes:
+      listener: The listener that it accepts from.
+    """
+
+    def __init__(
+        self,
+        listener: trio.abc.Listener[trio.abc.Stream],
+        nursery: trio.Nursery,
+        max_buffered: int,
+        grace: float,
+    ) -> None:
+        self.listener = listener
+        self._nursery = nursery
+        self._max_buffered = max_buffered
+        self._grace = grace
+
+    @property
+    def socket(self) -> Any:
+        """The listener's socket, or that of the one below TLS."""
+        listener = self.listener
+        if isinstance(listener, trio.SSLListener):
+            listener = listener.transport_listener
+        return cast("Any", listener).socket
+
+    # Or Ctrl-C could come between a connection and its task.
+    @enable_ki_protection
+    async def accept(self) -> SharedStream:
+        """Accept a connection; what it raises is the listener's."""
+        stream = await self.listener.accept()
+        try:
+            shared: SharedStream = await self._nursery.start(
+                self._share, stream
+            )
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return shared
+
+    async def aclose(self) -> None:
+        """Close the listener; the streams go on."""
+        await self.listener.aclose()
+
+    async def _share(
+        self,
+        stream: trio.abc.Stream,
+        task_status: trio.TaskStatus[SharedStream],
+    ) -> None:
+        try:
+            # Its sender tells what was not sent, when the peer has gone.
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                async with open_shared_stream(
+                    stream, max_buffered=self._max_buffered, grace=self._grace
+                ) as shared:
+                    task_status.started(shared)
+                    await shared.wait_closed()
+        finally:
+            await trio.aclose_forcefully(stream)
+
+
+@asynccontextmanager
+async def open_shared_listeners(
+    listeners: Iterable[trio.abc.Listener[Any]],
+    *,
+    max_buffered: int = DEFAULT_MAX_BUFFERED,
+    grace: float = DEFAULT_GRACE,
+) -> AsyncIterator[list[SharedListener]]:
+    """Give a server that takes listeners streams that it shares.
+
+    The sending tasks of the streams run in a nursery of the block's own, each
+    until its stream is closed. ::
+
+        listeners = await triobatch.open_tcp_listeners(443)
+        tls = [trio.SSLListener(one, context) for one in listeners]
+        async with triobatch.open_shared_listeners(tls) as shared:
+            await trio.serve_listeners(handler, shared)
+
+    Args:
+      listeners: ``BatchSocketListener``, ``trio.SSLListener``, or any other
+        listener of streams. The shared ones take ownership of them.
+      max_buffered: Bytes; see ``open_shared_stream``.
+      grace: Seconds; see ``open_shared_stream``.
+
+    Returns:
+      A context manager, for a list with a ``SharedListener`` for each.
+
+    When the block is left, the streams that are still open are closed, after
+    the grace time for a message that is part-way out.
+    """
+    async with trio.open_nursery() as nursery:
+        yield [
+            SharedListener(listener, nursery, max_buffered, grace)
+            for listener in listeners
+        ]
+        nursery.cancel_scope.cancel()
+
+
+# As for BatchSocketListener.
+trio.SocketListener.register(SharedListener)
