@@ -169,7 +169,11 @@ class EqualDispatch:
         return Outcome.DONE
 
     def _take_apart(self) -> Dispatch:
-        left = memoryview(bytes(self._data) if self._give_back else self._data)
+        # What is given back is copied, at most COPY_SIZE; a view of each
+        # datagram would take more than most of them.
+        left = (
+            bytes(self._data) if self._give_back else memoryview(self._data)
+        )
         step = self._segment_size
         starts = range(self._taken, len(left), step)
         first = self._taken // step

@@ -128,7 +128,7 @@ enum { TB_CACHED_STEP = 65536 };
  */
 ssize_t tb_cached(int file, int64_t offset, size_t size);
 
-/* datagrams.c: many datagrams in one system call.
+/* datagrams.c, receive_datagrams.c: many datagrams in one system call.
  *
  * A message is what one entry of sendmmsg(2) or recvmmsg(2) holds: a
  * datagram, or a run of them that the kernel cuts up or has put together.
