@@ -141,6 +141,7 @@ def _sizes(chunks: Iterable[bytes | memoryview]) -> list[int]:
 
 def _stream_sends(script: ScriptedCalls) -> dict[str, Any]:
     send_copied, send_pointed = calls.send_copied, calls.send_pointed
+    send_list = calls.send_list
 
     def send_front(
         fd: int, offered: list[bytes | memoryview], limit: int
@@ -177,6 +178,8 @@ def _stream_sends(script: ScriptedCalls) -> dict[str, Any]:
             return None
         try:
             limit = script._next(fd, _sizes(offered))
+            if limit is None:
+                return send_list(fd, chunks, room)
             sent = calls.send(fd, joined[:limit])
         except BlockingIOError:
             sent = 0
