@@ -171,9 +171,7 @@ class EqualDispatch:
     def _take_apart(self) -> Dispatch:
         # What is given back is copied, at most COPY_SIZE; a view of each
         # datagram would take more than most of them.
-        left = (
-            bytes(self._data) if self._give_back else memoryview(self._data)
-        )
+        left = bytes(self._data) if self._give_back else memoryview(self._data)
         step = self._segment_size
         starts = range(self._taken, len(left), step)
         first = self._taken // step
