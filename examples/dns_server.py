@@ -1,33 +1,30 @@
-"""A small authoritative DNS server over UDP: batches in, batches out.
+"""A small authoritative DNS server: batches in, batches out.
 
     pip install dnspython
     python examples/dns_server.py 127.0.0.1:5300
     python examples/dns_client.py 127.0.0.1:5300
     dig @127.0.0.1 -p 5300 www.example.org AAAA
 
-dnspython reads the zone, and builds each answer once: all that differs
-between two queries for one name is their first two bytes. ``--plain`` serves
-the same answers with ``trio.socket.recvfrom`` and ``sendto``, for comparison.
+It serves one zone, over UDP and TCP at one port. ``dns_zone.py`` looks up,
+``dns_answers.py`` reads queries and builds each answer once. ``--plain``
+serves UDP with ``trio.socket.recvfrom`` and ``sendto``, for comparison.
 Ctrl-C stops the server.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
+import functools
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dns.exception
-import dns.flags
-import dns.message
-import dns.name
-import dns.opcode
-import dns.rcode
-import dns.rdatatype
 import dns.zone
 import trio
+from dns_answers import Answers
 from echo_server import (
     announce,
     cancel_on_ctrl_c,
@@ -39,83 +36,67 @@ from echo_server import (
 import triobatch
 
 if TYPE_CHECKING:
-    from triobatch import DatagramBatchSender
+    from triobatch import BatchSocketStream, DatagramBatchSender
 
 ZONE = """
 $ORIGIN example.org.
 $TTL 3600
-@    IN SOA  ns hostmaster 1 7200 900 1209600 300
-@    IN NS   ns
-ns   IN A    192.0.2.1
-www  IN A    192.0.2.2
-www  IN AAAA 2001:db8::2
-mail IN A    192.0.2.3
+@          IN SOA   ns hostmaster 1 7200 900 1209600 300
+@          IN NS    ns
+@          IN MX    10 mail
+@          IN TXT   "v=spf1 mx -all"
+ns         IN A     192.0.2.1
+www        IN A     192.0.2.2
+www        IN AAAA  2001:db8::2
+mail       IN A     192.0.2.3
+web        IN CNAME www
+away       IN CNAME www.example.net.
+gone       IN CNAME nobody
+_sip._tcp  IN SRV   0 5 5060 mail
+*.users    IN A     192.0.2.4
+lab        IN NS    ns.lab
+ns.lab     IN A     192.0.2.53
+old        IN DNAME users
+round      IN CNAME around
+around     IN CNAME round
+inlab      IN CNAME www.lab
 """
-# The two bytes by which a client tells its queries apart (RFC 1035, 4.1.1).
-ID_SIZE = 2
-# What every client takes (RFC 1035, 4.2.1).
-LEAST_PAYLOAD = 512
-# How many answers are remembered. Beyond that, the oldest are built anew.
-REMEMBERED = 10_000
+# Bytes of queries that the kernel keeps while answers are made.
+RECEIVE_BUFFER_SIZE = 4 * 2**20
+# How many connections there may be, and for how long each may take to send a
+# query, and to receive the answers, in seconds (RFC 7766, 6.2.2 and 6.2.3).
+MOST_CONNECTIONS = 150
+PATIENCE = 10.0
+# How often a port that the kernel chose for TCP is tried for UDP.
+TRIES = 10
 
 
-class Answers:
-    """The answers of one zone."""
+def split(data: memoryview) -> tuple[list[bytes], int]:
+    """Cut what came over TCP into messages (RFC 1035, 4.2.2)."""
+    frames = []
+    end = 0
+    while end + 2 <= len(data):
+        start = end + 2
+        stop = start + int.from_bytes(data[end:start], "big")
+        if stop > len(data):
+            break
+        frames.append(bytes(data[start:stop]))
+        end = stop
+    return frames, end
 
-    def __init__(self, zone: dns.zone.Zone) -> None:
-        assert zone.origin is not None
-        self._zone = zone
-        self._origin: dns.name.Name = zone.origin
-        self._remembered: dict[bytes, bytes] = {}
 
-    def answer(self, query: bytes) -> bytes | None:
-        """Return the answer to a query, None to what is none."""
-        question = query[ID_SIZE:]
-        answer = self._remembered.get(question)
-        if answer is None:
-            built = self.build(query)
-            if built is None:
-                return None
-            answer = built[ID_SIZE:]
-            if len(self._remembered) >= REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
-            self._remembered[question] = answer
-        return query[:ID_SIZE] + answer
+class Server:
+    """The answers of one zone, over UDP and TCP.
 
-    def build(self, wire: bytes) -> bytes | None:
-        """Build an answer from the zone."""
-        try:
-            query = dns.message.from_wire(wire)
-        except dns.exception.DNSException:
-            return None
-        if query.flags & dns.flags.QR or len(query.question) != 1:
-            return None
-        answer = dns.message.make_response(query)
-        if query.opcode() != dns.opcode.QUERY:
-            answer.set_rcode(dns.rcode.NOTIMP)
-            return wire_of(answer, query)
-        asked = query.question[0]
-        if not asked.name.is_subdomain(self._origin):
-            answer.set_rcode(dns.rcode.REFUSED)
-            return wire_of(answer, query)
-        answer.flags |= dns.flags.AA
-        found = None
-        if asked.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
-            found = self._zone.get_rrset(asked.name, asked.rdtype)
-        if found is not None:
-            found = found.copy()
-            found.name = asked.name
-            answer.answer.append(found)
-        else:
-            if self._zone.get_node(asked.name) is None:
-                answer.set_rcode(dns.rcode.NXDOMAIN)
-            # So that the client may remember it (RFC 2308).
-            soa = self._zone.get_rrset(self._origin, dns.rdatatype.SOA)
-            if soa is not None:
-                soa = soa.copy()
-                soa.name = self._origin
-                answer.authority.append(soa)
-        return wire_of(answer, query)
+    Args:
+      answers: What to answer.
+      patience: How long a connection may be idle, in seconds.
+    """
+
+    def __init__(self, answers: Answers, patience: float = PATIENCE) -> None:
+        self._answers = answers
+        self._patience = patience
+        self._connections = 0
 
     async def serve_batch(
         self,
@@ -125,69 +106,108 @@ class Answers:
         """Answer a batch with a batch."""
         answers = []
         for query, address in queries:
-            answer = self.answer(query)
+            answer = self._answers.answer(query)
             if answer is not None:
                 answers.append((answer, address))
-        try:
-            await sender.send_batch(answers)
-        except triobatch.DatagramErrorGroup:
-            # Some client cannot be reached. The others have their answers.
-            return
+        await sender.send_batch(answers)
 
     async def serve_plain(self, sock: trio.socket.SocketType) -> None:
         """Answer one query after the other."""
-        while True:
-            query, address = await sock.recvfrom(65536)
-            answer = self.answer(query)
-            if answer is not None:
-                # As above: no client is to end the server.
-                with suppress(OSError):
-                    await sock.sendto(answer, address)
+        with sock:
+            while True:
+                query, address = await sock.recvfrom(65536)
+                answer = self._answers.answer(query)
+                if answer is not None:
+                    # No client that cannot be reached is to end the server.
+                    with suppress(OSError):
+                        await sock.sendto(answer, address)
+
+    async def serve_stream(self, stream: BatchSocketStream) -> None:
+        """Answer all queries of one read with one write."""
+        if self._connections >= MOST_CONNECTIONS:
+            return
+        self._connections += 1
+        try:
+            await self._serve_frames(triobatch.BufferedReceiveStream(stream))
+        except (EOFError, trio.BrokenResourceError):
+            # It was the client that ended it.
+            return
+        finally:
+            self._connections -= 1
+
+    async def _serve_frames(
+        self, reader: triobatch.BufferedReceiveStream
+    ) -> None:
+        with trio.CancelScope() as scope:
+            while True:
+                scope.deadline = trio.current_time() + self._patience
+                queries = await reader.receive_frames(split)
+                if not queries:
+                    return
+                chunks = self._answers.answer_frames(queries)
+                if chunks:
+                    await reader.send_buffers(chunks)
 
 
-def wire_of(answer: dns.message.Message, query: dns.message.Message) -> bytes:
-    """Return an answer's bytes, or that it is too large for a datagram.
+async def start(
+    nursery: trio.Nursery, server: Server, host: str, port: int, *, plain: bool
+) -> list[tuple[str, int]]:
+    """Serve over TCP, and over UDP at the same port; return the addresses.
 
-    The client has said how much it takes (RFC 6891), or takes 512 bytes.
-    Where TC is set, it asks again over TCP (RFC 2181, 9), which is not served
-    here.
+    Raises:
+      OSError: one of the two is not to be had.
     """
-    size = max(query.payload, LEAST_PAYLOAD)
+    listeners = await triobatch.open_tcp_listeners(port, host=host)
+    names = [listener.socket.getsockname() for listener in listeners]
     try:
-        return answer.to_wire(max_size=size)
-    except dns.exception.TooBig:
-        for section in answer.answer, answer.authority, answer.additional:
-            section.clear()
-        answer.flags |= dns.flags.TC
-        return answer.to_wire(max_size=size)
+        if plain:
+            sock = trio.socket.socket(
+                listeners[0].socket.family, trio.socket.SOCK_DGRAM
+            )
+            sock.setsockopt(
+                trio.socket.SOL_SOCKET,
+                trio.socket.SO_RCVBUF,
+                RECEIVE_BUFFER_SIZE,
+            )
+            await sock.bind(names[0])
+            nursery.start_soon(server.serve_plain, sock)
+        else:
+            await nursery.start(
+                functools.partial(
+                    triobatch.serve_udp,
+                    server.serve_batch,
+                    names[0][1],
+                    host=host,
+                    receive_buffer_size=RECEIVE_BUFFER_SIZE,
+                )
+            )
+    except OSError:
+        for listener in listeners:
+            await listener.aclose()
+        raise
+    nursery.start_soon(trio.serve_listeners, server.serve_stream, listeners)
+    return names
 
 
-async def run(host: str, port: int, answers: Answers, *, plain: bool) -> int:
+async def run(host: str, port: int, server: Server, *, plain: bool) -> int:
     """Serve until Ctrl-C; return the exit status."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
-        with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
+        tries = 1 if port else TRIES
+        while True:
+            tries -= 1
             try:
-                if plain:
-                    await sock.bind((host, port))
-                    nursery.start_soon(answers.serve_plain, sock)
-                    names = [sock.getsockname()]
-                else:
-                    sockets = await nursery.start(
-                        lambda task_status: triobatch.serve_udp(
-                            answers.serve_batch,
-                            port,
-                            host=host,
-                            task_status=task_status,
-                        )
-                    )
-                    names = [udp.socket.getsockname() for udp in sockets]
+                names = await start(nursery, server, host, port, plain=plain)
+                break
             except OSError as error:
+                # Another program has the port that TCP was given.
+                if error.errno == errno.EADDRINUSE and tries:
+                    continue
                 nursery.cancel_scope.cancel()
                 return cannot_listen((host, port), error)
-            for name in names:
-                announce(name, "serving at {}")
-            await trio.sleep_forever()
+        for name in names:
+            announce(name, "serving at {}")
+        await trio.sleep_forever()
     return 0
 
 
@@ -195,7 +215,7 @@ def main() -> int:
     """Read the command line and the zone, and serve."""
     end_with_the_reader()
     parser = argparse.ArgumentParser(
-        description="A small authoritative DNS server over UDP."
+        description="A small authoritative DNS server."
     )
     parser.add_argument(
         "address",
@@ -210,7 +230,13 @@ def main() -> int:
     parser.add_argument(
         "--plain",
         action="store_true",
-        help="use recvfrom and sendto instead of batches",
+        help="serve UDP with recvfrom and sendto instead of batches",
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE,
+        help="seconds that a connection may be idle (default: %(default)s)",
     )
     options = parser.parse_args()
     if isinstance(options.address, str):
@@ -221,8 +247,9 @@ def main() -> int:
     except (OSError, dns.exception.DNSException) as error:
         print(f"cannot read the zone: {error}", file=sys.stderr)
         return 1
+    server = Server(Answers(zone), options.patience)
     return trio.run(
-        lambda: run(*options.address, Answers(zone), plain=options.plain)
+        functools.partial(run, *options.address, server, plain=options.plain)
     )
 
 
