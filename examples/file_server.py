@@ -312,7 +312,10 @@ def parse_range(text: str, size: int) -> range | None:
     ``None`` where the whole is to be sent: several parts at once need not be
     (section 14.2), nor what is not understood.
     """
-    found = re.fullmatch(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", text, re.ASCII)
+    # The unit's case does not matter (section 14.1).
+    found = re.fullmatch(
+        r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", text, re.ASCII | re.IGNORECASE
+    )
     first, last = found.groups() if found else ("", "")
     if not (first or last):
         return None

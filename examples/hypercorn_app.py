@@ -1,4 +1,4 @@
-"""An ASGI application on Hypercorn over TCP, whose replies are corked."""
+"""ASGI on Hypercorn, corked; no HTTP/3: its UDPServer opens its own socket."""
 
 import ssl
 from contextvars import ContextVar

@@ -17,15 +17,17 @@ clients: set[triobatch.SharedStream] = set()
 async def serve_client(stream: triobatch.SharedStream) -> None:
     """Send what a client sends to all clients."""
     async with stream, trio.open_nursery() as nursery:
-        websocket = await (await wrap_server_stream(nursery, stream)).accept()
-        clients.add(stream)
         with suppress(ConnectionClosed):
-            while True:
-                message = await websocket.get_message()
+            with trio.move_on_after(10):
+                ws = await (await wrap_server_stream(nursery, stream)).accept()
+                clients.add(stream)
+            while stream in clients:
+                message = await ws.get_message()
                 frame = FrameProtocol(False, []).send_data(message, fin=True)
                 for slow in triobatch.broadcast_nowait(clients, frame).missed:
                     nursery.start_soon(trio.aclose_forcefully, slow.stream)
         clients.discard(stream)
+        nursery.cancel_scope.cancel()
 
 
 async def main(count: int, tls: ssl.SSLContext | None) -> None:
@@ -41,7 +43,6 @@ async def main(count: int, tls: ssl.SSLContext | None) -> None:
     async def receive(task_status: trio.TaskStatus) -> None:
         async with open_websocket(*address, "/", use_ssl=tls or False) as end:
             task_status.started(end)
-            await end.ping()
             assert await end.get_message() == "hello, all"
 
     sharing = triobatch.open_shared_listeners(listeners)

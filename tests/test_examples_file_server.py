@@ -91,6 +91,12 @@ def test_a_part_of_a_file(url, asked, status, start, stop):
 
 
 @needs_curl
+def test_the_case_of_the_unit_of_a_part_does_not_matter(url):
+    got, _, body = ask(f"{url}file.txt", "-H", "Range: Bytes=0-9")
+    assert (got, len(body)) == (206, 10)
+
+
+@needs_curl
 @pytest.mark.parametrize(
     ("asked", "status"), [("0-", 416), ("-5", 200), ("0-5", 416)]
 )
