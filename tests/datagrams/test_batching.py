@@ -5,6 +5,8 @@ import array
 import pytest
 from helpers import address_of, receive_all
 
+from triobatch import Metadata
+
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6", "unix"])
 @pytest.mark.parametrize(
@@ -35,3 +37,22 @@ async def test_an_address_whose_look_up_changes_the_list(make_socket):
     # What is sent is what was there at the time; nothing of it is freed.
     await sender.send_batch(pairs)
     assert pairs == []
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_list_of_one_size_takes_its_metadata_along(make_socket, own):
+    sender, receiver = await make_socket(), await make_socket()
+    target, asked = address_of(receiver), Metadata(ttl=7)
+    await sender.send(b"x", target)
+    await receiver.receive_messages(fields={"ttl"})
+    pairs = [(b"a", target), (b"b", target, asked if own else None)]
+    await sender.send_batch(pairs, metadata=None if own else asked)
+    if not own:
+        await sender.send_batch([(b"c", target)] * 2, metadata=asked)
+    count = 2 if own else 4
+    messages = []
+    while len(messages) < count:
+        messages += await receiver.receive_messages(fields={"ttl"})
+    assert [m.metadata.ttl == 7 for m in messages] == [not own] + [True] * (
+        count - 1
+    )
