@@ -341,3 +341,38 @@ async def test_with_slow_peers_nothing_is_lost_or_out_of_order(unix, seed):
             ]
             assert turns == sorted(turns)
     assert sender.statistics().messages == sum(map(len, received))
+
+
+@pytest.mark.parametrize("way", ["queue", "send", "flush"])
+async def test_a_cork_holds_back_nobody_who_waits_for_a_full_peer(unix, way):
+    target, make_peer = unix
+    stuck, address = await make_peer()
+    fill(target, address)
+    async with open_batch_sender(target, max_buffered=0) as sender:
+
+        async def wait():
+            await sender.queue(b"0", address)
+            if way == "flush":
+                await sender.flush()
+            else:
+                await getattr(sender, way)(b"1", address)
+
+        with sender.corked():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait)
+                await wait_all_tasks_blocked()
+                # At the end of the cork it would be too late.
+                assert (await take(stuck, 1))[0] == b"0"
+
+
+async def test_a_cork_holds_back_nobody_behind_whom_others_wait(unix):
+    target, make_peer = unix
+    peer, address = await make_peer()
+    async with open_batch_sender(target, max_buffered=0) as sender:
+        with sender.corked():
+            async with trio.open_nursery() as nursery:
+                for number in range(4):
+                    nursery.start_soon(sender.queue, b"%d" % number, address)
+        # The last one, behind which nobody waits, is held back.
+        assert sender.statistics().messages == 3
+    assert sorted(await take(peer, 4)) == [b"0", b"1", b"2", b"3"]

@@ -189,3 +189,24 @@ async def test_serve_udp_shares_its_port_on_request(nursery):
     assert all(counts)
     with pytest.raises(OSError, match="in use"):
         await serve_udp(echo, served[0].local_address[1], host="127.0.0.1")
+
+
+async def test_a_datagram_that_is_cut_does_not_end_it(nursery, tmp_path):
+    name = os.fspath(tmp_path / "name")
+    sending, received = trio.open_memory_channel(10)
+
+    async def keep(datagrams, _sender):
+        for payload, _ in datagrams:
+            await sending.send(payload)
+
+    served = await open_unix_datagram_socket(name)
+    await start(nursery, keep, [served])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        # More than a slot has, which no peer of UDP can send.
+        for payload in (b"before", b"x" * 100_000, b"behind"):
+            client.sendto(payload, name)
+    assert [await received.receive() for _ in range(2)] == [
+        b"before",
+        b"behind",
+    ]
+    assert served.statistics().truncated == 1

@@ -44,21 +44,31 @@ def test_all_of_it_fits_what_the_core_takes():
         Metadata(ttl=256),
         Metadata(local_address="::1"),
         Metadata(local_address="localhost"),
+        Metadata(local_address="127.0.0.1\0"),
+        Metadata(local_address="\ud800"),
         Metadata(interface_index=-1),
         Metadata(interface_index=2**31),
         Metadata(interface_index=2**40),
     ],
 )
 def test_impossible_metadata_is_a_value_error(metadata):
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises(ValueError, match=r"must be") as caught:
         encode_metadata(metadata, socket.AF_INET)
+    assert type(caught.value) is ValueError
 
 
 @pytest.mark.parametrize("name", ["tos", "ttl", "interface_index"])
 def test_metadata_that_is_no_number_is_a_type_error(name):
     for value in (1.5, "1"):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=f"{name} must be an int, not"):
             encode_metadata(Metadata(**{name: value}), socket.AF_INET)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+@pytest.mark.parametrize("host", [5, b"127.0.0.1"])
+def test_a_local_address_that_is_no_text_is_a_type_error(family, host):
+    with pytest.raises(TypeError, match="local_address must be a str, not"):
+        encode_metadata(Metadata(local_address=host), family)
 
 
 @pytest.mark.parametrize(

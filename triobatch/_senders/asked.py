@@ -13,6 +13,7 @@ import copy
 import ipaddress
 from typing import TYPE_CHECKING
 
+from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._datagrams.socket_receives import check_limit
 from triobatch._wire.addresses import AF_INET, AF_INET6
@@ -63,7 +64,16 @@ class AskedReceiver:
             self._take = sock._receive.asked()
 
     async def receive(self) -> list[Batch]:
-        """Wait for datagrams; return those that asked each address."""
+        """Wait for datagrams; return those that asked each address.
+
+        One that is cut is counted by the socket, and dropped: a peer decides
+        about its size, and not whether the server lives.
+        """
+        while True:
+            with contextlib.suppress(TruncatedDatagramError):
+                return await self._receive_batches()
+
+    async def _receive_batches(self) -> list[Batch]:
         limit = self._max_datagrams
         if self._receive is None:
             return [(await self._sock.receive_batch(limit), self._sender)]

@@ -184,7 +184,11 @@ class QueueingTask(SendingTask):
         """Queue what waits for room, if there is some."""
         if self._room.waiting and (let_in := self._room.let_in()):
             reschedule_all(let_in)
-            self.wake()
+            if self._room.waiting:
+                # No cork holds back what others wait behind.
+                self.push()
+            else:
+                self.wake()
 
     def finish(self) -> None:
         """Let nothing more in, and end when all the rest was sent."""

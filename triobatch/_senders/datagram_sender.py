@@ -376,7 +376,8 @@ class DatagramSendingTask(QueueingTask):
         with self._ending_all():
             await self._target.room_at(peer)
             self.outbox.close_lane(peer)
-            self.wake()
+            # It was on its way before: no cork holds it back now.
+            self.push()
 
     def _keep_unsent(self) -> None:
         for datagram in self.outbox.abandon():

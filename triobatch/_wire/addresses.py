@@ -150,7 +150,12 @@ def _pton(family: int, address: tuple[Any, ...]) -> bytes:
 
 def _encode_unix(address: str | bytes) -> bytes:
     # Of the bytes themselves, whatever len() a subclass has.
-    path = bytes(memoryview(os.fsencode(address)))
+    try:
+        path = bytes(memoryview(os.fsencode(address)))
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"a path must be one that can be encoded, not {address!r}"
+        ) from None
     if not 0 < len(path) <= SUN_PATH_SIZE:
         raise ValueError(
             f"a path must have 1..{SUN_PATH_SIZE} bytes (sun_path),"

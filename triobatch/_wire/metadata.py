@@ -228,7 +228,13 @@ def encode_metadata(
     ):
         if value is None:
             continue
-        if not lowest <= operator.index(value) <= highest:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise TypeError(
+                f"{name} must be an int, not {type(value).__name__}"
+            ) from None
+        if not lowest <= number <= highest:
             raise ValueError(
                 f"{name} must be in {lowest}..{highest}, not {value}"
             )
@@ -250,6 +256,10 @@ def encode_metadata(
 def _packet_info(metadata: Metadata, family: int) -> ControlMessage:
     index = metadata.interface_index or 0
     host = metadata.local_address
+    if host is not None and not isinstance(host, str):
+        raise TypeError(
+            f"local_address must be a str, not {type(host).__name__}"
+        )
     version = socket.AF_INET6 if family == AF_INET6 else socket.AF_INET
     try:
         if version == socket.AF_INET6:
@@ -257,7 +267,8 @@ def _packet_info(metadata: Metadata, family: int) -> ControlMessage:
             return SOL_IPV6, IPV6_PKTINFO, _PKTINFO6.pack(source, index)
         source = socket.inet_pton(version, host or "0.0.0.0")  # noqa: S104
         return SOL_IP, IP_PKTINFO, _PKTINFO.pack(index, source, bytes(4))
-    except OSError:
+    # ValueError: a zero byte, or what cannot be encoded.
+    except (OSError, ValueError):
         raise ValueError(
             "local_address must be a numeric host of the socket's family, "
             f"not {host!r}"
