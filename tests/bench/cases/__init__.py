@@ -10,6 +10,7 @@ from cases import (
     relays,
     requests,
     senders,
+    small_batches,
     streams,
 )
 
@@ -23,6 +24,7 @@ FAMILIES = {
         *requests.FAMILIES,
         datagrams.SEND,
         datagrams.RECEIVE,
+        small_batches.FAMILY,
         datagram_servers.ECHO,
         datagram_servers.DNS,
         quic.FAMILY,
