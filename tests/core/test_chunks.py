@@ -2,7 +2,6 @@
 
 import ctypes
 import importlib.util
-import sys
 from array import array
 
 import extensions
@@ -60,9 +59,10 @@ def test_two_of_the_extensions_functions_have_a_twin_in_python(extension):
     }
     assert offered - {"locate", "measure"} == {
         "copy",
-        "copy_segments",
-        "cut",
         "flatten",
+        "pack",
+        "pack_pairs",
+        "take",
         "point",
         "split",
     }
@@ -341,84 +341,3 @@ def test_the_extension_keeps_no_reference(extension):
     extension.point(kept, 0, HERE)
     kept[0].release()
     assert not is_exported(source)
-
-
-@pytest.mark.parametrize(
-    ("chunks", "expected"),
-    [
-        ([b"abc", b"def"], (3, 6)),
-        ([b"abc", b"def", b"g"], (3, 7)),
-        ([b"abc"], (3, 3)),
-        ([b"abc", b"d", b"efg"], (0, 0)),
-        ([b"abc", b"defg"], (0, 0)),
-        ([b"abc", b""], (0, 0)),
-        ([b"", b""], (0, 0)),
-        ([], (0, 0)),
-        ([b"abc", bytearray(b"def")], (0, 0)),
-        ([b"abc", "def"], (0, 0)),
-        ([b"abcd", b"efgh", b"i"], (0, 0)),
-    ],
-)
-def test_segments_are_copied_side_by_side(extension, chunks, expected):
-    room = bytearray(b"." * 10)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(room))
-    found = extension.copy_segments(chunks, address, 8)
-    assert found == expected
-    if expected[1]:
-        assert room[: expected[1]] == b"".join(chunks)
-    assert room[8:] == b".."
-
-
-# cut
-
-
-def cut(extension, memory, count, size):
-    room = ctypes.create_string_buffer(memory, len(memory))
-    pairs = [(b"before", "a")]
-    extension.cut(pairs, ctypes.addressof(room), count, size, "b")
-    assert pairs[0] == (b"before", "a")
-    return pairs[1:]
-
-
-@pytest.mark.parametrize(
-    ("count", "size", "pieces"),
-    [
-        (0, 3, []),
-        (1, 3, [b"abc"]),
-        (2, 3, [b"abc", b"def"]),
-        (3, 2, [b"ab", b"cd", b"ef"]),
-        (2, 0, [b"", b""]),
-    ],
-)
-def test_pieces_side_by_side_are_cut(extension, count, size, pieces):
-    found = cut(extension, b"abcdef", count, size)
-    assert found == [(piece, "b") for piece in pieces]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        (([], 0, 1, 1), TypeError),
-        (([], "here", 1, 1, "b"), TypeError),
-        (([], 0, -1, 1, "b"), ValueError),
-        (([], 0, 1, -1, "b"), ValueError),
-    ],
-)
-def test_nothing_is_cut_by_impossible_arguments(extension, arguments, error):
-    with pytest.raises(error):
-        extension.cut(*arguments)
-    assert arguments[0] == []
-
-
-def test_cutting_returns_a_none_of_its_own(extension):
-    # Built on Python 3.12 or later it did not, which ended 3.10 and 3.11.
-    before = sys.getrefcount(None)
-    for _ in range(1000):
-        cut(extension, b"abcdef", 2, 3)
-    assert sys.getrefcount(None) > before - 500
-
-
-def test_only_a_list_takes_what_is_cut(extension):
-    room = ctypes.create_string_buffer(b"abc", 3)
-    with pytest.raises(TypeError, match="list"):
-        extension.cut((), ctypes.addressof(room), 1, 3, "b")

@@ -7,11 +7,8 @@ import sys
 
 import extensions
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from triobatch._core import datagrams_python
-from triobatch._core.chunks import COPY_SIZE
 from triobatch._wire import control
 from triobatch._wire.addresses import encode_address
 from triobatch._wire.control import pack_control
@@ -256,54 +253,3 @@ def test_both_cores_know_the_same_numbers():
     assert lib.TB_UDP_SEGMENT == control.UDP_SEGMENT
     assert lib.TB_UDP_GRO == control.UDP_GRO
     assert datagrams_c.MAX_MESSAGES == datagrams_python.MAX_MESSAGES
-
-
-def copied(core, payloads):
-    """Return what was copied, and the size of a segment."""
-    found = core.copy_segments(payloads)
-    if found is None:
-        return None
-    data, size, give_back = found
-    copy = bytes(data)
-    if give_back is not None:
-        give_back()
-    return copy, size
-
-
-@pytest.mark.parametrize(
-    ("payloads", "size"),
-    [
-        ([], None),
-        ([b"abc"], None),
-        ([b"abc", b"def"], 3),
-        ([b"abc", b"def", b"g"], 3),
-        ([b"abc", b"d"], 3),
-        ([b"abc", b"d", b"efg"], None),
-        ([b"abc", b"d", b"e"], None),
-        ([b"abc", b"defg"], None),
-        ([b"abc", b""], None),
-        ([b"", b""], None),
-        ([b"abc", bytearray(b"def")], None),
-        ([b"abc", "def"], None),
-        ([b"abc", 7], None),
-        ([bytes(COPY_SIZE // 2)] * 2, COPY_SIZE // 2),
-        ([bytes(COPY_SIZE // 2)] * 2 + [b"x"], None),
-        ([bytes(COPY_SIZE // 2 + 1)] * 2, None),
-    ],
-)
-def test_payloads_of_one_size_are_copied_side_by_side(core, payloads, size):
-    expected = None if size is None else (b"".join(payloads), size)
-    assert copied(core, payloads) == expected
-
-
-@needs_c
-@given(st.lists(st.binary(max_size=2), max_size=5))
-def test_both_cores_copy_the_same(payloads):
-    assert copied(datagrams_c, payloads) == copied(datagrams_python, payloads)
-
-
-@needs_c
-def test_without_the_extension_they_are_joined(monkeypatch):
-    monkeypatch.setattr(datagrams_c, "_copy_segments", None)
-    found = datagrams_c.copy_segments([b"abc", b"def", b"g"])
-    assert found == (b"abcdefg", 3, None)

@@ -71,9 +71,10 @@ lib.tb_send_segments(fd, memory, {size}, 400, 400, b"", 0, b"", 0)
         """
 names = ffi.new("char[]", 128)
 columns = [ffi.new("uint32_t[]", 1) for _ in range(5)]
+filling = ffi.new("struct tb_filling *")
 arena = ffi.new(
     "struct tb_arena *",
-    (memory, {size}, names, 128, ffi.NULL, 0, *columns),
+    (memory, 1, {size}, names, 128, ffi.NULL, 0, *columns, filling),
 )
 lib.tb_receive_datagrams(fd, arena, 1)
 """,

@@ -1,14 +1,17 @@
 """Cutting up what was received; the columns are filled by hand."""
 
 import socket
+from functools import partial
 
 import extensions
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from triobatch._core import datagram_lists
 from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._core.choice import CORE
+from triobatch._datagrams import inbox as inbox_module
 from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._datagrams.message_inbox import MessageInbox, MetadataCache
 from triobatch._wire.addresses import encode_address
@@ -19,19 +22,24 @@ A = ("127.0.0.1", 1)
 B = ("127.0.0.1", 2)
 
 
-class CutBy:
-    """What cuts trains: ``struct`` without a core, or the extension."""
-
-    extension = False
-
-
-@pytest.fixture(params=["struct", "extension"], autouse=True, scope="module")
-def cut_by(request):
+@pytest.fixture(params=["python", "extension"], autouse=True, scope="module")
+def taken_by(request):
+    """Both ways: that of the core that runs, and that without extension."""
     if request.param == "extension":
         extensions.load("triobatch._core._chunks_c", extensions.CHUNKS)
         if CORE != "c":
             pytest.skip("the extension serves the C core")
-    CutBy.extension = request.param == "extension"
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            inbox_module,
+            "taker",
+            lambda arena, addresses: partial(
+                datagram_lists.take, arena, addresses
+            ),
+        )
+        yield
 
 
 def filled(*messages, slot_size=100, family=socket.AF_INET):
@@ -48,15 +56,8 @@ def filled(*messages, slot_size=100, family=socket.AF_INET):
         arena.name_sizes[slot] = len(name)
         arena.segment_sizes[slot] = segment_size
         arena.flags[slot] = flags
-    if CutBy.extension:
-        core = extensions.load(
-            "triobatch._core.datagrams_c", extensions.C_CORE
-        )
-        core.export(arena)
-        assert arena.cut is not None
-    inbox = MessageInbox(arena)
-    inbox.fill(len(messages))
-    return inbox
+    arena.note_filled(len(messages))
+    return MessageInbox(arena)
 
 
 def messages_of(inbox):
@@ -66,9 +67,9 @@ def messages_of(inbox):
 def test_plain_messages_are_one_datagram_each():
     inbox = filled((b"one", 0, A, 0), (b"", 0, B, 0), (b"three", 0, A, 0))
     assert inbox.take(2) == [(b"one", A), (b"", B)]
-    assert len(inbox) == 1
+    assert inbox.arena.left == 1
     assert inbox.take(64) == [(b"three", A)]
-    assert not inbox
+    assert not inbox.arena.left
 
 
 def test_equal_messages_share_the_address_that_they_share():
@@ -91,14 +92,14 @@ def test_a_train_is_cut_at_its_segment_size():
 def test_the_last_of_a_train_may_be_shorter():
     inbox = filled((b"aaabbbc", 3, A, 0))
     assert inbox.take(64) == [(b"aaa", A), (b"bbb", A), (b"c", A)]
-    assert not inbox
+    assert not inbox.arena.left
 
 
 def test_a_train_waits_for_the_next_call_where_the_limit_cuts_it():
     inbox = filled((b"aaabbbc", 3, A, 0), (b"", 0, B, 0))
     taken = [inbox.take(1) for _ in range(4)]
     assert taken == [[(b"aaa", A)], [(b"bbb", A)], [(b"c", A)], [(b"", B)]]
-    assert not inbox
+    assert not inbox.arena.left
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_a_cut_datagram_alone_is_no_datagram(size, flags):
     inbox = filled((bytes(size), 0, B, flags))
     with pytest.raises(TruncatedDatagramError):
         inbox.take(64)
-    assert not inbox
+    assert not inbox.arena.left
     assert inbox.truncated == 1
 
 
@@ -131,7 +132,7 @@ def test_a_train_alone_is_cut():
     inbox = filled((b"aaab", 3, A, 0))
     assert inbox.take(1) == [(b"aaa", A)]
     assert inbox.take(1) == [(b"b", A)]
-    assert not inbox
+    assert not inbox.arena.left
 
 
 def test_a_cut_datagram_is_a_message_that_says_so():
@@ -195,7 +196,7 @@ def test_nothing_is_lost_whatever_the_limit(messages, limit):
         expected += [(piece, address) for piece in pieces or [b""]]
     inbox = filled(*messages)
     taken = []
-    while inbox:
+    while inbox.arena.left:
         some = inbox.take(limit)
         assert 1 <= len(some) <= limit
         taken += some
@@ -222,4 +223,4 @@ def test_runs_end_before_one_that_was_cut():
         inbox.take_runs(999, [])
     [run] = inbox.take_runs(999, [])
     assert (run.data, run.segment_size) == (b"c", 1)
-    assert not inbox
+    assert not inbox.arena.left

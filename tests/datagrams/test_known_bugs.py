@@ -9,6 +9,7 @@ import gc
 import itertools
 import socket
 import threading
+from contextlib import nullcontext
 
 import pytest
 import trio
@@ -16,6 +17,7 @@ from helpers import address_of, received
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import DatagramErrorGroup, Datagrams, DatagramSocket
+from triobatch._core.choice import CHUNK_EXTENSION, CORE
 from triobatch._wire.control import SOL_IP, SOL_UDP, UDP_SEGMENT
 from triobatch._wire.error_queue import IP_RECVERR
 
@@ -200,7 +202,10 @@ async def test_a_mutable_payload_is_free_after_the_call(
         nursery.start_soon(send)
         await wait_all_tasks_blocked()
         if end == "cancelled":
-            with pytest.raises(BufferError):
+            # The extension has copied what is of one size, mutable or not.
+            copied = CORE == "c" and CHUNK_EXTENSION
+            copied = copied and method in {"many", "batch"}
+            with nullcontext() if copied else pytest.raises(BufferError):
                 payload.append(0)
         nursery.cancel_scope.cancel()
     # What a traceback has kept in a cycle is not what is asked here.

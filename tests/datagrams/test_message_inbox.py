@@ -50,9 +50,8 @@ def filled(*messages):
             pack_control(tuple(control)),
             segment_size,
         )
-    inbox = MessageInbox(arena)
-    inbox.fill(len(messages))
-    return inbox
+    arena.note_filled(len(messages))
+    return MessageInbox(arena)
 
 
 @pytest.fixture
@@ -146,7 +145,7 @@ def test_each_datagram_has_what_its_message_had(rows, limit):
     inbox = filled(*rows)
     known = MetadataCache(lambda it: it)
     taken = []
-    while inbox:
+    while inbox.arena.left:
         some = inbox.take_messages(limit, known)
         assert 1 <= len(some) <= limit
         taken += some
@@ -162,7 +161,7 @@ def test_what_asked_one_address_comes_together_and_in_order(rows, limit):
     inbox = filled(*rows)
     replies = MetadataCache(Metadata.for_reply)
     taken = {host: [] for host in HOSTS}
-    while inbox:
+    while inbox.arena.left:
         some = inbox.take_asked(limit, replies)
         assert 1 <= sum(len(pairs) for _, pairs in some) <= limit
         assert len({reply for reply, _ in some}) == len(some)
@@ -194,4 +193,4 @@ def test_a_cut_datagram_is_told_and_keeps_none_behind_it(others):
         inbox.take_asked(64, replies)
     [(_, rest)] = inbox.take_asked(64, replies)
     assert rest == [(b"b", A)]
-    assert not inbox
+    assert not inbox.arena.left

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 from typing_extensions import Buffer
 
@@ -19,17 +20,24 @@ def copy(
     room: int,
     /,
 ) -> tuple[int, int]: ...
-def copy_segments(
-    chunks: Sequence[Buffer], address: int, room: int, /
-) -> tuple[int, int]: ...
-def cut(
-    pairs: list[tuple[bytes, Address]],
-    address: int,
-    count: int,
-    size: int,
-    peer: Address,
+def pack(
+    payloads: list[Buffer],
+    peer: bytes,
+    limit: tuple[int, int, int],
+    batch: int,
     /,
-) -> None: ...
+) -> int: ...
+def pack_pairs(
+    pairs: Sequence[tuple[Any, ...]],
+    address: Address,
+    peer: bytes,
+    limit: tuple[int, int, int],
+    batch: int,
+    /,
+) -> int: ...
+def take(
+    arena: int, addresses: dict[bytes, Address], limit: int, /
+) -> list[tuple[bytes, Address]]: ...
 def flatten(
     messages: list[bytes | list[bytes]],
     iovecs: int,

@@ -24,10 +24,16 @@ if TYPE_CHECKING:
     from triobatch._wire.control import ControlMessage
 
 if CORE == "c":
+    from triobatch._core.datagram_batches_c import (
+        Batch,
+        pack,
+        pack_pairs,
+        send_batch,
+    )
     from triobatch._core.datagrams_c import (
         MAX_MESSAGES,
-        copy_segments,
         receive_datagrams,
+        send_datagram,
         send_datagrams,
         send_each,
         send_runs,
@@ -50,10 +56,16 @@ if CORE == "c":
         send_pointed,
     )
 else:
+    from triobatch._core.datagram_batches_python import (  # type: ignore[assignment]
+        Batch,
+        pack,
+        pack_pairs,
+        send_batch,
+    )
     from triobatch._core.datagrams_python import (
         MAX_MESSAGES,
-        copy_segments,
         receive_datagrams,
+        send_datagram,
         send_datagrams,
         send_each,
         send_runs,
@@ -78,12 +90,14 @@ else:
 
 __all__ = [
     "MAX_MESSAGES",
+    "Batch",
     "GroupArena",
     "Vector",
     "accept",
     "broadcast",
     "cached",
-    "copy_segments",
+    "pack",
+    "pack_pairs",
     "read_file",
     "receive",
     "receive_datagrams",
@@ -91,7 +105,9 @@ __all__ = [
     "receive_group",
     "receive_into",
     "send",
+    "send_batch",
     "send_copied",
+    "send_datagram",
     "send_datagrams",
     "send_each",
     "send_file",

@@ -13,11 +13,10 @@ import socket
 import sys
 from functools import lru_cache, partial
 from itertools import accumulate, repeat
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._core.borrowed_socket import borrowed_socket
-from triobatch._core.chunks import COPY_SIZE
 from triobatch._core.tries import Tried, try_each
 from triobatch._wire.addresses import (
     AF_INET,
@@ -38,8 +37,6 @@ from triobatch._wire.control import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-    from typing_extensions import Buffer
 
 MAX_MESSAGES = 64
 
@@ -154,6 +151,12 @@ def send_segments(
     return sum(sizes[:sent])
 
 
+def send_datagram(fd: int, data: bytes, peer: bytes) -> None:
+    """Send one datagram; see ``datagrams_c``."""
+    with borrowed_socket(fd) as sock, memoryview(data) as view:
+        _send(sock, int(sock.family), view, [], peer)
+
+
 def send_runs(
     fd: int,
     runs: Sequence[bytes | memoryview],
@@ -255,25 +258,6 @@ def _destinations(
         return []
 
 
-def copy_segments(payloads: list[Buffer]) -> tuple[bytes, int, None] | None:
-    """Join payloads, if they are bytes of one size; see ``datagrams_c``.
-
-    Returns:
-      The copy, which is not to be given back, and the size.
-    """
-    count = len(payloads)
-    if count < 2 or list(map(type, payloads)).count(bytes) != count:
-        return None
-    sizes = list(map(len, cast("list[bytes]", payloads)))
-    size, last = sizes[0], sizes[-1]
-    equal = sizes.count(size)
-    if equal != count and not (equal == count - 1 and last < size):
-        return None
-    if not last or size * equal + last * (count - equal) > COPY_SIZE:
-        return None
-    return b"".join(payloads), size, None
-
-
 def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
     """Fill slots one by one; see ``datagrams_c``."""
     received = 0
@@ -283,6 +267,8 @@ def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
             try:
                 with memory[start : start + arena.slot_size] as room:
                     _receive(sock, arena, slot, room)
+            except BlockingIOError:
+                break
             except _FAILURES:
                 # It will be met again, except for an error that the network
                 # has reported; that one is about an earlier datagram.
@@ -290,6 +276,8 @@ def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
                     break
                 raise
             received += 1
+    if received:
+        arena.note_filled(received)
     return received
 
 

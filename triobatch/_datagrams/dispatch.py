@@ -27,11 +27,11 @@ from __future__ import annotations
 
 import errno
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from triobatch._core import calls
 from triobatch._datagrams import errnos, gso
-from triobatch._datagrams.errors import errors_of
+from triobatch._datagrams.errors import errors_of, order_front
 from triobatch._datagrams.outcomes import Outcome
 from triobatch._datagrams.pace import PLANNED, Pace
 from triobatch._queues.datagrams import undirected
@@ -393,11 +393,7 @@ class Dispatch:
         count = len(numbers)
         left = len(self._tags) - count
         tags = self._tags[:count]
-        order = sorted(range(count), key=tags.__getitem__)
-        if order != list(range(count)):
-            columns: list[list[Any]] = [self._payloads, self._addresses]
-            for column in (*columns, numbers, tags):
-                column[:count] = [column[i] for i in order]
+        order_front(tags, (self._payloads, self._addresses, numbers, tags))
         addresses = list(map(undirected, self._addresses[:count]))
         errors = errors_of(numbers, tags, addresses)
         self._payloads, self._on_sent = [], None

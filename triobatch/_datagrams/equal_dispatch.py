@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from triobatch._datagrams import errnos
 from triobatch._datagrams.dispatch import Dispatch
 from triobatch._datagrams.gso import MAX_SIZE_V6
 from triobatch._datagrams.outcomes import Outcome
@@ -123,8 +124,7 @@ class EqualDispatch:
         outlet, segment_size = self._outlet, self._segment_size
         limit = outlet.segmentation.limit(self.peer)
         run_size = limit.datagrams_a_run(segment_size) * segment_size
-        counters = outlet.counters
-        counters.calls += 1
+        outlet.counters.calls += 1
         try:
             taken = outlet.kernel.send_segments(
                 fd,
@@ -134,32 +134,44 @@ class EqualDispatch:
                 self.peer,
                 self._control,
             )
-        except BlockingIOError:
-            return Outcome.FULL
         except OSError as exc:
             if outlet.is_fatal(exc):
                 raise
-            first = min(run_size, size - start)
-            return self._take_apart().judge(
-                exc.errno or 0,
-                self.peer,
-                -(-first // segment_size),
-                segment_size,
-            )
-        self._taken = start + taken
+            return self.judge(exc.errno or 0, run_size)
+        return self.account(taken, run_size)
+
+    def judge(self, number: int, run_size: int) -> Outcome:
+        """Say what an errno means, none that is fatal, where runs go out."""
+        if number in errnos.FULL:
+            return Outcome.FULL
+        segment_size = self._segment_size
+        first = min(run_size, len(self._data) - self._taken)
+        return self._take_apart().judge(
+            number,
+            self.peer,
+            -(-first // segment_size),
+            segment_size,
+        )
+
+    def account(self, taken: int, run_size: int) -> Outcome:
+        """Note that a call has taken so many bytes."""
+        counters, segment_size = self._outlet.counters, self._segment_size
+        self._taken += taken
         counters.datagrams += -(-taken // segment_size)
         if run_size > segment_size:
             # The last one is a run if more than one datagram is left for it.
             whole, last = divmod(taken, run_size)
             counters.runs += whole + (last > segment_size)
-        if self._taken < size:
+        if self._taken < len(self._data):
             return Outcome.MORE
         if self._give_back is not None:
             self._give_back()
         return Outcome.DONE
 
     def _take_apart(self) -> Dispatch:
-        left = memoryview(bytes(self._data) if self._give_back else self._data)
+        # What is given back is copied, at most COPY_SIZE; a view of each
+        # datagram would take more than most of them.
+        left = bytes(self._data) if self._give_back else memoryview(self._data)
         step = self._segment_size
         starts = range(self._taken, len(left), step)
         first = self._taken // step

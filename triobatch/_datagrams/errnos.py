@@ -26,6 +26,9 @@ from typing import Protocol
 
 from triobatch._core.counts import MORE_THAN_OFFERED
 
+# There is no room now: what BlockingIOError is.
+FULL = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
+
 # The socket, and not one datagram, is of no more use.
 FATAL = frozenset(
     {

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from typing_extensions import Self
 
@@ -93,6 +93,15 @@ class DatagramError(OSError):
     def __reduce__(self) -> tuple[Any, ...]:
         fields = self.errno, self.index, self.address, self._alone
         return type(self), fields
+
+
+def order_front(tags: list[int], columns: Iterable[list[Any]]) -> None:
+    """Sort the front of columns by its tags; ``tags`` may be one of them."""
+    count = len(tags)
+    order = sorted(range(count), key=tags.__getitem__)
+    if order != list(range(count)):
+        for column in columns:
+            column[:count] = [column[i] for i in order]
 
 
 def errors_of(

@@ -1,4 +1,4 @@
-"""What a datagram socket stands on: five calls, a descriptor, and waiting.
+"""What a datagram socket stands on: seven calls, a descriptor, and waiting.
 
 ``_core.calls``, a Trio socket and ``Readiness`` are one such ground, and
 ``triobatch.testing`` has another, in memory. Everything above is the same.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections import deque
 
+    from triobatch._core import calls
     from triobatch._core.arena import Arena
     from triobatch._core.tries import Tried
     from triobatch._queues.views import Chunk
@@ -60,6 +61,12 @@ class Kernel(Protocol):
     ) -> int:
         """Send messages of one size; return how many bytes went."""
 
+    def send_datagram(self, fd: int, data: bytes, peer: bytes, /) -> None:
+        """Send one datagram."""
+
+    def send_batch(self, fd: int, batch: calls.Batch, /) -> int:
+        """Send a batch of one size; return how many went, at least one."""
+
     def send_runs(
         self,
         fd: int,
@@ -72,7 +79,7 @@ class Kernel(Protocol):
         """Send messages from where they lie; return how many went."""
 
     def receive_datagrams(self, fd: int, arena: Arena, count: int, /) -> int:
-        """Fill slots; return how many were filled, at least one."""
+        """Fill slots; return how many, 0 where there is nothing now."""
 
 
 class AnySocket(Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +12,8 @@ import trio
 from triobatch._core import calls
 from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._core.borrowed_socket import borrowed_socket
-from triobatch._datagrams.inbox import Inbox
 from triobatch._queues.datagrams import Datagrams, Directed, undirected
-from triobatch._wire.addresses import Address, encode_address
+from triobatch._wire.addresses import Address, AddressCache, encode_address
 from triobatch._wire.metadata import encode_metadata
 
 if TYPE_CHECKING:
@@ -103,8 +104,14 @@ def recvmmsg(
     slots = min(len(memory) // slot_size, calls.MAX_MESSAGES)
     arena = Arena(slots, ANY_FAMILY, slot_size, memory)
     received = calls.receive_datagrams(fd, arena, slots)
-    inbox = Inbox(arena)
+    if not received:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    addresses = AddressCache()
     return [
-        (arena.sizes[slot], inbox.address(slot), arena.flags[slot] & MSG_TRUNC)
+        (
+            arena.sizes[slot],
+            addresses[arena.name(slot)],
+            arena.flags[slot] & MSG_TRUNC,
+        )
         for slot in range(received)
     ]

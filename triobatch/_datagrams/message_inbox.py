@@ -14,7 +14,14 @@ import struct
 from itertools import repeat
 from typing import TYPE_CHECKING, cast
 
-from triobatch._datagrams.inbox import Inbox, row_of
+from triobatch._core.arena import MESSAGES, NEXT
+from triobatch._core.datagram_lists import (
+    are_whole,
+    columns_of,
+    rows_of,
+    take_from_slot,
+)
+from triobatch._datagrams.inbox import Inbox
 from triobatch._wire.control import SOL_SOCKET
 from triobatch._wire.metadata import (
     SO_TIMESTAMPNS,
@@ -75,27 +82,30 @@ class MessageInbox(Inbox):
           known: What makes metadata of control messages.
           timestamps: Whether these are wanted.
         """
-        if self._simple:
-            first = self._next
-            payloads, senders = self._take_columns(min(limit, len(self)))
+        arena = self.arena
+        filling = arena.filling
+        first = filling[NEXT]
+        last = min(first + limit, filling[MESSAGES])
+        if are_whole(arena, first, last):
+            payloads, senders = columns_of(arena, self._addresses, first, last)
+            filling[NEXT] = last
             return _messages(
                 payloads,
                 senders,
-                self.arena.sizes[first : self._next],
-                self._controls(first, self._next),
+                arena.sizes[first:last],
+                self._controls(first, last),
                 known,
                 timestamps=timestamps,
             )
         taken: list[Message] = []
-        while len(self) and len(taken) < limit:
-            slot = self._next
+        while arena.left and len(taken) < limit:
+            slot = filling[NEXT]
             controls = self._controls(slot, slot + 1)
-            if self._is_cut(slot):
-                self._next += 1
-                cut = self._truncation(slot)
+            if arena.is_truncated(slot):
+                cut = self._truncation()
                 [message] = _messages(
                     [cut.payload],
-                    [self.address(slot)],
+                    [cut.address],
                     [cut.size],
                     controls,
                     known,
@@ -103,8 +113,7 @@ class MessageInbox(Inbox):
                 )
                 taken.append(message._replace(truncated=True))
                 continue
-            pairs: list[tuple[bytes, Address]] = []
-            self._take_from_train(pairs, limit - len(taken))
+            pairs = take_from_slot(arena, self._addresses, limit - len(taken))
             payloads, senders = zip(*pairs, strict=True)
             taken += _messages(
                 payloads,
@@ -128,47 +137,33 @@ class MessageInbox(Inbox):
         Raises:
           TruncatedDatagramError: as ``take``.
         """
-        last = self._next + min(limit, len(self))
-        controls = self._controls(self._next, last)
+        arena = self.arena
+        first = arena.filling[NEXT]
+        controls = self._controls(first, first + min(limit, arena.left))
         if controls.count(controls[0]) == len(controls):
             # An answer to each message of a train, which `take` cuts short,
             # is the same too.
             return [(replies[controls[0]], self.take(limit))]
         by_reply: dict[Metadata, list[tuple[bytes, Address]]] = {}
         left = limit
-        for control in controls:
+        for slot, control in enumerate(controls, first):
             if left <= 0:
                 break
-            slot = self._next
-            if self._is_cut(slot):
+            if arena.is_truncated(slot):
                 if left == limit:
-                    self._next += 1
-                    raise self._truncation(slot)
+                    raise self._truncation()
                 break
-            pairs = by_reply.setdefault(replies[control], [])
-            before = len(pairs)
-            self._take_from_train(pairs, before + left)
-            left -= len(pairs) - before
+            pairs = take_from_slot(arena, self._addresses, left)
+            by_reply.setdefault(replies[control], []).extend(pairs)
+            left -= len(pairs)
         return list(by_reply.items())
 
     def _controls(self, first: int, last: int) -> Sequence[bytes]:
         """Return the control messages of slots."""
         arena = self.arena
-        sizes = arena.control_sizes[first:last]
-        start, count = first * arena.control_size, last - first
-        if sizes.count(sizes[0]) == count:
-            row = row_of(sizes[0], arena.control_size - sizes[0], count)
-            return cast(
-                "tuple[bytes, ...]", row.unpack_from(arena.control, start)
-            )
-        return [
-            bytes(arena.control[start : start + size])
-            for start, size in zip(
-                range(start, last * arena.control_size, arena.control_size),
-                sizes,
-                strict=True,
-            )
-        ]
+        return rows_of(
+            arena.control, arena.control_sizes, arena.control_size, first, last
+        )
 
 
 def _messages(

@@ -4,38 +4,26 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from triobatch._datagrams.dispatch import Dispatch
-from triobatch._datagrams.equal_dispatch import EqualDispatch
+from triobatch._datagrams.batching import Batching
 from triobatch._datagrams.errnos import FIRST_PAUSE, MAX_CONGESTED
 from triobatch._datagrams.errors import DatagramErrorGroup
+from triobatch._datagrams.first_call import dispatch_of, send_first
 from triobatch._datagrams.gso import Segmentation
-from triobatch._datagrams.mixed_dispatch import MixedDispatch
 from triobatch._datagrams.outcomes import Outcome, Outlet
-from triobatch._datagrams.run_dispatch import RunDispatch
-from triobatch._queues.datagrams import Directed, check_metadata, undirected
 from triobatch._resource import Guard, open_fd, pause_after, raise_if_closed
-from triobatch._wire.addresses import (
-    AF_INET,
-    AF_INET6,
-    SockaddrCache,
-    encode_address,
-)
-from triobatch._wire.metadata import encode_metadata
+from triobatch._wire.addresses import AF_INET, AF_INET6
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
+    from triobatch._datagrams.first_call import First
     from triobatch._datagrams.kernel import AnyReadiness, AnySocket, Kernel
-    from triobatch._datagrams.outcomes import AnyDispatch, Observer
-    from triobatch._queues.views import Chunk
+    from triobatch._datagrams.outcomes import AnyDispatch
     from triobatch._wire.addresses import Address
-    from triobatch._wire.control import Control
-    from triobatch._wire.metadata import Metadata
 
 # A long batch lets other tasks run after so many system calls, or bytes,
 # without a wait: about 3 ms of plain datagrams, and less than 1 ms of runs.
@@ -47,12 +35,7 @@ NOWAIT_STEPS = 2 * STEPS_BETWEEN_CHECKPOINTS
 NOWAIT_BYTES = 2 * BYTES_BETWEEN_CHECKPOINTS
 
 
-# How many metadata are remembered with what asks for them: as many as there
-# are addresses and traffic classes to answer with.
-MAX_CONTROLS = 1024
-
-
-class SendHalf:
+class SendHalf(Batching):
     """One socket's way out.
 
     Args:
@@ -60,9 +43,6 @@ class SendHalf:
       readiness: What is waited for.
       segments: What the kernel cuts a message into at most.
       kernel: What makes its calls.
-
-    Attributes:
-      outlet: What its batches share.
     """
 
     def __init__(
@@ -72,13 +52,14 @@ class SendHalf:
         segments: int,
         kernel: Kernel,
     ) -> None:
-        self._family = int(socket.family)
-        self.outlet = Outlet(
+        family = int(socket.family)
+        outlet = Outlet(
             Segmentation(segments, time.monotonic),
-            internet=self._family in {AF_INET, AF_INET6},
+            internet=family in {AF_INET, AF_INET6},
             kernel=kernel,
-            ipv4=self._family == AF_INET,
+            ipv4=family == AF_INET,
         )
+        super().__init__(outlet, family)
         if readiness.keep_errors:
             self.outlet.refused_here = readiness.was_refused_here
         self._socket = socket
@@ -86,155 +67,10 @@ class SendHalf:
         self._guard = Guard("another task is sending on this socket")
         # While a batch sender is there.
         self._turn: trio.Lock | None = None
-        self._sockaddrs = SockaddrCache()
-        # They are kept, so that no other object has that identity.
-        self._controls: dict[int, tuple[Metadata, Control]] = {}
-
-    def peer_of(self, address: Address) -> bytes:
-        """Return the sockaddr for an address.
-
-        Raises:
-          TypeError, ValueError: it is none for this socket.
-        """
-        try:
-            return self._sockaddrs[address]
-        except TypeError:
-            # A list cannot be looked up, and is told why it is no address.
-            return encode_address(address)
-
-    def check_all(self, addresses: list[Address | Directed]) -> None:
-        """Raise TypeError or ValueError if one is none for this socket."""
-        self._columns_of(addresses, ())
-
-    def _columns_of(
-        self, addresses: list[Address | Directed], control: Control
-    ) -> tuple[list[bytes], list[Control]]:
-        """Return the sockaddr of each, and what goes with each.
-
-        Args:
-          addresses: With metadata or not.
-          control: What goes with those that have none.
-        """
-        peers, controls = [], []
-        for index, address in enumerate(addresses):
-            own = control
-            try:
-                peers.append(self.peer_of(undirected(address)))
-                if isinstance(address, Directed):
-                    own = self.control_of(address.metadata)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"datagram {index}: {error}") from None
-            controls.append(own)
-        return peers, controls
 
     async def room_at(self, peer: bytes) -> None:
         """Wait until ``peer`` may have room, or the socket is closed."""
         await self._readiness.room_at(peer)
-
-    def dispatch(
-        self,
-        payloads: list[Chunk],
-        addresses: list[Address | Directed],
-        metadata: Metadata | None,
-        on_sent: Callable[[], object] | None = None,
-        observer: Observer | None = None,
-        tags: Iterable[int] | None = None,
-        *,
-        ignore: bool = False,
-    ) -> Dispatch:
-        """Return a batch that is ready to go.
-
-        Sent datagrams are deleted from both lists. With an observer, no
-        destination that has no room holds up the others. With ``ignore``
-        refused datagrams are counted and dropped. Metadata of a datagram's
-        own stand in place of ``metadata``.
-
-        Raises:
-          TypeError: an address is no address.
-          ValueError: an address or metadata are impossible.
-        """
-        make: Callable[..., Dispatch] = Dispatch
-        control = self.control_of(metadata)
-        try:
-            peers = list(map(self._sockaddrs.__getitem__, addresses))  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            # One has metadata, or is no address, or cannot be looked up.
-            peers, controls = self._columns_of(addresses, control)
-            make = partial(MixedDispatch, controls=controls)
-        return make(
-            self.outlet,
-            payloads,
-            addresses,
-            peers,
-            control,
-            on_sent=on_sent,
-            observer=observer,
-            tags=tags,
-            ignore=ignore,
-        )
-
-    def dispatch_equal(
-        self,
-        data: Chunk,
-        segment_size: int,
-        address: Address,
-        metadata: Metadata | None,
-        give_back: Callable[[], None] | None = None,
-        *,
-        ignore: bool = False,
-    ) -> EqualDispatch:
-        """Return a batch of one size to one address; see ``dispatch``.
-
-        ``give_back`` is called when ``data`` is no longer needed.
-        """
-        return EqualDispatch(
-            self.outlet,
-            data,
-            segment_size,
-            address,
-            self.peer_of(address),
-            self.control_of(metadata),
-            give_back,
-            ignore=ignore,
-        )
-
-    def dispatch_runs(
-        self,
-        runs: Sequence[tuple[Chunk, int]],
-        address: Address,
-        metadata: Metadata | None,
-        *,
-        ignore: bool,
-    ) -> RunDispatch:
-        """Return a batch of runs to one address; see ``dispatch``."""
-        return RunDispatch(
-            self.outlet,
-            runs,
-            address,
-            self.peer_of(address),
-            self.control_of(metadata),
-            ignore=ignore,
-        )
-
-    def control_of(self, metadata: Metadata | None) -> Control:
-        """Return the control messages that ask for ``metadata``.
-
-        Raises:
-          TypeError: they are no ``Metadata``.
-          ValueError: they are impossible.
-        """
-        if metadata is None:
-            return ()
-        check_metadata(metadata)
-        # By identity: hashing them costs as much as what is spared.
-        known = self._controls.get(id(metadata))
-        if known is not None:
-            return known[1]
-        control = encode_metadata(metadata, self._family)
-        if len(self._controls) == MAX_CONTROLS:
-            self._controls.clear()
-        self._controls[id(metadata)] = metadata, control
-        return control
 
     def check_idle(self) -> None:
         """Raise ``BusyResourceError`` if a task is sending."""
@@ -243,12 +79,12 @@ class SendHalf:
     async def send(self, dispatch: AnyDispatch) -> int:
         """Send the batch; return how many datagrams went."""
         await self.drive(dispatch)
-        return _result(dispatch)
+        return result_of(dispatch)
 
     async def send_one(self, dispatch: AnyDispatch) -> None:
         """Send a batch of one, whose error is raised without a group."""
         await self.drive(dispatch)
-        _raise_only_error(dispatch)
+        raise_only_error(dispatch)
 
     @contextmanager
     def shared(self) -> Iterator[None]:
@@ -304,15 +140,20 @@ class SendHalf:
 
     async def _drive(self, dispatch: AnyDispatch) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
+        await self._go_on(dispatch, self._step(dispatch))
+
+    async def _go_on(self, dispatch: AnyDispatch, outcome: Outcome) -> None:
+        """Go on from what the first call has come to."""
         yielded = False
         steps = pauses = seen = idle = 0
         again = False
-        while (outcome := self._step(dispatch)) is not Outcome.DONE:
+        while outcome is not Outcome.DONE:
             if outcome is Outcome.FULL and not self._hold_up(dispatch):
                 await self._readiness.writable(dispatch.peer, again=again)
                 await pause_after(idle)
                 idle += 1
                 yielded = again = True
+                outcome = self._step(dispatch)
                 continue
             again = False
             idle = 0
@@ -324,6 +165,7 @@ class SendHalf:
                 # Where the first in line is withdrawn again and again,
                 # there are more of them than one datagram has tries.
                 pauses = min(pauses + 1, MAX_CONGESTED - 1)
+                outcome = self._step(dispatch)
                 continue
             pauses = 0
             steps += 1
@@ -334,6 +176,7 @@ class SendHalf:
                 steps, seen = 0, dispatch.sent_bytes
                 await trio.lowlevel.checkpoint()
                 yielded = True
+            outcome = self._step(dispatch)
         if not yielded:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -353,32 +196,90 @@ class SendHalf:
           WouldBlock: nothing went, and nothing was refused.
         """
         self._send_nowait(dispatch)
-        return _result(dispatch)
+        return result_of(dispatch)
 
     def send_one_nowait(self, dispatch: AnyDispatch) -> None:
         """Send a batch of one now; see ``send_one``, ``send_nowait``."""
         self._send_nowait(dispatch)
-        _raise_only_error(dispatch)
+        raise_only_error(dispatch)
 
-    # The guard by hand: five of the 31 frames that a lone datagram took.
     @trio.lowlevel.enable_ki_protection
     def _send_nowait(self, dispatch: AnyDispatch) -> None:
         self._guard.check()
         self._guard.busy = True
         try:
-            for _ in range(NOWAIT_STEPS):
-                outcome = self._step(dispatch)
-                if (
-                    outcome is not Outcome.MORE
-                    or dispatch.sent_bytes >= NOWAIT_BYTES
-                ):
-                    break
+            self._go_on_nowait(dispatch, self._step(dispatch))
         finally:
             self._guard.busy = False
+
+    def _go_on_nowait(self, dispatch: AnyDispatch, outcome: Outcome) -> None:
+        for _ in range(NOWAIT_STEPS - 1):
+            if (
+                outcome is not Outcome.MORE
+                or dispatch.sent_bytes >= NOWAIT_BYTES
+            ):
+                break
+            outcome = self._step(dispatch)
         if outcome is not Outcome.DONE and not (
             dispatch.sent or dispatch.refusals or dispatch.ignored
         ):
             raise trio.WouldBlock
+
+    # The guard by hand here and below, and no dispatch until one is needed: a
+    # lone datagram took 56 frames, of which the checkpoints are 15.
+    @trio.lowlevel.enable_ki_protection
+    async def send_at_once(
+        self, first: First, address: Address, peer: bytes, *, ignore: bool
+    ) -> AnyDispatch | None:
+        """Send a datagram or a batch that the first call mostly takes whole.
+
+        Returns:
+          None if it did; otherwise what it has come to in the end.
+        """
+        if self._turn is not None:
+            dispatch: AnyDispatch = dispatch_of(
+                self.outlet, first, address, peer, ignore=ignore
+            )
+            await self.drive(dispatch)
+            return dispatch
+        guard = self._guard
+        guard.check()
+        guard.task = trio.lowlevel.current_task()
+        guard.busy = True
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            rest = send_first(
+                self.outlet, self._socket, first, address, peer, ignore=ignore
+            )
+            if rest is None:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return None
+            dispatch, outcome = rest
+            await self._go_on(dispatch, outcome)
+        finally:
+            guard.busy = False
+            guard.task = None
+        return dispatch
+
+    @trio.lowlevel.enable_ki_protection
+    def send_at_once_nowait(
+        self, first: First, address: Address, peer: bytes, *, ignore: bool
+    ) -> AnyDispatch | None:
+        """Send now what goes; see ``send_at_once`` and ``send_nowait``."""
+        guard = self._guard
+        guard.check()
+        guard.busy = True
+        try:
+            rest = send_first(
+                self.outlet, self._socket, first, address, peer, ignore=ignore
+            )
+            if rest is None:
+                return None
+            dispatch, outcome = rest
+            self._go_on_nowait(dispatch, outcome)
+        finally:
+            guard.busy = False
+        return dispatch
 
     @trio.lowlevel.enable_ki_protection
     def _step(self, dispatch: AnyDispatch) -> Outcome:
@@ -390,7 +291,8 @@ class SendHalf:
             raise
 
 
-def _result(dispatch: AnyDispatch) -> int:
+def result_of(dispatch: AnyDispatch) -> int:
+    """Return how many datagrams went, or raise what was refused."""
     sent = dispatch.sent
     if not dispatch.refusals:
         return sent
@@ -400,7 +302,8 @@ def _result(dispatch: AnyDispatch) -> int:
     raise DatagramErrorGroup(errors, sent, left)
 
 
-def _raise_only_error(dispatch: AnyDispatch) -> None:
+def raise_only_error(dispatch: AnyDispatch) -> None:
+    """Raise what was refused of a batch of one, without a group."""
     if dispatch.refusals:
         errors, _ = dispatch.close()
         raise errors.pop().as_lone()

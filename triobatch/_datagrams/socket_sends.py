@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from typing import TYPE_CHECKING
 
-from triobatch._core import calls
 from triobatch._datagrams.errors import Errors, ignores
-from triobatch._queues.buffers import Buffers, drop
+from triobatch._datagrams.sending import raise_only_error, result_of
+from triobatch._queues.buffers import Buffers
 from triobatch._queues.datagrams import Datagrams
 from triobatch._queues.views import (
-    as_integer,
-    as_payload,
-    as_payloads,
     list_of,
 )
 from triobatch._resource import Claim
@@ -23,16 +19,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from triobatch._datagrams.outcomes import AnyDispatch
+    from triobatch._core import calls
     from triobatch._datagrams.sending import SendHalf
     from triobatch._queues.datagrams import Datagram
     from triobatch._wire.addresses import Address
     from triobatch._wire.metadata import Metadata
 
 _NOTHING = contextlib.nullcontext()
-
-# What UDP_SEGMENT holds (16 bits); no datagram is larger.
-MAX_SEGMENT_SIZE = 65535
 
 
 class DatagramSender:
@@ -75,9 +68,17 @@ class DatagramSender:
 
         If it is cancelled, the datagram was not sent. See udp(7), unix(7).
         """
+        if type(data) is bytes and data and metadata is None:
+            half = self._send
+            rest = await half.send_at_once(
+                data, address, half.peer_of(address), ignore=ignores(errors)
+            )
+            if rest is not None:
+                raise_only_error(rest)
+            return
         with _one_at_a_time(data):
             await self._send.send_one(
-                self._one(data, address, metadata, errors)
+                self._send.one(data, address, metadata, errors)
             )
 
     def send_nowait(
@@ -89,9 +90,17 @@ class DatagramSender:
         errors: Errors = "raise",
     ) -> None:
         """Send one datagram now, or raise ``WouldBlock``; see ``send``."""
+        if type(data) is bytes and data and metadata is None:
+            half = self._send
+            rest = half.send_at_once_nowait(
+                data, address, half.peer_of(address), ignore=ignores(errors)
+            )
+            if rest is not None:
+                raise_only_error(rest)
+            return
         with _one_at_a_time(data):
             self._send.send_one_nowait(
-                self._one(data, address, metadata, errors)
+                self._send.one(data, address, metadata, errors)
             )
 
     async def send_batch(
@@ -137,28 +146,18 @@ class DatagramSender:
         ``Datagrams`` holds exactly what was not sent, and can be passed
         again. See sendmmsg(2), udp(7), unix(7).
         """
-        if (
-            type(datagrams) is list
-            and len(datagrams) == 1
-            and type(datagrams[0]) is tuple
-            and len(datagrams[0]) == 2
-        ):
-            return await self._send.send(
-                self._lone(
-                    *datagrams[0],
-                    metadata,
-                    errors,
-                    "the payload of datagram 0",
-                )
-            )
+        if type(datagrams) is list and datagrams and metadata is None:
+            batch = self._send.pack_pairs(datagrams)
+            if batch is not None:
+                return await self._go(batch, datagrams[0][1], errors)
         if not isinstance(datagrams, Datagrams):
             # Not kept in this frame, which an error's traceback has.
             return await self._send.send(
-                self._queued(Datagrams(datagrams), metadata, errors)
+                self._send.queued(Datagrams(datagrams), metadata, errors)
             )
         with Claim(datagrams):
             return await self._send.send(
-                self._queued(datagrams, metadata, errors)
+                self._send.queued(datagrams, metadata, errors)
             )
 
     def send_batch_nowait(
@@ -192,7 +191,7 @@ class DatagramSender:
             )
         with Claim(datagrams):
             return self._send.send_nowait(
-                self._queued(datagrams, metadata, errors)
+                self._send.queued(datagrams, metadata, errors)
             )
 
     async def send_many(
@@ -217,8 +216,13 @@ class DatagramSender:
         If it is cancelled, some may have been sent, from the first on;
         ``send_batch`` with a ``Datagrams`` tells which.
         """
-        dispatch = self._many(payloads, address, metadata, errors)
-        return await self._send.send(dispatch)
+        listed = _listed(payloads)
+        batch = self._send.pack(listed, self._send.peer_of(address))
+        if batch is not None and metadata is None:
+            return await self._go(batch, address, errors)
+        return await self._send.send(
+            self._send.many(listed, batch, address, metadata, errors)
+        )
 
     def send_many_nowait(
         self,
@@ -236,8 +240,17 @@ class DatagramSender:
         Raises:
           WouldBlock: none can be sent now.
         """
-        dispatch = self._many(payloads, address, metadata, errors)
-        return self._send.send_nowait(dispatch)
+        listed = _listed(payloads)
+        batch = self._send.pack(listed, self._send.peer_of(address))
+        if batch is not None and metadata is None:
+            count = batch.count
+            rest = self._send.send_at_once_nowait(
+                batch, address, batch.peer, ignore=ignores(errors)
+            )
+            return count if rest is None else result_of(rest)
+        return self._send.send_nowait(
+            self._send.many(listed, batch, address, metadata, errors)
+        )
 
     async def send_segments(
         self,
@@ -264,7 +277,9 @@ class DatagramSender:
 
         If it is cancelled, some may have been sent, from the first on.
         """
-        dispatch = self._cut(data, segment_size, address, metadata, errors)
+        dispatch = self._send.cut(
+            data, segment_size, address, metadata, errors
+        )
         return await self._send.send(dispatch)
 
     def send_segments_nowait(
@@ -284,108 +299,26 @@ class DatagramSender:
         Raises:
           WouldBlock: none can be sent now.
         """
-        dispatch = self._cut(data, segment_size, address, metadata, errors)
+        dispatch = self._send.cut(
+            data, segment_size, address, metadata, errors
+        )
         return self._send.send_nowait(dispatch)
 
-    def _one(
-        self,
-        data: Buffer | Buffers,
-        address: Address,
-        metadata: Metadata | None,
-        errors: Errors,
-    ) -> AnyDispatch:
-        if not isinstance(data, Buffers):
-            return self._lone(data, address, metadata, errors)
-        # Joined, not one iovec a chunk: above IOV_MAX there is no other way,
-        # and the largest datagram is copied in 3 us.
-        payload = bytes(data)
-        return self._send.dispatch(
-            [payload],
-            [address],
-            metadata,
-            functools.partial(drop, data, len(payload)),
-            ignore=ignores(errors),
+    async def _go(
+        self, batch: calls.Batch, address: Address, errors: Errors
+    ) -> int:
+        # Afterwards it may be another's.
+        count = batch.count
+        rest = await self._send.send_at_once(
+            batch, address, batch.peer, ignore=ignores(errors)
         )
+        return count if rest is None else result_of(rest)
 
-    def _lone(
-        self,
-        data: Buffer,
-        address: Address,
-        metadata: Metadata | None,
-        errors: Errors,
-        name: str = "data",
-    ) -> AnyDispatch:
-        """Return a batch of one, by the shortest way.
 
-        At low load this is the rule: 14 us, and 33 as one of a list.
-        """
-        payload = as_payload(data, name)
-        if payload:
-            return self._send.dispatch_equal(
-                payload,
-                len(payload),
-                address,
-                metadata,
-                ignore=ignores(errors),
-            )
-        return self._send.dispatch(
-            [payload], [address], metadata, ignore=ignores(errors)
-        )
-
-    def _many(
-        self,
-        payloads: Iterable[Buffer],
-        address: Address,
-        metadata: Metadata | None,
-        errors: Errors,
-    ) -> AnyDispatch:
-        ignore = ignores(errors)
-        listed = list_of(payloads, "payloads", "bytes-like objects")
-        if len(listed) == 1:
-            return self._lone(
-                listed[0], address, metadata, errors, "payload 0"
-            )
-        copied = calls.copy_segments(listed)
-        if copied is not None:
-            data, size, give_back = copied
-            return self._send.dispatch_equal(
-                data, size, address, metadata, give_back, ignore=ignore
-            )
-        return self._send.dispatch(
-            as_payloads(listed),
-            [address] * len(listed),
-            metadata,
-            ignore=ignore,
-        )
-
-    def _cut(
-        self,
-        data: Buffer,
-        segment_size: int,
-        address: Address,
-        metadata: Metadata | None,
-        errors: Errors,
-    ) -> AnyDispatch:
-        size = as_integer(segment_size, "segment_size")
-        if not 1 <= size <= MAX_SEGMENT_SIZE:
-            raise ValueError(
-                f"segment_size must be in 1..{MAX_SEGMENT_SIZE}, not {size}"
-            )
-        return self._send.dispatch_equal(
-            as_payload(data, "data"),
-            size,
-            address,
-            metadata,
-            ignore=ignores(errors),
-        )
-
-    def _queued(
-        self, queue: Datagrams, metadata: Metadata | None, errors: Errors
-    ) -> AnyDispatch:
-        payloads, addresses = queue._columns()
-        return self._send.dispatch(
-            payloads, addresses, metadata, ignore=ignores(errors)
-        )
+def _listed(payloads: Iterable[Buffer]) -> list[Buffer]:
+    if type(payloads) is list:
+        return payloads
+    return list_of(payloads, "payloads", "bytes-like objects")
 
 
 def _one_at_a_time(

@@ -11,10 +11,10 @@
  * extension of their own, on the limited API of Python 3.10, and optional: it
  * is missing on PyPy, on free-threaded builds (a list may change under
  * PyList_GetItem there) and on machines without a compiler. measure() and
- * locate() have twins in triobatch/_core/chunks.py; for the others their
- * callers go another way (streams_c.py, datagrams_c.py, groups_c.py, inbox.py).
- * What is about whole batches of messages is in messages.c. Nothing
- * here makes a system call or keeps a reference.
+ * locate() have twins in triobatch/_core/chunks.py, take() of datagram_lists.c
+ * in datagram_lists.py beside it; for the others their callers go another way
+ * (streams_c.py, groups_c.py, datagram_batches_c.py). What is about messages
+ * is in messages.c. Nothing here makes a system call or keeps a reference.
  */
 #include "chunks.h"
 
@@ -190,50 +190,6 @@ copy(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
     return Py_BuildValue("nn", copied, index);
 }
 
-PyDoc_STRVAR(copy_segments_doc,
-"copy_segments($module, chunks, address, room, /)\n--\n\n"
-"Copy bytes of one size, of which the last may be shorter, side by side.\n\n"
-"Returns that size and the bytes copied, or (0, 0) if the chunks are\n"
-"something else, empty, or too much for room.");
-
-static PyObject *
-copy_segments(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
-{
-    Py_ssize_t room, segment_size = 0, copied = 0;
-
-    (void)module;
-    if (nargs != 3) {
-        PyErr_SetString(PyExc_TypeError, "copy_segments() takes 3 arguments");
-        return NULL;
-    }
-    if (sizes_from(arguments + 2, 1, &room) < 0)
-        return NULL;
-
-    Py_ssize_t count = count_of(arguments[0]);
-    char *start = PyLong_AsVoidPtr(arguments[1]);
-
-    if (PyErr_Occurred())
-        return NULL;
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *chunk = PyList_GetItem(arguments[0], i);
-        Py_ssize_t size;
-
-        if (chunk == NULL)
-            return NULL;
-        if (!is_bytes(chunk))
-            return Py_BuildValue("nn", (Py_ssize_t)0, (Py_ssize_t)0);
-        size = Py_SIZE(chunk);
-        if (i == 0)
-            segment_size = size;
-        if (size == 0 || size > room - copied || size > segment_size ||
-            (size < segment_size && i != count - 1))
-            return Py_BuildValue("nn", (Py_ssize_t)0, (Py_ssize_t)0);
-        memcpy(start + copied, bytes_in(chunk), (size_t)size);
-        copied += size;
-    }
-    return Py_BuildValue("nn", segment_size, copied);
-}
-
 PyDoc_STRVAR(point_doc,
 "point($module, chunks, offset, address, /)\n--\n\n"
 "Point the iovecs at address to a list of bytes, one to one.\n\n"
@@ -277,50 +233,15 @@ point(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
     return PyBool_FromLong(1);
 }
 
-PyDoc_STRVAR(cut_doc,
-"cut($module, pairs, address, count, size, peer, /)\n--\n\n"
-"Append (bytes, peer) to a list of pairs, for each of count pieces of size\n"
-"bytes that lie side by side at address.");
-
-static PyObject *
-cut(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
-{
-    Py_ssize_t where[2];
-
-    (void)module;
-    if (nargs != 5) {
-        PyErr_SetString(PyExc_TypeError, "cut() takes 5 arguments");
-        return NULL;
-    }
-    if (count_of(arguments[0]) < 0 || sizes_from(arguments + 2, 2, where) < 0)
-        return NULL;
-
-    const char *piece = PyLong_AsVoidPtr(arguments[1]);
-    Py_ssize_t count = where[0], size = where[1];
-
-    if (PyErr_Occurred())
-        return NULL;
-    for (; count > 0; count--, piece += size) {
-        PyObject *data = PyBytes_FromStringAndSize(piece, size);
-        PyObject *pair = data ? PyTuple_Pack(2, data, arguments[4]) : NULL;
-        int failed = pair == NULL || PyList_Append(arguments[0], pair) < 0;
-
-        Py_XDECREF(pair);
-        Py_XDECREF(data);
-        if (failed)
-            return NULL;
-    }
-    return tb_none();
-}
-
 static PyMethodDef methods[] = {
     {"measure", measure, METH_O, measure_doc},
     {"locate", (PyCFunction)(void (*)(void))locate, METH_FASTCALL, locate_doc},
     {"copy", (PyCFunction)(void (*)(void))copy, METH_FASTCALL, copy_doc},
-    {"copy_segments", (PyCFunction)(void (*)(void))copy_segments,
-     METH_FASTCALL, copy_segments_doc},
     {"point", (PyCFunction)(void (*)(void))point, METH_FASTCALL, point_doc},
-    {"cut", (PyCFunction)(void (*)(void))cut, METH_FASTCALL, cut_doc},
+    {"pack", (PyCFunction)(void (*)(void))tb_pack, METH_FASTCALL, tb_pack_doc},
+    {"pack_pairs", (PyCFunction)(void (*)(void))tb_pack_pairs, METH_FASTCALL,
+     tb_pack_pairs_doc},
+    {"take", (PyCFunction)(void (*)(void))tb_take, METH_FASTCALL, tb_take_doc},
     {"flatten", (PyCFunction)(void (*)(void))tb_flatten, METH_FASTCALL,
      tb_flatten_doc},
     {"split", (PyCFunction)(void (*)(void))tb_split, METH_FASTCALL,

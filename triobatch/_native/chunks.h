@@ -13,6 +13,7 @@
  */
 #define TB_BYTES_OFFSET (sizeof(PyVarObject) + sizeof(Py_hash_t))
 
+/* Exactly: a subclass may have a size of its own. */
 static inline int
 is_bytes(PyObject *chunk)
 {
@@ -34,6 +35,17 @@ tb_none(void)
     Py_IncRef(Py_None);
     return Py_None;
 }
+
+/* datagram_lists.c */
+PyObject *tb_take(PyObject *module, PyObject *const *arguments,
+                  Py_ssize_t nargs);
+extern const char tb_take_doc[];
+PyObject *tb_pack(PyObject *module, PyObject *const *arguments,
+                  Py_ssize_t nargs);
+extern const char tb_pack_doc[];
+PyObject *tb_pack_pairs(PyObject *module, PyObject *const *arguments,
+                        Py_ssize_t nargs);
+extern const char tb_pack_pairs_doc[];
 
 /* messages.c */
 PyObject *tb_flatten(PyObject *module, PyObject *const *arguments,

@@ -128,7 +128,7 @@ enum { TB_CACHED_STEP = 65536 };
  */
 ssize_t tb_cached(int file, int64_t offset, size_t size);
 
-/* datagrams.c: many datagrams in one system call.
+/* datagrams.c, receive_datagrams.c: many datagrams in one system call.
  *
  * A message is what one entry of sendmmsg(2) or recvmmsg(2) holds: a
  * datagram, or a run of them that the kernel cuts up or has put together.
@@ -231,9 +231,51 @@ ssize_t tb_send_segments(int fd, const char *payload, size_t payload_size,
                          const char *name, size_t name_size,
                          const char *control, size_t control_size);
 
+/* Room for a sockaddr: of ip(7), ipv6(7) or unix(7). */
+enum { TB_NAME_SIZE = 128 };
+
+/* Datagrams of one size to one address, in memory that is used again and
+ * again: `count` of them, `size` bytes in all. The rest is as in
+ * tb_send_segments; `runs` messages are to be cut up.
+ */
+struct tb_batch {
+    char *memory;
+    size_t room;
+    size_t size;
+    size_t run_size;
+    uint32_t count;
+    uint32_t runs;
+    uint16_t segment_size;
+    uint16_t name_size;
+    char name[TB_NAME_SIZE];
+};
+
+/* Send the front of a batch with one sendmmsg(2).
+ *
+ * Returns how many datagrams were taken, or -errno as above.
+ */
+ssize_t tb_send_batch(int fd, const struct tb_batch *batch);
+
+/* Send one plain datagram with one sendto(2), or to the connected peer if
+ * name_size is 0. Returns the bytes taken, or -errno.
+ */
+ssize_t tb_send_datagram(int fd, const void *data, size_t size,
+                         const char *name, size_t name_size);
+
+/* What a call has brought into an arena, and how far it was handed out. */
+struct tb_filling {
+    /* Slots that were filled, and the datagrams in them. */
+    uint32_t messages;
+    uint32_t datagrams;
+    /* The next slot to be handed out, and the bytes of it that are. */
+    uint32_t next;
+    uint32_t offset;
+};
+
 /* Where received messages go: message i to slot i, slot_size bytes each. */
 struct tb_arena {
     char *memory;
+    size_t slots;
     size_t slot_size;
     /* One sockaddr a slot. */
     char *names;
@@ -252,10 +294,12 @@ struct tb_arena {
      * shorter; 0 if it is one datagram (UDP_GRO, udp(7)).
      */
     uint32_t *segment_sizes;
+    struct tb_filling *filling;
 };
 
-/* Fill slots 0 to count - 1, at most TB_MESSAGES, with one recvmmsg(2), or
- * one recvmsg(2) if `count` is 1.
+/* Fill slots 0 to count - 1, at most TB_MESSAGES and as many as there are,
+ * with one recvmmsg(2), or one recvmsg(2) if `count` is 1. Begins `filling`
+ * anew, if something was received.
  *
  * Returns the number of messages received, at least 1, or -errno.
  */

@@ -1,4 +1,4 @@
-#include "core.h"
+#include "answers.h"
 #include "regions.h"
 
 #include <errno.h>
@@ -6,39 +6,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A recvmmsg(2) that a signal interrupts can leave the kernel's own
- * ERESTARTSYS in the socket's pending error, where the next call finds it.
- */
-#define TB_ERESTARTSYS 512
-
 /* The control messages of one segmented message. */
 union tb_control {
     size_t aligned; /* as struct cmsghdr, which no array can hold */
     char bytes[CMSG_SPACE(sizeof(uint16_t)) + TB_CONTROL_SIZE];
 };
-
-static size_t
-at_most_messages(size_t count)
-{
-    return count < TB_MESSAGES ? count : TB_MESSAGES;
-}
-
-static int
-interrupted(int error)
-{
-    return error == EINTR || error == TB_ERESTARTSYS;
-}
-
-/* What a call has answered: messages, at most as many as it was offered, or
- * -errno.
- */
-static ssize_t
-checked(long answer, size_t offered)
-{
-    if (answer < 0)
-        return interrupted(errno) ? -EAGAIN : -errno;
-    return (size_t)answer > offered ? -EOVERFLOW : answer;
-}
 
 static size_t
 put_segment_size(union tb_control *room, uint16_t segment_size,
@@ -328,79 +300,32 @@ tb_send_segments(int fd, const char *payload, size_t payload_size,
                                  : (ssize_t)((size_t)sent * run_size);
 }
 
-static uint32_t
-segment_size_of(struct msghdr *header)
+ssize_t
+tb_send_batch(int fd, const struct tb_batch *batch)
 {
-    for (struct cmsghdr *item = CMSG_FIRSTHDR(header); item != NULL;
-         item = CMSG_NXTHDR(header, item)) {
-        if (item->cmsg_level == TB_SOL_UDP && item->cmsg_type == TB_UDP_GRO
-            && item->cmsg_len >= CMSG_LEN(sizeof(int))) {
-            int segment_size;
+    ssize_t taken
+        = tb_send_segments(fd, batch->memory, batch->size, batch->segment_size,
+                           batch->run_size, batch->name, batch->name_size,
+                           NULL, 0);
 
-            memcpy(&segment_size, CMSG_DATA(item), sizeof(segment_size));
-            return segment_size > 0 ? (uint32_t)segment_size : 0;
-        }
-    }
-    return 0;
-}
-
-static int
-receive(int fd, struct mmsghdr messages[], size_t count)
-{
-    /* With MSG_TRUNC the length is the datagram's own, however much fits. */
-    int flags = MSG_DONTWAIT | MSG_TRUNC;
-    ssize_t size;
-
-    if (count > 1)
-        return recvmmsg(fd, messages, (unsigned int)count, flags, NULL);
-    size = recvmsg(fd, &messages[0].msg_hdr, flags);
-    if (size < 0)
-        return -1;
-    messages[0].msg_len = (unsigned int)size;
-    return 1;
+    if (taken <= 0)
+        return taken;
+    return (taken - 1) / batch->segment_size + 1;
 }
 
 ssize_t
-tb_receive_datagrams(int fd, const struct tb_arena *arena, size_t count)
+tb_send_datagram(int fd, const void *data, size_t size, const char *name,
+                 size_t name_size)
 {
-    struct mmsghdr messages[TB_MESSAGES];
-    struct iovec iovecs[TB_MESSAGES];
-    ssize_t received;
+    ssize_t taken;
     int tries = TB_INTERRUPTIONS;
 
-    if (count == 0)
-        return -EINVAL;
-    count = at_most_messages(count);
-    memset(messages, 0, count * sizeof(messages[0]));
-    for (size_t i = 0; i < count; i++) {
-        struct msghdr *header = &messages[i].msg_hdr;
-
-        iovecs[i].iov_base = arena->memory + i * arena->slot_size;
-        iovecs[i].iov_len = arena->slot_size;
-        header->msg_iov = &iovecs[i];
-        header->msg_iovlen = 1;
-        header->msg_name = arena->names + i * arena->name_size;
-        header->msg_namelen = (socklen_t)arena->name_size;
-        if (arena->control_size > 0) {
-            header->msg_control = arena->control + i * arena->control_size;
-            header->msg_controllen = arena->control_size;
-        }
-    }
-    tb_check_messages(messages, count);
+    tb_check_region(data, size);
+    tb_check_region(name, name_size);
     do {
-        received = receive(fd, messages, count);
-    } while (received < 0 && interrupted(errno) && tries-- > 0);
-    received = checked(received, count);
-    if (received < 0)
-        return received;
-    for (size_t i = 0; i < (size_t)received; i++) {
-        struct msghdr *header = &messages[i].msg_hdr;
-
-        arena->sizes[i] = messages[i].msg_len;
-        arena->flags[i] = (uint32_t)header->msg_flags;
-        arena->name_sizes[i] = header->msg_namelen;
-        arena->control_sizes[i] = (uint32_t)header->msg_controllen;
-        arena->segment_sizes[i] = segment_size_of(header);
-    }
-    return received;
+        taken = sendto(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL,
+                       name_size > 0 ? (const void *)name : NULL,
+                       (socklen_t)name_size);
+    } while (taken < 0 && interrupted(errno) && tries-- > 0);
+    return checked(taken, size);
 }

@@ -253,7 +253,6 @@ def endpoint(sockaddr: bytes) -> bytes:
 
 def takes_v6_datagrams(sockaddr: bytes) -> bool:
     """Whether a datagram to ``sockaddr`` leaves as IPv6."""
-    # The size first: it spares the common IPv4 the rest.
     return (
         len(sockaddr) == SOCKADDR_IN6_SIZE
         and family_of(sockaddr) == AF_INET6

@@ -184,6 +184,16 @@ class MemoryKernel:
         )
         return sum(sizes[:sent])
 
+    def send_datagram(self, fd: int, data: bytes, peer: bytes) -> None:
+        """Send one datagram."""
+        self._send(fd, data, peer, ())
+
+    def send_batch(self, fd: int, batch: calls.Batch) -> int:
+        """Send datagrams of one size; return how many went."""
+        size = batch.segment_size
+        taken = self.send_segments(fd, batch.data, size, size, batch.peer, ())
+        return -(-taken // size)
+
     def send_runs(
         self,
         fd: int,
@@ -234,11 +244,11 @@ class MemoryKernel:
         receiver.readers.unpark_all()
 
     def receive_datagrams(self, fd: int, arena: Arena, count: int) -> int:
-        """Fill slots; return how many were filled, at least one."""
+        """Fill slots; return how many, 0 where nothing has arrived."""
         arrived, sender = self.sockets[fd].arrived, self.other(fd)
         count = min(count, arena.slots, len(arrived))
         if not count:
-            raise _error(errno.EAGAIN)
+            return 0
         for slot in range(count):
             payload, control = arrived.popleft()
             fitting = payload[: arena.slot_size]
@@ -247,6 +257,7 @@ class MemoryKernel:
             size = len(payload)
             flags = MSG_TRUNC if size > len(fitting) else 0
             arena.describe(slot, size, flags, sender.sockaddr, control)
+        arena.note_filled(count)
         sender.writers.unpark_all()
         return count
 

@@ -141,6 +141,7 @@ def _sizes(chunks: Iterable[bytes | memoryview]) -> list[int]:
 
 def _stream_sends(script: ScriptedCalls) -> dict[str, Any]:
     send_copied, send_pointed = calls.send_copied, calls.send_pointed
+    send_list = calls.send_list
 
     def send_front(
         fd: int, offered: list[bytes | memoryview], limit: int
@@ -177,6 +178,8 @@ def _stream_sends(script: ScriptedCalls) -> dict[str, Any]:
             return None
         try:
             limit = script._next(fd, _sizes(offered))
+            if limit is None:
+                return send_list(fd, chunks, room)
             sent = calls.send(fd, joined[:limit])
         except BlockingIOError:
             sent = 0
@@ -248,6 +251,7 @@ def _stream_receives(
 
 
 def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
+    send_datagram = calls.send_datagram
     send_datagrams = calls.send_datagrams
     send_runs = calls.send_runs
     send_segments = calls.send_segments
@@ -312,6 +316,17 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
             data = data[: limit * run_size]
         return send_segments(fd, data, segment_size, run_size, *rest)
 
+    def scripted_batch(fd: int, batch: calls.Batch) -> int:
+        size = batch.segment_size
+        taken = scripted_segments(
+            fd, batch.data, size, batch.run_size, batch.peer
+        )
+        return -(-taken // size)
+
+    def scripted_datagram(fd: int, data: bytes, peer: bytes) -> None:
+        sent._next(fd, [len(data)])
+        send_datagram(fd, data, peer)
+
     def scripted_runs(
         fd: int,
         runs: list[bytes | memoryview],
@@ -323,12 +338,17 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
 
     def scripted_receive(fd: int, arena: Any, slots: int) -> int:
         slots = min(slots, arena.slots)
-        limit = received._next(fd, [arena.slot_size] * slots)
+        try:
+            limit = received._next(fd, [arena.slot_size] * slots)
+        except BlockingIOError:
+            return 0
         return receive_datagrams(
             fd, arena, slots if limit is None else min(slots, limit)
         )
 
     return {
+        "send_batch": scripted_batch,
+        "send_datagram": scripted_datagram,
         "send_datagrams": scripted_send,
         "send_each": scripted_each,
         "send_runs": scripted_runs,

@@ -4,6 +4,7 @@ from cases import (
     broadcast,
     datagram_servers,
     datagrams,
+    files,
     growth,
     memory,
     quic,
@@ -19,6 +20,7 @@ FAMILIES = {
     for family in (
         streams.FAMILY,
         growth.FAMILY,
+        files.FAMILY,
         senders.FAMILY,
         broadcast.FAMILY,
         *requests.FAMILIES,

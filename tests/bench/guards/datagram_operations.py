@@ -193,10 +193,10 @@ async def datagram_operations(place: Place) -> list[Operation]:
     taken = {"recvmmsg": 1, "epoll_wait": 1}
     answered = {"recvmmsg": 1, "sendmmsg": 1, "epoll_wait": 2}
     return [
-        lone(place, calls=send, ratio=8, peak=2_600),
-        to_one(place, calls=send, ratio=0.7, peak=3_000),
+        lone(place, calls={"sendto": 1, "epoll_wait": 1}, ratio=8, peak=2_000),
+        to_one(place, calls=send, ratio=0.7, peak=2_200),
         to_many(place, calls=send, ratio=3, peak=93_500),
-        block(place, calls=send, ratio=0.5, peak=2_500),
+        block(place, calls=send, ratio=0.5, peak=3_000),
         refused(
             place,
             calls={"sendmmsg": REFUSED + 1, "epoll_wait": 1},
@@ -204,5 +204,5 @@ async def datagram_operations(place: Place) -> list[Operation]:
             peak=340_000,
         ),
         await receive(place, calls=taken, ratio=0.8, peak=85_500),
-        await echo(place, calls=answered, ratio=1.2, peak=173_000),
+        await echo(place, calls=answered, ratio=1.2, peak=86_500),
     ]

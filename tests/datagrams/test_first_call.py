@@ -1,0 +1,133 @@
+"""The first call of a batch, and who goes on with its answer."""
+
+import errno
+
+import pytest
+import trio
+from helpers import address_of, receive_all
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
+
+from triobatch._datagrams.errors import DatagramError, DatagramErrorGroup
+from triobatch.testing import scripted_calls
+
+PAYLOADS = [b"%04d" % i for i in range(300)]
+
+
+def error(number):
+    return OSError(number, "scripted")
+
+
+async def send_one(sock, target):
+    await sock.send(PAYLOADS[0], target)
+
+
+async def send_many(sock, target):
+    assert await sock.send_many(PAYLOADS, target) == len(PAYLOADS)
+
+
+async def send_pairs(sock, target):
+    pairs = [(payload, target) for payload in PAYLOADS]
+    assert await sock.send_batch(pairs) == len(PAYLOADS)
+
+
+WAYS = [send_one, send_many, send_pairs]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "script",
+    [
+        [],
+        [1],
+        [error(errno.EAGAIN)],
+        [error(errno.ENOBUFS)],
+        [error(errno.ECONNREFUSED)],
+        [1, error(errno.EAGAIN), 1, error(errno.ENOBUFS)],
+    ],
+)
+async def test_what_passes_loses_and_repeats_nothing(make_socket, way, script):
+    sender, receiver = await make_socket(), await make_socket()
+    expected = PAYLOADS[: 1 if way is send_one else None]
+    with (
+        scripted_calls(sender, sending=script) as (sent, _),
+        assert_checkpoints(),
+    ):
+        await way(sender, address_of(receiver))
+    assert sent.offered
+    assert await receive_all(receiver, len(expected)) == expected
+    statistics = sender.statistics()
+    assert statistics.datagrams_sent == len(expected)
+    assert statistics.send_calls == len(sent.offered)
+    reported = any(
+        isinstance(step, OSError) and step.errno == errno.ECONNREFUSED
+        for step in script
+    )
+    assert statistics.reports == reported
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_first_answer_that_there_is_no_room_is_told(make_socket, way):
+    sender, receiver = await make_socket(), await make_socket()
+    target = address_of(receiver)
+    with (
+        scripted_calls(sender, sending=[error(errno.EAGAIN)]),
+        pytest.raises(trio.WouldBlock),
+    ):
+        if way is send_one:
+            sender.send_nowait(PAYLOADS[0], target)
+        else:
+            sender.send_many_nowait(PAYLOADS, target)
+    assert sender.statistics().datagrams_sent == 0
+
+
+async def test_a_refusal_has_the_datagrams_own_index(make_socket):
+    sender = await make_socket()
+    nowhere = ("127.0.0.1", 0)
+    with pytest.raises(DatagramErrorGroup) as info:
+        await sender.send_many([b"a", b"b"], nowhere)
+    assert [(e.index, e.errno, e.address) for e in info.value.exceptions] == [
+        (0, errno.EINVAL, nowhere),
+        (1, errno.EINVAL, nowhere),
+    ]
+    with pytest.raises(DatagramErrorGroup):
+        await sender.send_many([b"a"], nowhere)
+    with pytest.raises(DatagramError):
+        await sender.send(b"a", nowhere)
+    assert await sender.send_many([b"a"], nowhere, errors="ignore") == 0
+    assert await sender.send(b"a", nowhere, errors="ignore") is None
+    assert sender.statistics().refused == 6
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_guard_is_let_go_of_whatever_comes(make_socket, way):
+    sender, receiver = await make_socket(), await make_socket()
+    target = address_of(receiver)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await way(sender, target)
+    with (
+        scripted_calls(sender, sending=[error(errno.EBADF)]),
+        pytest.raises(trio.ClosedResourceError),
+    ):
+        await way(sender, target)
+    with (
+        scripted_calls(sender, sending=[error(errno.EPIPE)]),
+        pytest.raises(BrokenPipeError),
+    ):
+        await way(sender, target)
+    await way(sender, target)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_second_task_is_told_which_one_is_sending(datagram_pair, way):
+    left, right = datagram_pair
+    left.send_many_nowait([bytes(100)] * 1000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(way, left, None, name="the first one")
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError, match="the first one"):
+            await way(left, None)
+        with pytest.raises(trio.BusyResourceError, match="the first one"):
+            left.send_nowait(b"x")
+        nursery.cancel_scope.cancel()
+    await right.receive_batch(1000)

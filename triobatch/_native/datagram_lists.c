@@ -1,0 +1,322 @@
+/* Lists of datagrams, to and from the memory that the core works on.
+ *
+ * Part of the extension that chunks.c describes: arithmetic, no system call.
+ * Its twin is triobatch/_core/datagram_lists.py.
+ */
+#include "chunks.h"
+
+#include "core.h"
+
+#include <string.h>
+
+const char tb_take_doc[]
+    = "take($module, arena, addresses, limit, /)\n--\n\n"
+      "Return (bytes, address) for up to limit datagrams of a struct tb_arena\n"
+      "at an address, from where the last call stopped.\n\n"
+      "Stops before a truncated one. Addresses come from a dict, by sockaddr.";
+
+/* The sender of the datagrams at hand, looked up once for all that follow one
+ * another.
+ */
+struct sender {
+    const char *name;
+    size_t size;
+    PyObject *address;
+};
+
+static int
+look_up(struct sender *sender, const struct tb_arena *arena, uint32_t slot,
+        PyObject *addresses)
+{
+    const char *name = arena->names + slot * arena->name_size;
+    size_t size = arena->name_sizes[slot];
+
+    /* The kernel reports the size before it was cut (recvmsg(2)). */
+    if (size > arena->name_size)
+        size = arena->name_size;
+    if (sender->address != NULL && size == sender->size
+        && memcmp(name, sender->name, size) == 0)
+        return 0;
+
+    PyObject *key = PyBytes_FromStringAndSize(name, (Py_ssize_t)size);
+
+    if (key == NULL)
+        return -1;
+    /* Not the dict's own function: an unknown name is decoded, in Python. */
+    Py_XDECREF(sender->address);
+    sender->address = PyObject_GetItem(addresses, key);
+    Py_DECREF(key);
+    sender->name = name;
+    sender->size = size;
+    return sender->address == NULL ? -1 : 0;
+}
+
+static int
+append(PyObject *pairs, const char *payload, size_t size, PyObject *address)
+{
+    PyObject *data = PyBytes_FromStringAndSize(payload, (Py_ssize_t)size);
+    PyObject *pair = data != NULL ? PyTuple_Pack(2, data, address) : NULL;
+    int failed = pair == NULL || PyList_Append(pairs, pair) < 0;
+
+    Py_XDECREF(pair);
+    Py_XDECREF(data);
+    return failed ? -1 : 0;
+}
+
+PyObject *
+tb_take(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
+{
+    (void)module;
+    if (nargs != 3) {
+        PyErr_SetString(PyExc_TypeError, "take() takes 3 arguments");
+        return NULL;
+    }
+
+    const struct tb_arena *arena = PyLong_AsVoidPtr(arguments[0]);
+    Py_ssize_t limit = PyLong_AsSsize_t(arguments[2]);
+
+    if (PyErr_Occurred()) {
+        /* All that there are, where the limit is past what lists hold. */
+        if (arena == NULL || !PyErr_ExceptionMatches(PyExc_OverflowError))
+            return NULL;
+        PyErr_Clear();
+        limit = PY_SSIZE_T_MAX;
+    }
+
+    PyObject *pairs = PyList_New(0);
+    struct sender sender = { NULL, 0, NULL };
+    /* What was handed out is noted at the end: after an error all of it is
+     * still there.
+     */
+    struct tb_filling now = *arena->filling;
+
+    if (pairs == NULL)
+        return NULL;
+    while (now.next < now.messages && limit > 0) {
+        uint32_t size = arena->sizes[now.next];
+
+        /* Not MSG_CTRUNC: see Inbox. */
+        if (size > arena->slot_size || arena->flags[now.next] & MSG_TRUNC)
+            break;
+        if (look_up(&sender, arena, now.next, arguments[1]) < 0)
+            goto failed;
+
+        const char *payload = arena->memory + now.next * arena->slot_size;
+        uint32_t segment_size = arena->segment_sizes[now.next];
+
+        if (segment_size == 0)
+            segment_size = size;
+        do {
+            uint32_t left = size - now.offset;
+            uint32_t piece = left < segment_size ? left : segment_size;
+
+            if (append(pairs, payload + now.offset, piece, sender.address) < 0)
+                goto failed;
+            now.offset += piece;
+            limit--;
+        } while (now.offset < size && limit > 0);
+        if (now.offset < size)
+            break;
+        now.next++;
+        now.offset = 0;
+    }
+    Py_XDECREF(sender.address);
+    *arena->filling = now;
+    return pairs;
+
+failed:
+    Py_XDECREF(sender.address);
+    Py_DECREF(pairs);
+    return NULL;
+}
+
+const char tb_pack_doc[]
+    = "pack($module, payloads, peer, limit, batch, /)\n--\n\n"
+      "Copy payloads of one size, of which the last may be shorter, into the\n"
+      "struct tb_batch at an address.\n\n"
+      "Returns how many, or 0 if they are anything else, or too much.";
+
+const char tb_pack_pairs_doc[]
+    = "pack_pairs($module, pairs, address, peer, limit, batch, /)\n--\n\n"
+      "Pack the payloads of (payload, address) pairs, all with that address.";
+
+/* Whether two addresses are the same: at least where they are one object, or
+ * tuples of str and int proper, whose comparison runs no Python code.
+ */
+static int
+same_address(PyObject *one, PyObject *other)
+{
+    if (one == other)
+        return 1;
+    if (Py_TYPE(one) != &PyTuple_Type || Py_TYPE(other) != &PyTuple_Type)
+        return 0;
+
+    Py_ssize_t count = PyTuple_Size(one);
+
+    if (PyTuple_Size(other) != count)
+        return 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *item = PyTuple_GetItem(one, i);
+        PyTypeObject *type = Py_TYPE(item);
+
+        if ((type != &PyUnicode_Type && type != &PyLong_Type)
+            || Py_TYPE(PyTuple_GetItem(other, i)) != type
+            || PyObject_RichCompareBool(item, PyTuple_GetItem(other, i), Py_EQ)
+                   != 1)
+            return 0;
+    }
+    return 1;
+}
+
+/* The payload of item i, or NULL, without an exception, if that is no pair
+ * with `address`. With address NULL the item is the payload.
+ */
+static PyObject *
+payload_at(PyObject *items, Py_ssize_t i, PyObject *address)
+{
+    PyObject *item = PyList_GetItem(items, i);
+
+    if (address == NULL || item == NULL)
+        return item;
+    if (Py_TYPE(item) != &PyTuple_Type || PyTuple_Size(item) != 2
+        || !same_address(PyTuple_GetItem(item, 1), address))
+        return NULL;
+    return PyTuple_GetItem(item, 0);
+}
+
+/* Copy what fits into `room` bytes. Returns the payload's size, or -1, without
+ * an exception, if it does not fit, or is of another type. None of these
+ * three runs Python code.
+ */
+static Py_ssize_t
+copy_payload(PyObject *payload, char *start, size_t room)
+{
+    PyObject *view = NULL;
+    const char *bytes;
+    Py_ssize_t size;
+
+    if (is_bytes(payload)) {
+        bytes = bytes_in(payload);
+        size = Py_SIZE(payload);
+    } else if (Py_TYPE(payload) == &PyByteArray_Type) {
+        bytes = PyByteArray_AsString(payload);
+        size = PyByteArray_Size(payload);
+    } else if (Py_TYPE(payload) == &PyMemoryView_Type) {
+        /* A Py_buffer is not in the limited API of 3.10. */
+        PyObject *contiguous = PyObject_GetAttrString(payload, "c_contiguous");
+
+        if (contiguous == Py_True)
+            view = PyBytes_FromObject(payload);
+        Py_XDECREF(contiguous);
+        if (view == NULL) {
+            PyErr_Clear();
+            return -1;
+        }
+        bytes = bytes_in(view);
+        size = Py_SIZE(view);
+    } else {
+        return -1;
+    }
+    if ((size_t)size <= room)
+        memcpy(start, bytes, (size_t)size);
+    else
+        size = -1;
+    Py_XDECREF(view);
+    return size;
+}
+
+/* What gso.Limit.datagrams_a_run says, in bytes; 0 with an exception set. */
+static size_t
+run_size_of(PyObject *limit, size_t segment_size)
+{
+    size_t numbers[3];
+
+    for (Py_ssize_t i = 0; i < 3; i++) {
+        PyObject *number = PyTuple_GetItem(limit, i);
+
+        numbers[i] = number != NULL ? PyLong_AsSize_t(number) : 0;
+        if (PyErr_Occurred())
+            return 0;
+    }
+
+    size_t count = numbers[1] / segment_size;
+
+    if (count > numbers[0])
+        count = numbers[0];
+    if (count < 1 || segment_size > numbers[2])
+        count = 1;
+    return count * segment_size;
+}
+
+static PyObject *
+pack_items(PyObject *items, PyObject *address, PyObject *peer, PyObject *limit,
+           PyObject *batch_address)
+{
+    struct tb_batch *batch = PyLong_AsVoidPtr(batch_address);
+    Py_ssize_t count = PyList_Size(items);
+    size_t copied = 0, segment_size = 0;
+
+    if (PyErr_Occurred())
+        return NULL;
+    if (!is_bytes(peer) || Py_SIZE(peer) > TB_NAME_SIZE)
+        return PyErr_Format(PyExc_TypeError, "peer must be a sockaddr");
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *payload = payload_at(items, i, address);
+        Py_ssize_t size = payload == NULL
+                              ? -1
+                              : copy_payload(payload, batch->memory + copied,
+                                             batch->room - copied);
+
+        if (i == 0 && size > 0 && size <= UINT16_MAX)
+            segment_size = (size_t)size;
+        if (size <= 0 || (size_t)size > segment_size
+            || ((size_t)size < segment_size && i != count - 1)) {
+            PyErr_Clear();
+            return PyLong_FromLong(0);
+        }
+        copied += (size_t)size;
+    }
+    if (count == 0)
+        return PyLong_FromLong(0);
+
+    size_t run_size = run_size_of(limit, segment_size);
+
+    if (run_size == 0)
+        return NULL;
+    batch->size = copied;
+    batch->count = (uint32_t)count;
+    batch->segment_size = (uint16_t)segment_size;
+    batch->run_size = run_size;
+    batch->runs = 0;
+    /* The last message is a run if more than one datagram is left for it. */
+    if (run_size > segment_size)
+        batch->runs = (uint32_t)(copied / run_size
+                                 + (copied % run_size > segment_size));
+    batch->name_size = (uint16_t)Py_SIZE(peer);
+    memcpy(batch->name, bytes_in(peer), (size_t)Py_SIZE(peer));
+    return PyLong_FromSsize_t(count);
+}
+
+PyObject *
+tb_pack(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
+{
+    (void)module;
+    if (nargs != 4) {
+        PyErr_SetString(PyExc_TypeError, "pack() takes 4 arguments");
+        return NULL;
+    }
+    return pack_items(arguments[0], NULL, arguments[1], arguments[2],
+                      arguments[3]);
+}
+
+PyObject *
+tb_pack_pairs(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
+{
+    (void)module;
+    if (nargs != 5) {
+        PyErr_SetString(PyExc_TypeError, "pack_pairs() takes 5 arguments");
+        return NULL;
+    }
+    return pack_items(arguments[0], arguments[1], arguments[2], arguments[3],
+                      arguments[4]);
+}
