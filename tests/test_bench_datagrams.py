@@ -17,6 +17,8 @@ if sys.platform != "linux" or shutil.which("cc") is None:
         allow_module_level=True,
     )
 
+from cases import small_batches
+
 pytestmark = pytest.mark.slow
 
 PEERS = Path(__file__).parent / "bench" / "peers"
@@ -177,3 +179,23 @@ def test_the_load_on_a_relay_counts_what_comes_out(start, lost):
     assert answer["count"] == 3
     assert answer["datagrams"] == 30 - lost
     assert answer["bytes"] == (30 - lost) * 1200
+
+
+@pytest.mark.parametrize("way", ["nowait", "awaited", "qh3", "stdlib", "trio"])
+def test_a_small_batch_comes_whole_and_in_order(way):
+    if way == "qh3":
+        pytest.importorskip("qh3")
+    done = subprocess.run(
+        [sys.executable, PEERS / "small_batches.py", way],
+        input="measure 16 3 batch=16 verify=1\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    _, answer = map(json.loads, done.stdout.splitlines())
+    assert answer["datagrams"] == 3 * 16
+    assert (
+        small_batches.check(small_batches.FAMILY.cases[4], 3, answer) is None
+    )
+    cut = answer | {"wrong": 1}
+    assert small_batches.check(small_batches.FAMILY.cases[4], 3, cut)

@@ -1,16 +1,22 @@
 """The guard notices what it is there for."""
 
+import contextlib
+import random
 import sys
 
 import pytest
 import trio
+
+import triobatch
 
 if sys.platform != "linux":
     pytest.skip("the guard is for Linux", allow_module_level=True)
 
 from guards import ratios, system_calls
 from guards.allocations import REPETITIONS, check_allocations
-from guards.operations import Operation
+from guards.frames import check_frames, count_frames
+from guards.operations import Operation, Place
+from guards.public_calls import PublicCall, public_calls
 from guards.ratios import check_ratio
 
 TRACE = """\
@@ -74,6 +80,48 @@ async def test_an_object_left_behind_each_time_is_wrong():
     assert f"behind when it is done {REPETITIONS} times" in wrong
 
 
+def public_call(ours, **cost):
+    return PublicCall("it", ours, **({"frames": 0, "system_calls": 0} | cost))
+
+
+async def test_frames_are_those_of_triobatch_and_of_what_it_calls():
+    async def do_nothing():
+        await trio.lowlevel.checkpoint()
+
+    assert await count_frames(public_call(do_nothing)) == 0
+
+    async def read():
+        # The property, and what it asks the stream for.
+        queue.nbytes  # noqa: B018
+        # Entered by random on behalf of nobody of ours.
+        random.choice([1])
+
+    queue = triobatch.Buffers()
+    assert await count_frames(public_call(read)) == 1
+
+
+async def test_one_frame_more_than_allowed_is_wrong():
+    async def make():
+        triobatch.Buffers()
+
+    count = await count_frames(public_call(make))
+    assert count > 0
+    assert await check_frames(public_call(make, frames=count), ignore) is None
+    wrong = await check_frames(public_call(make, frames=count - 1), ignore)
+    assert wrong.endswith(f"and not at most {count - 1}")
+
+
+async def test_every_public_call_does_what_it_says_within_its_frames():
+    if triobatch.capabilities().core != "c":
+        pytest.skip("the limits are of the C core")
+    async with contextlib.AsyncExitStack() as stack:
+        wrong = [
+            await check_frames(call, ignore)
+            for call in public_calls(Place(stack))
+        ]
+    assert not any(wrong), wrong
+
+
 def spend(count):
     return sum(range(count))
 
@@ -129,3 +177,14 @@ def test_other_system_calls_are_wrong(tmp_path):
         [operation(checkpoint, calls=allowed)] * 2, str(program), ignore
     )
     assert wrong == "it was not traced"
+    # Of a public call only the number counts, and fewer are right.
+    assert wrong_calls(program, 1) == [
+        "it takes the system calls 2 getppid, more than 1"
+    ]
+    assert wrong_calls(program, 3) == []
+
+
+def wrong_calls(program, allowed):
+    return system_calls.check_system_calls(
+        [public_call(checkpoint, system_calls=allowed)], str(program), ignore
+    )

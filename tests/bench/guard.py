@@ -2,7 +2,8 @@
 
     python tests/bench/guard.py
 
-Counts of system calls and of allocated bytes have no margin. Ratios to the
+Counts of system calls, of Python frames and of allocated bytes have no margin:
+``guards/public_calls.py`` says how to lower what is allowed. Ratios to the
 standard library have a wide one, at least twice what is usual, so that a busy
 machine does not fail: a benchmark is ``run.py``.
 """
@@ -16,7 +17,9 @@ import time
 import trio
 from guards.allocations import check_allocations
 from guards.datagram_operations import datagram_operations
+from guards.frames import check_frames
 from guards.operations import Place
+from guards.public_calls import public_calls
 from guards.ratios import check_ratio
 from guards.stream_operations import stream_operations
 from guards.system_calls import check_system_calls, do_between_marks
@@ -38,11 +41,17 @@ async def guard(*, traced: bool) -> list[str]:
             *await stream_operations(place),
             *await datagram_operations(place),
         ]
+        calls = public_calls(place)
         if traced:
-            await do_between_marks(operations)
+            await do_between_marks([*operations, *calls])
             return wrong
         show("System calls")
-        wrong += check_system_calls(operations, __file__, show)
+        wrong += check_system_calls([*operations, *calls], __file__, show)
+        show("\nFrames")
+        for call in calls:
+            many = await check_frames(call, show)
+            if many is not None:
+                wrong.append(many)
         show("\nAllocations")
         for operation in operations:
             wrong += await check_allocations(operation, show)

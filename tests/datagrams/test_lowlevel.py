@@ -40,6 +40,48 @@ def test_datagrams_go_and_come_with_their_sizes_and_senders(sockets):
     buffer.append(0)
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize(
+    "payloads",
+    [
+        [b""],
+        [b"one"],
+        [b"one", b"two", b"six"],
+        [b"one", b"two", b"th"],
+        [b"one", b"three"],
+        [b"one", b"", b"two"],
+    ],
+)
+def test_alike_or_not_each_is_a_datagram_of_its_own(sockets, payloads, kind):
+    left, right = sockets
+    target = right.getsockname()
+    pairs = iter([(kind(payload), target) for payload in payloads])
+    assert sendmmsg(left.fileno(), pairs) == len(payloads)
+    assert [right.recv(100) for _ in payloads] == payloads
+
+
+def test_pairs_of_one_size_go_to_their_own_addresses(sockets):
+    left, right = sockets
+    pairs = [(b"r", right.getsockname()), (b"l", left.getsockname())]
+    assert sendmmsg(left.fileno(), pairs) == 2
+    assert (left.recv(9), right.recv(9)) == (b"l", b"r")
+
+
+def test_what_one_size_is_packed_into_is_given_back(sockets):
+    if CORE != "c":
+        pytest.skip("about the memory of the C core")
+    from triobatch._core import datagram_batches_c  # noqa: PLC0415 (not here)
+
+    refused = [(b"x", ("127.0.0.1", 0))] * 2
+    with pytest.raises(OSError):  # noqa: PT011 (any)
+        sendmmsg(sockets[0].fileno(), refused)
+    kept = len(datagram_batches_c._pool)
+    assert kept
+    with pytest.raises(OSError):  # noqa: PT011 (any)
+        sendmmsg(sockets[0].fileno(), refused)
+    assert len(datagram_batches_c._pool) == kept
+
+
 def test_nothing_is_sent_of_nothing(sockets):
     assert sendmmsg(sockets[0].fileno(), []) == 0
 

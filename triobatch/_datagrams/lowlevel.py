@@ -12,8 +12,14 @@ import trio
 from triobatch._core import calls
 from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._core.borrowed_socket import borrowed_socket
+from triobatch._datagrams.gso import NO_SEGMENTATION
 from triobatch._queues.datagrams import Datagrams, Directed, undirected
-from triobatch._wire.addresses import Address, AddressCache, encode_address
+from triobatch._wire.addresses import (
+    Address,
+    AddressCache,
+    SockaddrCache,
+    encode_address,
+)
 from triobatch._wire.metadata import encode_metadata
 
 if TYPE_CHECKING:
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
     from triobatch._wire.control import Control
 
 ANY_FAMILY = 0
+
+_sockaddrs = SockaddrCache()
 
 
 # Without the C core a descriptor is borrowed by a socket object, and Ctrl-C in
@@ -49,10 +57,43 @@ def sendmmsg(fd: int, datagrams: Iterable[Datagram]) -> int:
         an earlier one.
       TypeError, ValueError: one of the first 64 is impossible.
     """
-    offered = Datagrams(islice(datagrams, calls.MAX_MESSAGES))
-    if not offered:
+    listed = list(islice(datagrams, calls.MAX_MESSAGES))
+    if not listed:
         return 0
-    payloads, addresses = offered._columns()
+    sent = _send_alike(fd, listed)
+    return _send_columns(fd, Datagrams(listed)) if sent is None else sent
+
+
+def _send_alike(fd: int, datagrams: list[Datagram]) -> int | None:
+    """Send pairs of one size and address; return None if they are not.
+
+    They are what most send, and are spared the columns: four of 1200 bytes
+    over loopback take 8 us, and 28 with them.
+    """
+    first = datagrams[0]
+    if type(first) is not tuple or len(first) != 2:
+        return None
+    data, address = first
+    try:
+        peer = _sockaddrs[address]
+    except TypeError:
+        # A list, say, which the long way names.
+        return None
+    if len(datagrams) == 1 and type(data) is bytes:
+        calls.send_datagram(fd, data, peer)
+        return 1
+    batch = calls.pack_pairs(datagrams, address, peer, NO_SEGMENTATION)
+    if batch is None:
+        return None
+    try:
+        return calls.send_batch(fd, batch)
+    finally:
+        batch.give_back()
+
+
+def _send_columns(fd: int, datagrams: Datagrams) -> int:
+    """Send pairs of any kind."""
+    payloads, addresses = datagrams._columns()
     controls: list[Control] | None = None
     if any(isinstance(address, Directed) for address in addresses):
         with borrowed_socket(fd) as sock:

@@ -11,6 +11,7 @@ from cases import (
     relays,
     requests,
     senders,
+    small_batches,
     streams,
 )
 
@@ -25,6 +26,7 @@ FAMILIES = {
         *requests.FAMILIES,
         datagrams.SEND,
         datagrams.RECEIVE,
+        small_batches.FAMILY,
         datagram_servers.ECHO,
         datagram_servers.DNS,
         quic.FAMILY,

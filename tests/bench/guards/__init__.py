@@ -1,5 +1,5 @@
 """What ``guard.py`` looks at.
 
-``operations`` says what is done, and what it may cost; ``system_calls``,
-``allocations`` and ``ratios`` measure.
+``operations`` and ``public_calls`` say what is done, and what it may cost;
+``system_calls``, ``frames``, ``allocations`` and ``ratios`` measure.
 """

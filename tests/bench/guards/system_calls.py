@@ -15,6 +15,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from guards.public_calls import PublicCall
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -29,7 +31,9 @@ IGNORED = frozenset(
 MARK = "/guard/"
 
 
-async def do_between_marks(operations: Sequence[Operation]) -> None:
+async def do_between_marks(
+    operations: Sequence[Operation | PublicCall],
+) -> None:
     """Do each some times, and say in the trace when."""
     for number, operation in enumerate(operations):
         for repetition in range(-WARM_UP, REPETITIONS):
@@ -43,7 +47,7 @@ async def do_between_marks(operations: Sequence[Operation]) -> None:
 
 
 def check_system_calls(
-    operations: Sequence[Operation],
+    operations: Sequence[Operation | PublicCall],
     program: str,
     progress: Callable[[str], None],
 ) -> list[str]:
@@ -66,7 +70,14 @@ def check_system_calls(
             continue
         calls = _most_frequent(found)
         progress(f"{operation.name}: {_words(calls)}")
-        if calls != operation.calls:
+        if isinstance(operation, PublicCall):
+            # Which ones is the business of the operations beside it.
+            if sum(calls.values()) > operation.system_calls:
+                wrong.append(
+                    f"{operation.name} takes the system calls "
+                    f"{_words(calls)}, more than {operation.system_calls}"
+                )
+        elif calls != operation.calls:
             wrong.append(
                 f"{operation.name} takes the system calls {_words(calls)}, "
                 f"and not {_words(operation.calls)}"

@@ -25,6 +25,7 @@ NEEDS = {
     "anyio": "pip install anyio",
     "aioquic": "pip install aioquic trustme",
     "dnspython": "pip install dnspython",
+    "qh3": "pip install qh3",
     "go": "apt-get install golang-go golang-golang-x-net-dev",
 }
 MODULES = {
@@ -32,6 +33,7 @@ MODULES = {
     "anyio": "anyio",
     "aioquic": "aioquic",
     "dnspython": "dns",
+    "qh3": "qh3",
 }
 
 

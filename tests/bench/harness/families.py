@@ -32,7 +32,8 @@ class Contestant:
     """A way to do it: a file in ``peers``, and what is passed to it.
 
     ``peer`` is whose way it is, for ``--peers`` and for finding out whether it
-    is installed: triobatch, trio, anyio, asyncio, uvloop, stdlib, go or c.
+    is installed: triobatch, trio, anyio, asyncio, uvloop, stdlib, qh3, go or
+    c.
     ``cases`` names those that it takes part in, all when it is None.
     """
 
