@@ -126,6 +126,6 @@ async def stream_operations(place: Place) -> list[Operation]:
         without_waiting(
             place, 256, 64, calls={"sendto": 1}, ratio=6, peak=3_500
         ),
-        to_many(place, calls=to_each, ratio=5, peak=7_000),
+        to_many(place, calls=to_each, ratio=5, peak=7_500),
         await through_sender(place, calls=together, ratio=1, peak=15_000),
     ]
