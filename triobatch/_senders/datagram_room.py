@@ -184,6 +184,9 @@ class QueueingTask(SendingTask):
         """Queue what waits for room, if there is some."""
         if self._room.waiting and (let_in := self._room.let_in()):
             reschedule_all(let_in)
+            if self._room.waiting:
+                # For room, which no cork is to keep.
+                self.push()
             self.wake()
 
     def finish(self) -> None:
@@ -294,6 +297,8 @@ class QueueingSender(Sender):
                 QueuedDatagram(payload, address, metadata)
             )
         if not queued:
+            # No cork is to keep the room that it will be tried for again.
+            self._task.push()
             raise trio.WouldBlock
 
     def _checked(
