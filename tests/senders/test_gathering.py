@@ -286,3 +286,40 @@ async def test_datagrams_that_find_no_room_are_not_held_back(udp_pair):
             for _ in range(20):
                 await sender.send(b"x" * 100, to)
     assert await receive_all(right, 20) == [b"x" * 100] * 20
+
+
+async def test_many_tasks_wait_for_room_for_datagrams_within_a_cork(udp_pair):
+    left, right, to = udp_pair
+    async with open_batch_sender(left, max_buffered=100) as sender:
+        with trio.fail_after(5), sender.corked():
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(sender.queue, b"x" * 60, to)
+    assert await receive_all(right, 20) == [b"x" * 60] * 20
+
+
+async def test_a_cork_does_not_keep_the_room_that_is_asked_for_again(
+    pair, udp_pair
+):
+    left, _right = pair
+    datagrams, _, to = udp_pair
+    for target, address in ((left, ()), (datagrams, (to,))):
+        async with open_batch_sender(target, max_buffered=100) as sender:
+            with sender.corked():
+                with pytest.raises(trio.WouldBlock):
+                    while True:
+                        sender.send_nowait(b"x" * 60, *address)
+                await wait_all_tasks_blocked()
+                sender.send_nowait(b"x", *address)
+
+
+async def test_pushing_what_is_on_its_way_lets_nothing_else_leave(pair):
+    left, _right = pair
+    async with open_batch_sender(left) as sender:
+        await wait_all_tasks_blocked()
+        with sender.corked():
+            # As a flush does that waits for nothing but a batch on its way.
+            sender._task.push()
+            await sender.send(b"x")
+            await wait_all_tasks_blocked()
+            assert left.statistics().bytes_sent == 0

@@ -151,3 +151,17 @@ async def test_a_connection_that_cannot_be_shared_is_closed():
         with pytest.raises(ValueError, match="max_buffered"):
             await shared.accept()
     assert await receive_to_end(right) == b""
+
+
+async def test_leaving_the_block_closes_listeners_that_nobody_served(
+    listeners,
+):
+    async with open_shared_listeners(listeners):
+        pass
+    assert [one.socket.fileno() for one in listeners] == [-1]
+
+
+async def test_an_error_of_the_block_is_in_no_group(listeners):
+    with pytest.raises(ValueError, match="mine"):
+        async with open_shared_listeners(listeners):
+            raise ValueError("mine")

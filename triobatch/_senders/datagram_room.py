@@ -298,6 +298,8 @@ class QueueingSender(Sender):
                 QueuedDatagram(payload, address, metadata)
             )
         if not queued:
+            # No cork is to keep the room that it will be tried for again.
+            self._task.push()
             raise trio.WouldBlock
 
     def _checked(

@@ -106,15 +106,34 @@ async def open_shared_listeners(
     Returns:
       A context manager, for a list with a ``SharedListener`` for each.
 
-    When the block is left, the streams that are still open are closed, after
-    the grace time for a message that is part-way out.
+    When the block is left, the listeners are closed, and the streams that are
+    still open, after the grace time for a message that is part-way out.
     """
+    shared: list[SharedListener] = []
+    left_by: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        yield [
-            SharedListener(listener, nursery, max_buffered, grace)
-            for listener in listeners
-        ]
-        nursery.cancel_scope.cancel()
+        try:
+            shared += [
+                SharedListener(listener, nursery, max_buffered, grace)
+                for listener in listeners
+            ]
+            yield shared.copy()
+        except BaseException as error:  # noqa: BLE001 (raised again below)
+            left_by = error
+            if nursery.cancel_scope.cancel_called:
+                # A stream's task crashed: the nursery groups the two errors.
+                raise
+        finally:
+            nursery.cancel_scope.cancel()
+            for one in shared:
+                await trio.aclose_forcefully(one)
+    if left_by is not None:
+        # Out here, so that the nursery does not wrap it in a group.
+        try:
+            raise left_by
+        finally:
+            # Its traceback holds this frame, which must not hold it.
+            del left_by
 
 
 # As for BatchSocketListener.

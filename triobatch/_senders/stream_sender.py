@@ -170,6 +170,8 @@ class BatchSender(Sender):
             self._task.wake()
             return
         self._task.check_open()
+        # No cork is to keep the room that it will be tried for again.
+        self._task.push()
         raise trio.WouldBlock
 
     async def _send_gathered(self, data: Buffers) -> None:

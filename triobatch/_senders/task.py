@@ -103,7 +103,8 @@ class SendingTask(ABC):
 
     def push(self) -> None:
         """Let what is queued now leave, in spite of any cork."""
-        self.gathering.pushed = True
+        # Not what comes after it, if all of that is on its way.
+        self.gathering.pushed |= self.outbox.has_next()
         self.wake()
 
     async def queued(self) -> None:
@@ -330,8 +331,9 @@ class Sender:
           A context manager. What anybody queues within the block leaves
           together when the block has ended, however it did, at the next
           checkpoint. Before that, all that is there leaves when it is 64 KiB;
-          when somebody waits for room; for ``flush``; and when the sender's
-          own block is left.
+          when somebody finds no room; for ``flush``; with what was queued
+          before the block and has not left; and when the sender's own block
+          is left.
 
         Blocks may be nested, and those of several tasks overlap: the end of
         the last one counts. It changes nothing on a sender that has ended.
