@@ -60,6 +60,16 @@ def test_a_run_says_what_it_is():
         run.export()
 
 
+def test_what_is_put_in_the_place_of_its_data_is_sent_by_its_bytes():
+    run = Run(b"abcd", 4)
+    run.data = array("I", [1, 2, 3])
+    view, _ = run.export()
+    assert (view.format, len(view)) == ("B", 12)
+    run.data = memoryview(b"abcdef")[::2]
+    with pytest.raises(BufferError, match="not contiguous"):
+        run.export()
+
+
 @pytest.fixture
 def lent():
     """Return memory, its loan, a run of it, and what that has lent."""

@@ -113,7 +113,8 @@ class Run:
           ValueError: the data was released, or the size is none for it.
         """
         self.check()
-        return memoryview(self.data), self.segment_size
+        # Whatever a program has put in its place: sizes are in bytes.
+        return view_of_bytes(self.data, "data"), self.segment_size
 
     @property
     def count(self) -> int:

@@ -111,11 +111,16 @@ class SendHalf(Batching):
 
     async def drive(self, dispatch: AnyDispatch) -> None:
         """Send the batch, and leave what was refused in ``refusals``."""
-        with self._guard:
-            if self._turn is None:
-                await self._drive(dispatch)
-            else:
-                await self._drive_in_turn(dispatch, self._turn)
+        try:
+            with self._guard:
+                if self._turn is None:
+                    await self._drive(dispatch)
+                else:
+                    await self._drive_in_turn(dispatch, self._turn)
+        except BaseException:
+            # The traceback has it, and would keep the payloads exported.
+            dispatch.close()
+            raise
 
     async def drive_shared(self, dispatch: AnyDispatch) -> None:
         """As ``drive``, for the batch sender of ``shared``."""

@@ -196,7 +196,8 @@ class DatagramBatchSender(QueueingSender):
             try:
                 await self._send_all(queued, waiter)
             finally:
-                release(views)
+                # A traceback would keep a queue of our own.
+                release(views if queue is datagrams else [*views, *payloads])
                 # Others may have been added meanwhile, behind these.
                 unsent = [not datagram.done for datagram in queued]
                 payloads[: len(queued)] = compress(payloads, unsent)
@@ -376,8 +377,7 @@ class DatagramSendingTask(QueueingTask):
         with self._ending_all():
             await self._target.room_at(peer)
             self.outbox.close_lane(peer)
-            # It was on its way before: no cork holds it back now.
-            self.push()
+            self.push()  # It was on its way: no cork holds it back.
 
     def _keep_unsent(self) -> None:
         for datagram in self.outbox.abandon():
