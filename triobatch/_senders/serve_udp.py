@@ -122,6 +122,9 @@ async def serve_datagrams(
         sock = await triobatch.open_unix_datagram_socket("/run/log.sock")
         await triobatch.serve_datagrams(handler, [sock])
 
+    A datagram of more than 64 KiB, which only a Unix peer can send, is counted
+    (``statistics().truncated``), and dropped.
+
     Args:
       handler: See ``serve_udp``.
       sockets: ``DatagramSocket`` objects, or any other
