@@ -118,7 +118,7 @@ async def open_shared_listeners(
                 for listener in listeners
             ]
             yield shared.copy()
-        except BaseException as error:  # noqa: BLE001 (raised again below)
+        except BaseException as error:
             left_by = error
             if nursery.cancel_scope.cancel_called:
                 # A stream's task crashed: the nursery groups the two errors.
