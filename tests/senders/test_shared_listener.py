@@ -165,3 +165,47 @@ async def test_an_error_of_the_block_is_in_no_group(listeners):
     with pytest.raises(ValueError, match="mine"):
         async with open_shared_listeners(listeners):
             raise ValueError("mine")
+
+
+class _ClosesSlowly(trio.abc.Stream):
+    """A stream that says goodbye, as TLS does."""
+
+    async def send_all(self, data):
+        await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self):
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes=None):
+        await trio.sleep_forever()
+
+    async def aclose(self):
+        await trio.sleep(0.01)
+
+
+class _ListenerOf(trio.abc.Listener):
+    def __init__(self, stream):
+        self.stream = stream
+
+    async def accept(self):
+        await trio.lowlevel.checkpoint()
+        return self.stream
+
+    async def aclose(self):
+        await trio.lowlevel.checkpoint()
+
+
+async def test_nothing_closes_by_force_what_is_being_closed():
+    calls = []
+
+    class Listened(_ClosesSlowly):
+        async def aclose(self):
+            calls.append("begun")
+            await super().aclose()
+            calls.append("ended")
+
+    stream = Listened()
+    async with open_shared_listeners([_ListenerOf(stream)]) as (listener,):
+        shared = await listener.accept()
+        await shared.aclose()
+    assert calls[:2] == ["begun", "ended"]

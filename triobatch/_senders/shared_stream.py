@@ -143,15 +143,18 @@ class SharedStream(trio.abc.HalfCloseableStream):
             # Through TLS nothing can be sent beside it, its end included.
             task.stop()
             task.hurry()
-            self._closed.set()
             try:
                 with trio.CancelScope(shield=True):
                     await task.wait_ended()
             finally:
-                await self.stream.aclose()
+                try:
+                    await self.stream.aclose()
+                finally:
+                    # Not before: who waits for it may close by force.
+                    self._closed.set()
 
     async def wait_closed(self) -> None:
-        """Wait until somebody closes it."""
+        """Wait until somebody has closed it."""
         await self._closed.wait()
 
 
