@@ -151,6 +151,52 @@ def test_an_error_is_that_of_the_first_datagram(sockets):
     assert info.value.errno == errno.EINVAL
 
 
+def test_a_buffer_is_free_again_after_an_error(sockets):
+    buffer = bytearray(10)
+    # Nothing has that number: Linux gives out the lowest.
+    with pytest.raises(OSError) as caught:  # noqa: PT011 (the errno is asked)
+        recvmmsg(2**20 - 1, buffer, 10)
+    assert caught.value.errno == errno.EBADF
+    buffer.append(0)
+    with pytest.raises(BlockingIOError):
+        recvmmsg(sockets[0].fileno(), buffer, 10)
+    buffer.append(0)
+
+
+def test_each_call_has_its_own_buffer_and_slots_and_each_its_sender(sockets):
+    left, right = sockets
+    for slot_size in (1, 5, 2):
+        for sender in (left, right, left):
+            sender.sendto(b"abc", right.getsockname())
+        buffer = bytearray(15)
+        cut = 0 if slot_size == 5 else socket.MSG_TRUNC
+        assert recvmmsg(right.fileno(), buffer, slot_size) == [
+            (3, sender.getsockname(), cut) for sender in (left, right, left)
+        ]
+        assert buffer.startswith(b"abc"[:slot_size])
+        assert buffer[slot_size : slot_size + 1] == b"a"
+
+
+def test_senders_without_a_name_and_with_one_come_together(tmp_path):
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as named,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unnamed,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as right,
+    ):
+        here, there = str(tmp_path / "named"), str(tmp_path / "right")
+        named.bind(here)
+        right.bind(there)
+        for sender in (unnamed, named, unnamed):
+            sender.sendto(b"x", there)
+        addresses = [
+            address
+            for _, address, _ in recvmmsg(right.fileno(), bytearray(3), 1)
+        ]
+        assert addresses[1] == here
+        assert not addresses[0]
+        assert not addresses[2]
+
+
 @pytest.mark.parametrize("slot_size", [0, -1, 11])
 def test_a_slot_must_fit_the_buffer(sockets, slot_size):
     with pytest.raises(ValueError, match="slot_size"):

@@ -234,7 +234,12 @@ async def test_ctrl_c_is_held_off_while_a_descriptor_is_borrowed(
         seen.append((real.__name__, protected))
         return real(*args)
 
-    names = ("receive_error", "send_datagrams", "receive_datagrams")
+    names = (
+        "receive_error",
+        "send_datagram",
+        "send_datagrams",
+        "receive_datagrams",
+    )
     for name in names:
         around(name, note)
     sock = await make_socket(error_queue=True)
@@ -245,6 +250,7 @@ async def test_ctrl_c_is_held_off_while_a_descriptor_is_borrowed(
         with contextlib.suppress(trio.WouldBlock):
             sock.receive_errors_nowait()
         sendmmsg(fd, [(b"x", me)])
+        sendmmsg(fd, [(b"x", me), (b"xy", me)])
         recvmmsg(fd, bytearray(10), 10)
         assert not trio.lowlevel.currently_ki_protected()
 

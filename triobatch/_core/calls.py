@@ -32,12 +32,14 @@ if CORE == "c":
     )
     from triobatch._core.datagrams_c import (
         MAX_MESSAGES,
+        lend,
         receive_datagrams,
         send_datagram,
         send_datagrams,
         send_each,
         send_runs,
         send_segments,
+        take_back,
     )
     from triobatch._core.groups_c import (
         GroupArena,
@@ -64,12 +66,14 @@ else:
     )
     from triobatch._core.datagrams_python import (
         MAX_MESSAGES,
+        lend,
         receive_datagrams,
         send_datagram,
         send_datagrams,
         send_each,
         send_runs,
         send_segments,
+        take_back,
     )
     from triobatch._core.groups_python import (  # type: ignore[assignment]
         GroupArena,
@@ -96,6 +100,7 @@ __all__ = [
     "accept",
     "broadcast",
     "cached",
+    "lend",
     "pack",
     "pack_pairs",
     "read_file",
@@ -117,6 +122,7 @@ __all__ = [
     "send_pointed",
     "send_runs",
     "send_segments",
+    "take_back",
 ]
 
 

@@ -25,6 +25,7 @@ _send_runs = lib.tb_send_runs
 _send_segments = lib.tb_send_segments
 _receive_datagrams = lib.tb_receive_datagrams
 _from_buffer = ffi.from_buffer
+_NULL = ffi.NULL
 
 
 def send_datagrams(
@@ -336,3 +337,29 @@ def export(arena: Arena) -> int:
     # A struct keeps nothing alive, so the exports stay beside it.
     arena.exports = (pointers, memory, names, control, columns, filling)
     return int(ffi.cast("uintptr_t", pointers))
+
+
+def lend(arena: Arena, memory: Any, slot_size: int) -> Any:
+    """Have the slots in other memory, until ``take_back``.
+
+    Args:
+      arena: Without memory of its own.
+      memory: A writable buffer, with room for what will be received.
+      slot_size: Bytes a message.
+
+    Returns:
+      What ``take_back`` wants.
+    """
+    if arena.exports is None:
+        export(arena)
+    pointers = arena.exports[0]
+    exported = _from_buffer(memory, require_writable=True)
+    pointers.memory = exported
+    pointers.slot_size = arena.slot_size = slot_size
+    return exported
+
+
+def take_back(arena: Arena, lent: Any) -> None:
+    """End what ``lend`` began, and the export of the memory with it."""
+    arena.exports[0].memory = _NULL
+    ffi.release(lent)

@@ -281,6 +281,27 @@ def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
     return received
 
 
+def lend(arena: Arena, memory: Any, slot_size: int) -> Any:
+    """Have the slots in other memory, until ``take_back``.
+
+    Args:
+      arena: Without memory of its own.
+      memory: A writable buffer, with room for what will be received.
+      slot_size: Bytes a message.
+
+    Returns:
+      What ``take_back`` wants.
+    """
+    arena.memory = memory
+    arena.slot_size = slot_size
+    return memory
+
+
+def take_back(arena: Arena, lent: Any) -> None:  # noqa: ARG001 (the twin's)
+    """End what ``lend`` began, and the export of the memory with it."""
+    arena.memory = b""
+
+
 def _receive(
     sock: socket.socket, arena: Arena, slot: int, room: memoryview
 ) -> None:

@@ -37,7 +37,7 @@ LIMITS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "receive": ((9, 30, 114, 450), (2, 5, 17, 65)),
     "receive_batch": ((12, 12, 12, 12), (2, 2, 2, 2)),
     "lowlevel.sendmmsg": ((3, 6, 6, 6), (1, 1, 1, 1)),
-    "lowlevel.recvmmsg": ((10, 13, 25, 73), (1, 1, 1, 1)),
+    "lowlevel.recvmmsg": ((8, 7, 7, 7), (1, 1, 1, 1)),
 }
 
 
