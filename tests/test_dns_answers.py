@@ -151,6 +151,13 @@ def test_a_signed_query_is_told_that_nobody_has_the_key():
     assert answer.rcode() == dns.rcode.NOTAUTH
 
 
+def test_a_signature_before_other_records_is_a_format_error():
+    asked = query()
+    asked.use_tsig(dns.tsig.Key("key", b"0" * 32))
+    wire = counted(asked.to_wire(), 1, 0, 0, 2) + OPT
+    assert answer_to(wire).rcode() == dns.rcode.FORMERR
+
+
 def texts(*sizes):
     """Return a zone whose "big" has a record with strings of these sizes."""
     strings = " ".join('"' + "x" * size + '"' for size in sizes)
@@ -218,11 +225,16 @@ def test_a_delegation_is_not_given_without_its_addresses():
     assert not answer.authority
 
 
-def test_addresses_of_a_delegations_servers_elsewhere_may_be_left_out():
-    addresses = "".join(f"ns A 192.0.2.{i}\n" for i in range(40))
+@pytest.mark.parametrize("elsewhere", ["ns", "ns.other"])
+def test_addresses_of_a_delegations_servers_elsewhere_may_be_left_out(
+    elsewhere,
+):
+    addresses = "other NS ns.other\n" + "".join(
+        f"{elsewhere} A 192.0.2.{i}\n" for i in range(40)
+    )
     answer = answer_to(
         query("www.lab.example.org").to_wire(),
-        START + "lab NS ns\n" + addresses,
+        START + f"lab NS {elsewhere}\n" + addresses,
     )
     assert not answer.flags & dns.flags.TC
     assert answer.authority

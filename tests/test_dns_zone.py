@@ -245,9 +245,11 @@ def test_a_renamed_name_that_is_too_long_says_so():
     assert [rrset.rdtype for rrset in answer.answer] == [dns.rdatatype.DNAME]
 
 
-def test_a_name_that_names_its_host_twice_has_its_address_once():
+def test_a_host_that_is_named_twice_has_its_address_once():
     answers = answers_of(START + "@ MX 1 m\n@ MX 2 m\nm A 192.0.2.1\n")
-    assert len(ask(answers, "@ MX").additional) == 1
+    query = dns.message.make_query("example.org", "MX")
+    # Of the header: reading the message would join the two.
+    assert answers.answer(query.to_wire())[10:12] == b"\0\1"
 
 
 def test_an_address_that_another_server_has_is_not_added():
