@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from triobatch import DatagramErrorGroup, Metadata, open_batch_sender
+from triobatch import (
+    DatagramErrorGroup,
+    Metadata,
+    open_batch_sender,
+)
+from triobatch.testing import os_error, scripted_calls
 
 WAYS = {
     "send": lambda sock, data: sock.send(data),
@@ -37,6 +44,51 @@ async def test_of_a_call_whose_socket_was_closed(stuck_pair, way):
         await sock.aclose()
     assert kept[0].__traceback__
     # A BufferError if it were exported.
+    data.append(0)
+
+
+AT_ONCE = {
+    "send_nowait": lambda sock, data: sock.send_nowait(data),
+    "send_many_nowait": lambda sock, data: sock.send_many_nowait([data, data]),
+    "send_segments_nowait": lambda sock, data: sock.send_segments_nowait(
+        data, 3
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_of_a_call_that_fails(udp_pair, way):
+    sock, *_ = udp_pair
+    data = bytearray(b"payload")
+    with (
+        scripted_calls(sock, sending=[os_error(errno.EPIPE)]),
+        pytest.raises(BrokenPipeError) as kept,
+    ):
+        await WAYS[way](sock, data)
+    assert kept.value.__traceback__
+    data.append(0)
+
+
+@pytest.mark.parametrize("way", AT_ONCE)
+async def test_of_a_call_at_once_that_fails(udp_pair, way):
+    sock, *_ = udp_pair
+    data = bytearray(b"payload")
+    with (
+        scripted_calls(sock, sending=[os_error(errno.EPIPE)]),
+        pytest.raises(BrokenPipeError) as kept,
+    ):
+        AT_ONCE[way](sock, data)
+    assert kept.value.__traceback__
+    data.append(0)
+
+
+@pytest.mark.parametrize("way", AT_ONCE)
+async def test_of_a_call_that_would_block(stuck_pair, way):
+    sock, _ = stuck_pair
+    data = bytearray(b"payload")
+    with pytest.raises(trio.WouldBlock) as kept:
+        AT_ONCE[way](sock, data)
+    assert kept.value.__traceback__
     data.append(0)
 
 

@@ -214,6 +214,10 @@ class SendHalf(Batching):
         self._guard.busy = True
         try:
             self._go_on_nowait(dispatch, self._step(dispatch))
+        except BaseException:
+            # See ``drive``.
+            dispatch.close()
+            raise
         finally:
             self._guard.busy = False
 
@@ -293,7 +297,8 @@ class SendHalf(Batching):
             return dispatch.step(fd)
         except OSError as exc:
             raise_if_closed(exc)
-            raise
+            # The frames of the failed call hold the payload.
+            raise exc.with_traceback(None)  # noqa: B904 (itself)
 
 
 def result_of(dispatch: AnyDispatch) -> int:
