@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+
 import pytest
 import trio
 from helpers import discard
@@ -17,40 +19,103 @@ HANDSHAKE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 PING = b"\x89\x80\0\0\0\0"
+PONG = b"\x8a\0"
+CLIENTS = 300
 # A frame of its length in eight bytes (RFC 6455, section 5.2).
 SIZE = 20_000_000
 FRAME = b"\x81\x7f" + SIZE.to_bytes(8, "big") + b"B" * SIZE
 
 
-@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
-async def test_pings_beside_a_stuck_broadcast_end_nobody(tls, encrypted):
-    client, server = tls
-    listeners = await triobatch.open_tcp_listeners(0, host="127.0.0.1")
-    port = listeners[0].socket.getsockname()[1]
-    if encrypted:
-        listeners = [trio.SSLListener(one, server) for one in listeners]
-    alive = set()
+class Served:
+    """A server of websockets, plain or with TLS, and who is connected."""
 
-    async def serve(stream):
+    def __init__(self, tls, encrypted):
+        self._client, self._server = tls
+        self._encrypted = encrypted
+        self.alive = {}
+
+    @asynccontextmanager
+    async def serving(self):
+        listeners = await triobatch.open_tcp_listeners(0, host="127.0.0.1")
+        self._port = listeners[0].socket.getsockname()[1]
+        if self._encrypted:
+            listeners = [trio.SSLListener(x, self._server) for x in listeners]
+        async with (
+            triobatch.open_shared_listeners(listeners) as shared,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(trio.serve_listeners, self._serve, shared)
+            yield nursery
+            nursery.cancel_scope.cancel()
+
+    async def _serve(self, stream):
         async with stream, trio.open_nursery() as nursery:
             request = await trio_websocket.wrap_server_stream(nursery, stream)
             websocket = await request.accept()
-            alive.add(stream)
+            self.alive[stream] = None
             try:
                 await websocket.get_message()
             except trio_websocket.ConnectionClosed:
-                alive.discard(stream)
+                del self.alive[stream]
 
-    async with (
-        triobatch.open_shared_listeners(listeners) as shared,
-        trio.open_nursery() as nursery,
-    ):
-        nursery.start_soon(trio.serve_listeners, serve, shared)
-        peer = raw = await trio.open_tcp_stream("127.0.0.1", port)
-        if encrypted:
-            peer = trio.SSLStream(raw, client, server_hostname="localhost")
+    async def connect(self):
+        peer = raw = await trio.open_tcp_stream("127.0.0.1", self._port)
+        if self._encrypted:
+            peer = trio.SSLStream(
+                raw, self._client, server_hostname="localhost"
+            )
         await peer.send_all(HANDSHAKE)
         assert b"101" in await peer.receive_some()
+        return peer, raw
+
+
+encryption = pytest.mark.parametrize(
+    "encrypted", [False, True], ids=["plain", "tls"]
+)
+
+
+@pytest.mark.slow
+@encryption
+async def test_three_hundred_live_beside_one_that_is_stuck(tls, encrypted):
+    served = Served(tls, encrypted)
+    frame = b"\x81\x7e" + (200).to_bytes(2, "big") + b"c" * 200
+    received = []
+
+    async def read(peer, size):
+        data = b""
+        while len(data) < size:
+            data += await peer.receive_some()
+        received.append(data)
+
+    async with served.serving():
+        peers = [await served.connect() for _ in range(CLIENTS)]
+        await wait_all_tasks_blocked(0.05)
+        stuck, *others = served.alive
+        triobatch.broadcast_nowait([stuck], FRAME)
+        with trio.fail_after(60):
+            async with trio.open_nursery() as readers:
+                for peer, _ in peers[1:]:
+                    size = 10 * (len(frame) + len(PONG))
+                    readers.start_soon(read, peer, size)
+                for _ in range(10):
+                    for peer, _ in peers:
+                        await peer.send_all(PING)
+                    result = await triobatch.broadcast(served.alive, frame)
+                    statuses = [one.status for one in result]
+                    assert statuses == ["full", *["queued"] * len(others)]
+        assert len(served.alive) == CLIENTS
+        for _, raw in peers:
+            raw.socket.close()
+    for data in received:
+        assert (data.count(frame), data.count(PONG)) == (10, 10)
+
+
+@encryption
+async def test_pings_beside_a_stuck_broadcast_end_nobody(tls, encrypted):
+    served = Served(tls, encrypted)
+    alive = served.alive
+    async with served.serving() as nursery:
+        peer, raw = await served.connect()
         await wait_all_tasks_blocked(0.05)
         (stream,) = alive
         result = triobatch.broadcast_nowait(alive, FRAME)
@@ -62,12 +127,11 @@ async def test_pings_beside_a_stuck_broadcast_end_nobody(tls, encrypted):
         for _ in range(3):
             await peer.send_all(PING)
             await wait_all_tasks_blocked(0.05)
-        assert alive == {stream}
+        assert set(alive) == {stream}
         nursery.start_soon(discard, peer)
         # What waits for room, a pong, comes behind.
         await stream.wait_send_all_might_not_block()
         await stream.sender.flush()
         assert stream.sender.statistics().messages >= 3
-        assert alive == {stream}
-        nursery.cancel_scope.cancel()
+        assert set(alive) == {stream}
     raw.socket.close()
