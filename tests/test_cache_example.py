@@ -9,6 +9,8 @@ import sys
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from programs import EXAMPLES, run, started
 
 import triobatch
@@ -193,3 +195,44 @@ def test_no_room_to_listen_is_a_message_and_status_1(port):
         second = run("cache_server.py", f"127.0.0.1:{port}", *options)
         assert second.returncode == 1
         assert second.stderr.startswith("cannot listen at 127.0.0.1:")
+
+
+# Requests, whole and broken, and words with line ends.
+PARTS = st.one_of(
+    st.lists(
+        st.sampled_from([b"", b"a", b"GET", b"\r\n", b"$1\r\na", b"x" * 300]),
+        min_size=1,
+        max_size=10,
+    ).map(lambda words: request(*words)),
+    st.sampled_from(
+        [
+            b"*",
+            b"*0\r\n",
+            b"*1\r\n",
+            b"$1\r\n",
+            b"\r\n",
+            b"PING\r\n",
+            b"*02\r\n",
+        ]
+    ),
+    st.binary(max_size=4),
+)
+
+
+@given(st.lists(PARTS, max_size=12).map(b"".join), st.integers(0, 40))
+def test_plain_requests_are_read_as_all_others(data, cut):
+    data = data[: len(data) - cut]
+    plain, end = cache_server.take_plain(data)
+    words, position = [], 0
+    while position < end:
+        one, position = cache_server.take_request(data, position)
+        words.append(one)
+    assert (words, position) == (plain, end)
+
+
+def test_all_of_what_is_plain_is_read_so():
+    data = request(b"SET", b"key", b"") + b"PING\r\n" + request(b"GET", b"key")
+    assert cache_server.take_plain(data + b"*1\r") == (
+        [[b"SET", b"key", b""], [b"PING"], [b"GET", b"key"]],
+        len(data),
+    )
