@@ -57,4 +57,4 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1])
+    trio.run(main, *sys.argv[1:] or sys.exit("usage: httpx_client.py URL"))
