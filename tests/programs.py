@@ -1,5 +1,6 @@
 """The examples as programs of their own: how to run one, or start it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,6 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+
+# For other programs than Python: CI preloads its sanitizers.
+PLAIN_ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name != "LD_PRELOAD"
+}
 
 
 def command(name, *arguments):

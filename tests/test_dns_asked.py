@@ -1,22 +1,16 @@
 """Resolvers' own tools, asking the DNS example at a second address."""
 
-import os
 import re
 import subprocess
 import sys
 
 import pytest
 from network import needs_command
-from programs import EXAMPLES
+from programs import EXAMPLES, PLAIN_ENVIRONMENT
 
 pytest.importorskip("dns", reason="dnspython is optional")
 
 QUESTION = "www.example.org"
-
-# Without the sanitizers that CI preloads: they are for Python.
-ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name != "LD_PRELOAD"
-}
 
 
 @pytest.fixture
@@ -48,7 +42,7 @@ def test_a_resolver_accepts_the_answer_of_the_address_asked(port, tool, host):
         (tool, f"@{host}", "-p", port, "+timeout=2", "+retry=0", QUESTION),
         capture_output=True,
         check=False,
-        env=ENVIRONMENT,
+        env=PLAIN_ENVIRONMENT,
         text=True,
         timeout=20,
     )

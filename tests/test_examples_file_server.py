@@ -14,7 +14,7 @@ from email.utils import formatdate
 from importlib import util
 
 import pytest
-from programs import EXAMPLES, running
+from programs import EXAMPLES, PLAIN_ENVIRONMENT, running
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="stops servers with SIGINT"
@@ -22,12 +22,6 @@ pytestmark = pytest.mark.skipif(
 needs_curl = pytest.mark.skipif(
     shutil.which("curl") is None, reason="there is no curl"
 )
-
-
-# Without the sanitizers that CI preloads: they are for Python.
-CURL_ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name != "LD_PRELOAD"
-}
 
 
 CONTENT = bytes(range(200))
@@ -56,7 +50,7 @@ def ask(url, *options):
         ["curl", "-sS", "-i", *options, url],
         capture_output=True,
         check=True,
-        env=CURL_ENVIRONMENT,
+        env=PLAIN_ENVIRONMENT,
         timeout=60,
     )
     header, _, body = curl.stdout.partition(b"\r\n\r\n")
@@ -111,7 +105,7 @@ def test_a_download_that_broke_off_goes_on(url, tmp_path):
     subprocess.run(
         ["curl", "-sS", "-C", "-", "-o", tmp_path / "got", f"{url}file.txt"],
         check=True,
-        env=CURL_ENVIRONMENT,
+        env=PLAIN_ENVIRONMENT,
         timeout=60,
     )
     assert (tmp_path / "got").read_bytes() == CONTENT
@@ -252,7 +246,7 @@ def test_curl_gets_files_over_one_connection(size, tmp_path):
              f"{url}a%20file", "-o", tmp_path / "got", f"{url}small.txt"],
             capture_output=True,
             check=True,
-            env=CURL_ENVIRONMENT,
+            env=PLAIN_ENVIRONMENT,
             timeout=60,
         )  # fmt: skip
     # One connection for the first, none for the second.
@@ -291,7 +285,7 @@ def test_what_is_not_served(target, options, status, tmp_path):
             capture_output=True,
             text=True,
             check=True,
-            env=CURL_ENVIRONMENT,
+            env=PLAIN_ENVIRONMENT,
             timeout=60,
         )  # fmt: skip
     assert curl.stdout == status
