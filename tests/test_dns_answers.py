@@ -72,6 +72,22 @@ def counted(wire, *counts):
         (WIRE[:-3], False),
         (query(rdclass="ANY").to_wire(), False),
     ],
+    # Their first two bytes are a random ID.
+    ids=[
+        "header",
+        "half_a_name",
+        "no_question",
+        "two_questions",
+        "counted_record",
+        "nine_opt",
+        "opt_alone",
+        "two_opt",
+        "an_answer",
+        "option_of_one_byte",
+        "opt_of_a_name",
+        "cut_opt",
+        "class_any",
+    ],
 )
 def test_what_cannot_be_read_is_a_format_error(wire, has_edns):
     answer = answer_to(wire)

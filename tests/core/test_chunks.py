@@ -249,7 +249,9 @@ HUGE = 2**63
 LISTS = [(), b"abc", None, 3, "abc", iter([]), {}, array("B", b"abc")]
 
 
-@pytest.mark.parametrize("chunks", LISTS, ids=repr)
+@pytest.mark.parametrize(
+    "chunks", LISTS, ids=lambda chunks: type(chunks).__name__
+)
 def test_what_is_not_a_list_is_refused(extension, chunks):
     for call in (
         lambda: extension.measure(chunks),

@@ -171,9 +171,9 @@ async def test_cancelling_many_takes_as_long_each_as_cancelling_few(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(sender.send_batch, [(b"x", None)] * count)
                 await wait_all_tasks_blocked()
-                start = time.perf_counter()
+                start = time.process_time()
                 scope.cancel()
-        return (time.perf_counter() - start) / count
+        return (time.process_time() - start) / count
 
     # Until nothing goes.
     with pytest.raises(trio.WouldBlock):

@@ -208,10 +208,10 @@ def test_the_front_costs_the_same_however_much_is_behind_it(clock):
         outbox = StreamOutbox(2**40, clock)
         for _ in range(count):
             outbox.put(b"x" * 64)
-        start = time.perf_counter()
+        start = time.process_time()
         while outbox.has_next():
             outbox.take(2**16)
-        return (time.perf_counter() - start) / count
+        return (time.process_time() - start) / count
 
     few = min(time_taking(20_000) for _ in range(5))
     many = min(time_taking(1_000_000) for _ in range(2))
