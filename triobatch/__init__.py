@@ -1,7 +1,41 @@
 """Batched socket I/O for Trio.
 
 Many buffers, or many datagrams, in one system call; with exact progress under
-cancellation.
+cancellation. What there is, by what it is for:
+
+Streams
+    open                    open_tcp_stream, open_unix_socket
+    listen and serve        serve_tcp, open_tcp_listeners, open_unix_listener,
+                            inherited_sockets
+    send many chunks        BatchSocketStream.send_buffers, Buffers;
+                            send_buffers for TLS and all other streams
+    send without waiting    BatchSocketStream.send_buffers_nowait
+    send a file             BatchSocketStream.send_file, send_file, FileSlice
+    parse what comes        BufferedReceiveStream, receive_proxy_header
+    join two                relay
+
+Many streams
+    one message to all      broadcast, broadcast_nowait
+    one task for all        serve_tcp_batches, open_stream_group
+
+Datagrams
+    open                    open_udp_socket, open_unix_datagram_socket
+    serve                   serve_udp, serve_datagrams
+    send many               DatagramSocket.send_batch, send_many,
+                            send_segments; Datagrams, Metadata
+    receive many            DatagramSocket.receive_batch, receive_messages,
+                            batches
+    pass on uncut           DatagramSocket.receive_runs, send_runs
+
+Many tasks, one socket
+    small messages          open_batch_sender
+    for a library           open_shared_stream, open_shared_listeners
+
+Annotations                 Address, Datagram, Payload, Handler, Status, ...;
+                            AbstractDatagramSocket for what tests replace
+The system calls            lowlevel
+Tests                       triobatch.testing
+What works here             capabilities, or python -m triobatch
 """
 
 from triobatch import _write_to as _write_to
@@ -11,6 +45,7 @@ from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
 from triobatch._datagrams.errors import (
     DatagramError,
     DatagramErrorGroup,
+    Errors,
     TruncatedDatagramError,
 )
 from triobatch._datagrams.open import open_udp_socket
@@ -19,12 +54,12 @@ from triobatch._datagrams.run import Run
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._datagrams.statistics import DatagramStatistics
 from triobatch._inherited import inherited_sockets
-from triobatch._queues.buffers import Buffers
-from triobatch._queues.datagrams import Datagrams
-from triobatch._queues.file_slice import FileSlice
+from triobatch._queues.buffers import Buffers, Payload
+from triobatch._queues.datagrams import Datagram, Datagrams, ReceivedDatagram
+from triobatch._queues.file_slice import File, FileSlice
 from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.open import open_batch_sender
-from triobatch._senders.serve_udp import serve_datagrams, serve_udp
+from triobatch._senders.serve_udp import Handler, serve_datagrams, serve_udp
 from triobatch._senders.shared_listener import (
     SharedListener,
     open_shared_listeners,
@@ -33,7 +68,11 @@ from triobatch._senders.shared_stream import SharedStream, open_shared_stream
 from triobatch._senders.statistics import SenderStatistics
 from triobatch._senders.stream_sender import BatchSender
 from triobatch._streams.broadcast import broadcast, broadcast_nowait
-from triobatch._streams.broadcast_result import BroadcastResult, Delivery
+from triobatch._streams.broadcast_result import (
+    BroadcastResult,
+    Delivery,
+    Status,
+)
 from triobatch._streams.buffered import (
     BufferedReceiveStream,
     FrameTooLargeError,
@@ -42,6 +81,7 @@ from triobatch._streams.group import StreamGroup, open_stream_group
 from triobatch._streams.group_statistics import GroupStatistics
 from triobatch._streams.listener import (
     BatchSocketListener,
+    StreamHandler,
     open_tcp_listeners,
     open_tcp_stream,
     open_unix_listener,
@@ -52,9 +92,13 @@ from triobatch._streams.proxy import receive_proxy_header
 from triobatch._streams.relay import relay
 from triobatch._streams.send_buffers import send_buffers
 from triobatch._streams.send_file import send_file
-from triobatch._streams.serve_tcp_batches import serve_tcp_batches
+from triobatch._streams.serve_tcp_batches import (
+    BatchHandler,
+    serve_tcp_batches,
+)
 from triobatch._streams.stream import BatchSocketStream, StreamStatistics
 from triobatch._version import __version__
+from triobatch._wire.addresses import Address
 from triobatch._wire.error_queue import PeerError
 from triobatch._wire.metadata import Message, Metadata
 from triobatch._wire.proxy import ProxyHeader, ProxyHeaderError
@@ -117,6 +161,17 @@ __all__ = [
     "open_batch_sender",
     "open_shared_listeners",
     "open_shared_stream",
+    # To annotate with
+    "Address",
+    "BatchHandler",
+    "Datagram",
+    "Errors",
+    "File",
+    "Handler",
+    "Payload",
+    "ReceivedDatagram",
+    "Status",
+    "StreamHandler",
     # Under the bonnet
     "Capabilities",
     "capabilities",

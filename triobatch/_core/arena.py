@@ -73,7 +73,7 @@ class Arena:
         self.slots = slots
         self._family = family
         self.slot_size = slot_size
-        self.name_size = {
+        self.name_size: int = {
             AF_INET: SOCKADDR_IN_SIZE,
             AF_INET6: SOCKADDR_IN6_SIZE,
         }.get(family, SOCKADDR_UN_SIZE)
@@ -81,16 +81,16 @@ class Arena:
         if memory is None:
             memory = _private_memory(slots * slot_size)
         self.memory: Any = memory
-        self.names = bytearray(slots * self.name_size)
+        self.names: bytearray = bytearray(slots * self.name_size)
         self.control: Any = bytearray()
         if control_size:
             self.control = _private_memory(slots * control_size)
-        self.sizes = array("I", bytes(4 * slots))
-        self.flags = array("I", bytes(4 * slots))
-        self.name_sizes = array("I", bytes(4 * slots))
-        self.control_sizes = array("I", bytes(4 * slots))
-        self.segment_sizes = array("I", bytes(4 * slots))
-        self.filling = array("I", bytes(16))
+        self.sizes: array[int] = array("I", bytes(4 * slots))
+        self.flags: array[int] = array("I", bytes(4 * slots))
+        self.name_sizes: array[int] = array("I", bytes(4 * slots))
+        self.control_sizes: array[int] = array("I", bytes(4 * slots))
+        self.segment_sizes: array[int] = array("I", bytes(4 * slots))
+        self.filling: array[int] = array("I", bytes(16))
         # The C core keeps its pointers here.
         self.exports: Any = None
 

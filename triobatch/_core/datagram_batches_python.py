@@ -30,12 +30,12 @@ class Batch:
     ) -> None:
         size = len(payloads[0])
         segments, most, largest = limit
-        self.count = len(payloads)
-        self.data = b"".join(payloads)
-        self.peer = peer
-        self.segment_size = size
+        self.count: int = len(payloads)
+        self.data: bytes = b"".join(payloads)
+        self.peer: bytes = peer
+        self.segment_size: int = size
         a_run = max(1, min(segments, most // size)) if size <= largest else 1
-        self.run_size = a_run * size
+        self.run_size: int = a_run * size
 
     @property
     def runs(self) -> int:

@@ -112,10 +112,10 @@ class Dispatch:
     ) -> None:
         # Of the datagrams at the front, which errors are made of in the end.
         self.refusals: list[int] = []
-        self.sent = 0
-        self.ignored = 0
-        self.sent_bytes = 0
-        self.peer = b""
+        self.sent: int = 0
+        self.ignored: int = 0
+        self.sent_bytes: int = 0
+        self.peer: bytes = b""
         self._outlet = outlet
         self._payloads = payloads
         self._addresses = addresses

@@ -65,7 +65,7 @@ class EqualDispatch:
         *,
         ignore: bool = False,
     ) -> None:
-        self.peer = peer
+        self.peer: bytes = peer
         self._outlet = outlet
         self._data = data
         self._segment_size = segment_size

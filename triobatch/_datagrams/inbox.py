@@ -40,11 +40,12 @@ class Inbox:
     """
 
     def __init__(self, arena: Arena) -> None:
-        self.arena = arena
-        self.truncated = 0
+        self.arena: Arena = arena
+        self.truncated: int = 0
         self._addresses = AddressCache()
         self._take = taker(arena, self._addresses)
-        self.run_size, self.run_count = 1200, 1
+        self.run_size: int = 1200
+        self.run_count: int = 1
         self.loan: Loan | None = None
 
     def take(self, limit: int) -> list[tuple[bytes, Address]]:

@@ -78,9 +78,9 @@ class Filling:
         kernel: Kernel,
         ahead: int = BATCH,
     ) -> None:
-        self.counters = ReceiveCounters()
+        self.counters: ReceiveCounters = ReceiveCounters()
         self.inbox = inbox
-        self.flooded = False
+        self.flooded: bool = False
         # One behind the other, without anything else between them.
         self._floods = 0
         self._kernel = kernel
@@ -163,8 +163,8 @@ class ReceiveHalf:
     def __init__(
         self, socket: AnySocket, readiness: AnyReadiness, filling: Filling
     ) -> None:
-        self.inbox = filling.inbox
-        self.counters = filling.counters
+        self.inbox: MessageInbox = filling.inbox
+        self.counters: ReceiveCounters = filling.counters
         self._filling = filling
         self._socket = socket
         self._readiness = readiness

@@ -87,9 +87,9 @@ class Run:
     def __init__(
         self, data: Buffer, segment_size: int, address: Address = None
     ) -> None:
-        self.segment_size = as_integer(segment_size, "segment_size")
-        self.data = view_of_bytes(data, "data")
-        self.address = address
+        self.segment_size: int = as_integer(segment_size, "segment_size")
+        self.data: memoryview = view_of_bytes(data, "data")
+        self.address: Address = address
         self._lent: list[memoryview] | None = None
         self.check()
 

@@ -106,7 +106,7 @@ class RunDispatch:
         *,
         ignore: bool = False,
     ) -> None:
-        self.peer = peer
+        self.peer: bytes = peer
         self._outlet = outlet
         self._runs = runs
         self._messages = plan(runs, outlet.segmentation.limit(peer))

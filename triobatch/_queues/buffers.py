@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 from triobatch._core.chunks import front, locate, measure
 from triobatch._core.counts import MORE_THAN_OFFERED, os_error
 from triobatch._queues.views import (
+    Buffer,
     Chunk,
     is_buffer,
     read_only,
@@ -37,8 +38,6 @@ from triobatch._queues.views import (
 if TYPE_CHECKING:
     import io
     from collections.abc import Awaitable, Callable, Iterable, Iterator
-
-    from typing_extensions import Buffer
 
 
 class _Stream(Protocol):
@@ -369,6 +368,9 @@ class Buffers:
         release(dropped)
         return self._nbytes
 
+
+# What is sent as one: bytes, or what is gathered from many.
+Payload: TypeAlias = Buffer | Buffers
 
 # For the package. As public methods they would let anybody consume what is
 # being sent.

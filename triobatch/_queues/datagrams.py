@@ -7,22 +7,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
-from triobatch._queues.views import as_payload, as_payloads, list_of
+from triobatch._queues.views import (
+    Buffer,
+    Chunk,
+    as_payload,
+    as_payloads,
+    list_of,
+)
+from triobatch._wire.addresses import Address
 from triobatch._wire.metadata import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from typing_extensions import Buffer
-
-    from triobatch._queues.views import Chunk
-    from triobatch._wire.addresses import Address
-
-    Datagram: TypeAlias = (
-        tuple[Buffer, Address] | tuple[Buffer, Address, Metadata | None]
-    )
-    # As they are queued, and come out again.
-    Queued: TypeAlias = tuple[Chunk, Address] | tuple[Chunk, Address, Metadata]
+# What a batch is made of: a payload and where to; as they are received, too.
+Datagram: TypeAlias = (
+    tuple[Buffer, Address] | tuple[Buffer, Address, Metadata | None]
+)
+ReceivedDatagram: TypeAlias = tuple[bytes, Address]
+# As they are queued, and come out again.
+Queued: TypeAlias = tuple[Chunk, Address] | tuple[Chunk, Address, Metadata]
 
 
 class Directed(NamedTuple):

@@ -16,7 +16,7 @@ class _AsyncFile(Protocol):
 
 # What stands for a file, said without the event loop of Trio's.
 File: TypeAlias = (
-    "io.FileIO | io.BufferedReader | io.BufferedRandom | _AsyncFile"
+    io.FileIO | io.BufferedReader | io.BufferedRandom | _AsyncFile
 )
 
 # Whose descriptor stands for what their read() returns. A gzip.GzipFile has
@@ -78,8 +78,8 @@ class FileSlice:
                 f"size must be between 0 and {most}, not {size}: the file "
                 f"has {status.st_size} bytes"
             )
-        self.offset = offset
-        self.nbytes = size
+        self.offset: int = offset
+        self.nbytes: int = size
         self._claimed = False
 
     def __repr__(self) -> str:

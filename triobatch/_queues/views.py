@@ -10,6 +10,7 @@ it holds, or what lies behind it.
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TypeGuard
 
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer as Buffer  # noqa: PLC0414
+elif sys.version_info >= (3, 12):
+    from collections.abc import Buffer as Buffer  # noqa: PLC0414
+else:
+    # Which has no name for the others; a type checker knows them.
+    Buffer = bytes | bytearray | memoryview
 
 # What a queue holds: bytes as they are, and views of the bytes of the rest.
 Chunk: TypeAlias = bytes | memoryview

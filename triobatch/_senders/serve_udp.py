@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
+from typing import NoReturn, TypeAlias, TypeVar
 
 import trio
 from trio import socket as tsocket
@@ -13,20 +14,16 @@ from triobatch._datagrams.open import configure
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._datagrams.socket_receives import check_limit
 from triobatch._names import bound_sockets, check_host
+from triobatch._queues.datagrams import ReceivedDatagram
 from triobatch._senders.asked import AskedReceiver, ask
+from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.open import open_batch_sender
 from triobatch._wire.addresses import check_port
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from triobatch._senders.datagram_sender import DatagramBatchSender
-    from triobatch._wire.addresses import Address
-
-Handler: TypeAlias = (
-    "Callable[[list[tuple[bytes, Address]], DatagramBatchSender], "
-    "Awaitable[object]]"
-)
+# What is called with the datagrams that have arrived at one socket.
+Handler: TypeAlias = Callable[
+    [list[ReceivedDatagram], DatagramBatchSender], Awaitable[object]
+]
 
 Socket = TypeVar("Socket", bound=AbstractDatagramSocket)
 

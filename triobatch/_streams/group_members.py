@@ -46,18 +46,18 @@ class Member:
     def __init__(
         self, home: Members, stream: BatchSocketStream, fd: int
     ) -> None:
-        self.home = home
-        self.stream = stream
+        self.home: Members = home
+        self.stream: BatchSocketStream = stream
         # As it was registered; the socket may have another by now, or none.
-        self.fd = fd
+        self.fd: int = fd
         # None as long as the kernel has taken everything.
         self.queue: Buffers | None = None
         self.error: OSError | None = None
         # Neither of the two: nothing keeps it from being sent to.
-        self.is_free = True
+        self.is_free: bool = True
         # Whether its b"" was handed out.
-        self.ended = False
-        self.close_when_sent = False
+        self.ended: bool = False
+        self.close_when_sent: bool = False
         self.watched: ReadySet | None = None
 
     def leave(self) -> None:
@@ -79,11 +79,11 @@ class Members:
         self.by_fd: dict[int, Member] = {}
         self.behind: set[Member] = set()
         # Woken whenever one is behind no longer, for whatever reason.
-        self.settled = trio.lowlevel.ParkingLot()
+        self.settled: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
         # Numbers of sockets that were closed without the group's knowledge: a
         # set may still name them.
         self._suspects: set[int] = set()
-        self.closed = False
+        self.closed: bool = False
         # Its end is close(), and no cancellation from outside: so the block
         # that the group lives in ends with its own exception.
         self._scope = trio.CancelScope(shield=True)

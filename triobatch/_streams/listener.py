@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import trio
 from trio import socket as tsocket
@@ -23,9 +24,11 @@ from triobatch._wire.addresses import check_port
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Awaitable, Callable
 
     from trio.socket import SocketType
+
+# What is called with each connection.
+StreamHandler: TypeAlias = Callable[[BatchSocketStream], Awaitable[object]]
 
 # Trio's own, for open_tcp_listeners: as many as the system allows (Linux cuts
 # it to net.core.somaxconn).
@@ -342,7 +345,7 @@ async def open_unix_listener(
 
 
 async def serve_tcp(
-    handler: Callable[[BatchSocketStream], Awaitable[object]],
+    handler: StreamHandler,
     port: int,
     *,
     host: str | bytes | None = None,

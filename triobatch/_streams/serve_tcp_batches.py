@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import trio
@@ -12,20 +13,17 @@ from trio import socket as tsocket
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._core import calls
-from triobatch._streams.group import open_stream_group
+from triobatch._streams.group import StreamGroup, open_stream_group
 from triobatch._streams.listener import open_tcp_listeners
 from triobatch._streams.stream import BatchSocketStream
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from triobatch._streams.group import StreamGroup
     from triobatch._streams.listener import BatchSocketListener
 
-BatchHandler: TypeAlias = (
-    "Callable[[StreamGroup, list[tuple[BatchSocketStream, bytes]]], "
-    "Awaitable[object]]"
-)
+# What is called with all that has arrived.
+BatchHandler: TypeAlias = Callable[
+    [StreamGroup, list[tuple[BatchSocketStream, bytes]]], Awaitable[object]
+]
 
 # Connections that are accepted before the others have their turn.
 _ACCEPTED_A_TURN = 64

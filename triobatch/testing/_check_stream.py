@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from array import array
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
@@ -16,15 +17,12 @@ from trio.testing import (
 from triobatch._queues.buffers import Buffers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from typing_extensions import Buffer
 
 
-Maker: TypeAlias = (
-    "Callable[[], Awaitable[tuple[trio.abc.SendStream, "
-    "trio.abc.ReceiveStream]]]"
-)
+Maker: TypeAlias = Callable[
+    [], Awaitable[tuple[trio.abc.SendStream, trio.abc.ReceiveStream]]
+]
 
 
 async def check_batch_stream(

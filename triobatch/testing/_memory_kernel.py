@@ -59,11 +59,11 @@ class MemorySocket:
     family = AF_UNIX
 
     def __init__(self, fd: int, address: str) -> None:
-        self.sockaddr = encode_address(address)
+        self.sockaddr: bytes = encode_address(address)
         self.arrived: deque[tuple[bytes, bytes]] = deque()
         self.connected = True
-        self.readers = ParkingLot()
-        self.writers = ParkingLot()
+        self.readers: ParkingLot = ParkingLot()
+        self.writers: ParkingLot = ParkingLot()
         self._fd = fd
 
     def fileno(self) -> int:
@@ -102,7 +102,9 @@ class MemoryKernel:
         max_queued: int | None,
         link: Link | None,
     ) -> None:
-        self.sockets = [MemorySocket(i, addresses[i]) for i in range(2)]
+        self.sockets: list[MemorySocket] = [
+            MemorySocket(i, addresses[i]) for i in range(2)
+        ]
         self._max_queued = max_queued
         self._link = link
         # A link may raise anything, and then what went before is accounted
