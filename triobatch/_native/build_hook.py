@@ -52,9 +52,10 @@ class build_ext(_build_ext):  # noqa: N801 (setuptools names its commands so)
         module = ext.name.rpartition(".")[2]
         if REQUIRE_C and (module == "_c" or LIMITED_API):
             ext.optional = False
-        record = Path(self.get_ext_fullpath(ext.name)).with_name(
-            f"{module}_missing.txt"
-        )
+        name = f"{module}_missing.txt"
+        records = [Path(self.get_ext_fullpath(ext.name)).with_name(name)]
+        if self.editable_mode:
+            records.append(NATIVE.with_name("_core") / name)
         try:
             if sys.platform != "linux":
                 raise CompileError(f"it is for Linux, not {sys.platform}")
@@ -67,10 +68,12 @@ class build_ext(_build_ext):  # noqa: N801 (setuptools names its commands so)
             ext.py_limited_api = LIMITED_API
             super().build_extension(ext)
         except Exception as exc:
-            record.parent.mkdir(parents=True, exist_ok=True)
-            record.write_text(f"{exc}\n", encoding="utf-8")
+            for record in records:
+                record.parent.mkdir(parents=True, exist_ok=True)
+                record.write_text(f"{exc}\n", encoding="utf-8")
             raise CompileError(str(exc)) from exc
-        record.unlink(missing_ok=True)
+        for record in records:
+            record.unlink(missing_ok=True)
         self.built |= {ext.name}
 
     def add_glue(self, ext: Extension) -> None:
