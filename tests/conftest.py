@@ -13,7 +13,6 @@ import struct
 
 import pytest
 import trio
-import trustme
 from receive_buffer import grow_receive_buffer
 from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
@@ -280,6 +279,8 @@ async def datagram_pair(datagram_sockets):
 @pytest.fixture(scope="module")
 def tls():
     """Return contexts for a TLS client and its server."""
+    # Its cryptography has no wheels for some platforms.
+    trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(server)

@@ -13,11 +13,11 @@ import gc
 import os
 import socket
 import sys
-import tracemalloc
 import types
 
 import pytest
 import trio
+from traced import tracemalloc
 
 import triobatch
 from triobatch import BatchSocketStream, Buffers

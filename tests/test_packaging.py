@@ -34,6 +34,13 @@ pytestmark = [
     ),
 ]
 
+NO_COMPILER = {
+    "CC": "/nonexistent/cc",
+    "CXX": "/nonexistent/c++",
+    # The linker's driver is a setting of its own.
+    "LDSHARED": "/nonexistent/cc -shared",
+}
+
 with_compiler = pytest.mark.skipif(
     shutil.which(os.environ.get("CC", "gcc").split()[0]) is None,
     reason="there is no C compiler",
@@ -53,7 +60,7 @@ def make_checkout(tmp_path_factory):
 
     def make():
         copy = tmp_path_factory.mktemp("checkout")
-        for name in ("pyproject.toml", "README.md"):
+        for name in ("pyproject.toml", "README.md", "MANIFEST.in"):
             shutil.copy(ROOT / name, copy)
         for path in ROOT.glob("LICENSE*"):
             shutil.copy(path, copy)
@@ -69,8 +76,9 @@ def make_checkout(tmp_path_factory):
     return make
 
 
-def run(*command, cwd, **environment):
-    done = subprocess.run(
+def started(*command, cwd, **environment):
+    """Return what became of a Python program."""
+    return subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=cwd,
         env={**os.environ, **environment},
@@ -78,14 +86,18 @@ def run(*command, cwd, **environment):
         text=True,
         check=False,
     )
+
+
+def run(*command, cwd, **environment):
+    done = started(*command, cwd=cwd, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def pip(*command, cwd, **environment):
+def pip(*command, cwd, start=run, **environment):
     offline = ("--no-index", "--no-deps", "--no-build-isolation")
     common = ("--quiet", "--disable-pip-version-check", "--no-cache-dir")
-    run(
+    return start(
         "-m",
         "pip",
         command[0],
@@ -142,12 +154,7 @@ def sdist(make_checkout, tmp_path_factory):
 def bare_wheel(make_checkout, tmp_path_factory):
     """A wheel that was built where there is no compiler."""
     return build_wheel(
-        make_checkout(),
-        tmp_path_factory.mktemp("bare"),
-        CC="/nonexistent/cc",
-        CXX="/nonexistent/c++",
-        # The linker's driver is a setting of its own.
-        LDSHARED="/nonexistent/cc -shared",
+        make_checkout(), tmp_path_factory.mktemp("bare"), **NO_COMPILER
     )
 
 
@@ -218,6 +225,34 @@ def test_a_wheel_can_be_built_from_an_sdist(sdist, tmp_path):
     assert package_files(wheel) == modules() | EXTENSIONS
 
 
+def test_a_wheel_with_nothing_native_is_for_every_platform(bare_wheel):
+    assert bare_wheel.name == f"triobatch-{__version__}-py3-none-any.whl"
+    with ZipFile(bare_wheel) as archive:
+        (described,) = (
+            archive.read(name).decode()
+            for name in archive.namelist()
+            if name.endswith(".dist-info/WHEEL")
+        )
+    assert "Root-Is-Purelib: true" in described
+    assert "Tag: py3-none-any" in described
+
+
+def test_a_build_fails_where_the_c_core_is_required(make_checkout, tmp_path):
+    done = pip(
+        "wheel",
+        "--wheel-dir",
+        tmp_path,
+        make_checkout(),
+        cwd=tmp_path,
+        start=started,
+        TRIOBATCH_REQUIRE_C="1",
+        **NO_COMPILER,
+    )
+    assert done.returncode != 0
+    assert "/nonexistent/cc" in done.stdout + done.stderr
+    assert not list(tmp_path.glob("*.whl"))
+
+
 def test_without_a_compiler_a_wheel_says_why_it_has_no_extension(bare_wheel):
     records = {
         "triobatch/_core/_c_missing.txt",
@@ -225,8 +260,8 @@ def test_without_a_compiler_a_wheel_says_why_it_has_no_extension(bare_wheel):
     }
     assert package_files(bare_wheel) == modules() | records
     with ZipFile(bare_wheel) as archive:
-        for record in records:
-            assert b"/nonexistent/cc" in archive.read(record)
+        said = archive.read("triobatch/_core/_c_missing.txt")
+    assert b"/nonexistent/cc" in said
 
 
 def test_without_a_compiler_the_python_core_serves(bare_wheel, tmp_path):

@@ -11,11 +11,25 @@ import pytest
 
 import triobatch
 from triobatch import lowlevel
+from triobatch._core import files
 
 IOV_MAX = triobatch.capabilities().iov_max
 
 # Beside the limit on how many buffers a call takes.
 COUNTS = [0, 1, 2, IOV_MAX - 1, IOV_MAX, IOV_MAX + 1, 2 * IOV_MAX]
+
+
+@pytest.fixture(params=["vectored", "in one piece"], autouse=True)
+def system(request, monkeypatch):
+    """The calls that there are, and what stands for them elsewhere."""
+    if request.param == "vectored":
+        if not hasattr(os, "preadv"):
+            pytest.skip("this Python has no vectored calls")
+    else:
+        monkeypatch.setattr(files, "_writev", files._write_joined)
+        monkeypatch.setattr(files, "_readv", files._read_and_spread)
+        monkeypatch.setattr(files, "_pwritev", files._pwrite_joined)
+        monkeypatch.setattr(files, "_preadv", files._pread_and_spread)
 
 
 @pytest.fixture

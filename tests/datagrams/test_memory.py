@@ -2,11 +2,11 @@
 
 import subprocess
 import sys
-import tracemalloc
 
 import pytest
 import trio
 from receive_buffer import needs_room
+from traced import tracemalloc
 
 # In a process of its own, where nothing else allocates. It prints how much
 # larger the process is than after the first tenth, in KiB.

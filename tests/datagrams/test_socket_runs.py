@@ -2,12 +2,12 @@
 
 import gc
 import sys
-import tracemalloc
 
 import pytest
 import trio
 from helpers import address_of, received
 from receive_buffer import needs_room
+from traced import tracemalloc
 from trio.testing import assert_checkpoints
 
 from triobatch import Metadata, open_udp_socket

@@ -2,10 +2,10 @@
 
 import mmap
 import sys
-import tracemalloc
 from array import array
 
 import pytest
+from traced import tracemalloc
 
 from triobatch import Buffers
 from triobatch._resource import Claim

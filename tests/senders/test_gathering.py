@@ -7,7 +7,6 @@ import time
 
 import pytest
 import trio
-import trustme
 from helpers import discard, receive_all, receive_exactly, received
 from trio.testing import wait_all_tasks_blocked
 
@@ -31,6 +30,7 @@ async def test_a_reply_in_pieces_leaves_in_a_few_calls(pair, kind):
 
 async def test_a_reply_in_pieces_leaves_in_a_few_tls_records():
     ours, theirs = trio.testing.memory_stream_pair()
+    trustme = pytest.importorskip("trustme")
     ca = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     ca.issue_cert("localhost").configure_cert(server)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tracemalloc
-
 import pytest
 import trio
+from traced import tracemalloc
 
 from triobatch import Buffers, open_batch_sender
 

@@ -7,7 +7,6 @@ from array import array
 
 import pytest
 import trio
-import trustme
 from helpers import is_exported, receive_to_end
 from trio.testing import (
     assert_checkpoints,
@@ -352,6 +351,7 @@ class RecordSizes(trio.abc.HalfCloseableStream):
 
 @pytest.fixture(scope="module")
 def tls_contexts():
+    trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("test.invalid").configure_cert(server)

@@ -8,10 +8,10 @@ import socket as stdlib_socket
 import subprocess
 import sys
 import threading
-import tracemalloc
 from contextlib import contextmanager
 
 import pytest
+from traced import tracemalloc
 
 from triobatch import Buffers
 

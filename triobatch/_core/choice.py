@@ -7,6 +7,7 @@ serves where it was built and can be loaded.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,14 @@ def _why_missing(error: ImportError) -> str:
     record = Path(__file__).with_name("_c_missing.txt")
     if record.exists():
         cause = record.read_text(encoding="utf-8").strip()
-        return f"the C core was not built at installation: {cause}"
+        mend = ""
+        if sys.platform == "linux":
+            # Or pip takes the wheel that it has kept.
+            mend = (
+                "; where there is a C compiler, pip install --force-reinstall "
+                "--no-cache-dir triobatch builds it"
+            )
+        return f"the C core was not built at installation: {cause}{mend}"
     wing = Path(__file__).parent
     if (wing.parent / "_native").exists() and not any(wing.glob("_c.*.so")):
         # Python looks in the current directory first, so in a checkout it

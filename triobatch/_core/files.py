@@ -1,7 +1,9 @@
 """Vectored system calls on files and pipes.
 
 CPython fills in the iovecs at 10 ns a buffer, which cffi does at 105 and more,
-so the standard library serves both cores.
+so the standard library serves both cores. Where it has no vectored calls, as
+in PyPy and on Windows, one call on one piece stands for each: the kernel may
+always take or bring less than it is offered.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from triobatch._core.chunks import IOV_MAX
+from triobatch._core.chunks import COPY_SIZE, IOV_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,7 +44,7 @@ def writev(fd: int, buffers: Iterable[Buffer]) -> int:
       OSError: the call failed for another reason, and nothing was written.
     """
     with _exported():
-        return os.writev(fd, _offered(buffers))
+        return _writev(fd, _offered(buffers))
 
 
 def readv(fd: int, buffers: Iterable[Buffer]) -> int:
@@ -61,7 +63,7 @@ def readv(fd: int, buffers: Iterable[Buffer]) -> int:
       OSError: the call failed for another reason.
     """
     with _exported():
-        return os.readv(fd, _offered(buffers))
+        return _readv(fd, _offered(buffers))
 
 
 def pwritev(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
@@ -81,11 +83,12 @@ def pwritev(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
       The bytes written, possibly fewer than were offered.
 
     Raises:
-      OSError: the call failed, and nothing was written.
+      OSError: the call failed, and nothing was written. ENOSYS: this system
+        has none, as Windows.
     """
     _refuse_negative(offset)
     with _exported():
-        return os.pwritev(fd, _offered(buffers), offset)
+        return _pwritev(fd, _offered(buffers), offset)
 
 
 def preadv(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
@@ -103,11 +106,11 @@ def preadv(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
       The bytes read, 0 at the end of the file.
 
     Raises:
-      OSError: the call failed.
+      OSError: the call failed. ENOSYS: this system has none, as Windows.
     """
     _refuse_negative(offset)
     with _exported():
-        return os.preadv(fd, _offered(buffers), offset)
+        return _preadv(fd, _offered(buffers), offset)
 
 
 @contextmanager
@@ -125,3 +128,72 @@ def _refuse_negative(offset: int) -> None:
     # own position.
     if offset < 0:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+def _in_one_piece(buffers: list[Buffer]) -> bytes:
+    """Copy the front of what is to be written, COPY_SIZE bytes at most."""
+    piece = bytearray()
+    for buffer in buffers:
+        with memoryview(buffer) as view, view.cast("B") as octets:
+            piece += octets[: COPY_SIZE - len(piece)]
+        if len(piece) == COPY_SIZE:
+            break
+    return bytes(piece)
+
+
+@contextmanager
+def _room(buffers: list[Buffer]) -> Iterator[list[memoryview]]:
+    views: list[memoryview] = []
+    try:
+        for buffer in buffers:
+            with memoryview(buffer) as view:
+                if view.readonly:
+                    raise BufferError("a buffer is read-only")
+                views.append(view.cast("B"))
+        yield views
+    finally:
+        # Let go of, even when a traceback keeps the list.
+        for view in views:
+            view.release()
+
+
+def _spread(piece: bytes, room: list[memoryview]) -> int:
+    """Copy what was read into the buffers; return the bytes read."""
+    start = 0
+    for view in room:
+        part = piece[start : start + len(view)]
+        view[: len(part)] = part
+        start += len(part)
+    return len(piece)
+
+
+def _size_of(room: list[memoryview]) -> int:
+    return min(sum(map(len, room)), COPY_SIZE)
+
+
+def _write_joined(fd: int, buffers: list[Buffer]) -> int:
+    return os.write(fd, _in_one_piece(buffers))
+
+
+def _read_and_spread(fd: int, buffers: list[Buffer]) -> int:
+    with _room(buffers) as room:
+        return _spread(os.read(fd, _size_of(room)), room)
+
+
+def _pwrite_joined(fd: int, buffers: list[Buffer], offset: int) -> int:
+    if not hasattr(os, "pwrite"):
+        raise OSError(errno.ENOSYS, "this system has no pwritev")
+    return os.pwrite(fd, _in_one_piece(buffers), offset)
+
+
+def _pread_and_spread(fd: int, buffers: list[Buffer], offset: int) -> int:
+    if not hasattr(os, "pread"):
+        raise OSError(errno.ENOSYS, "this system has no preadv")
+    with _room(buffers) as room:
+        return _spread(os.pread(fd, _size_of(room), offset), room)
+
+
+_writev = getattr(os, "writev", _write_joined)
+_readv = getattr(os, "readv", _read_and_spread)
+_pwritev = getattr(os, "pwritev", _pwrite_joined)
+_preadv = getattr(os, "preadv", _pread_and_spread)

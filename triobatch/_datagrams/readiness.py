@@ -55,7 +55,8 @@ MAX_ERRORS = 1024
 # What poll(2) says after shutdown(2), of the receiving half or of both.
 _HANG_UP = 0
 if sys.platform == "linux":
-    _HANG_UP = select.POLLRDHUP | select.POLLHUP
+    # PyPy has no name for the first; asm-generic/poll.h has the number.
+    _HANG_UP = getattr(select, "POLLRDHUP", 0x2000) | select.POLLHUP
 
 
 class Readiness:

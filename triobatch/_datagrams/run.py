@@ -41,7 +41,7 @@ import ctypes
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from triobatch._queues.views import as_integer, view_of_bytes
+from triobatch._queues.views import as_integer, kept_view, view_of_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +114,7 @@ class Run:
         """
         self.check()
         # Whatever a program has put in its place: sizes are in bytes.
-        return view_of_bytes(self.data, "data"), self.segment_size
+        return kept_view(self.data, "data"), self.segment_size
 
     @property
     def count(self) -> int:

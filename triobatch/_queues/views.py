@@ -13,7 +13,7 @@ import operator
 import sys
 from collections.abc import Iterable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +30,22 @@ else:
 Chunk: TypeAlias = bytes | memoryview
 
 _T = TypeVar("_T")
+
+
+def _exports_lock() -> bool:
+    exported = bytearray(1)
+    with memoryview(exported):
+        try:
+            exported.clear()
+        except BufferError:
+            return True
+    return False
+
+
+# Whether memory stays where it is, and as large, while there is a view of it.
+# PyPy's does not: a bytearray that is resized leaves its views another size,
+# and whoever has its address what was somebody else's by then.
+EXPORTS_LOCK: Final = _exports_lock()
 
 
 def is_buffer(candidate: object) -> bool:
@@ -83,6 +99,19 @@ def view_of_bytes(buffer: Buffer, name: str = "chunk") -> memoryview:
         return view.cast("B")
 
 
+def kept_view(buffer: Buffer, name: str = "chunk") -> memoryview:
+    """Return a view of bytes to be sent, which stay until it is released.
+
+    Of a copy, where exports lock nothing. Args and errors are those of
+    ``view_of_bytes``.
+    """
+    view = view_of_bytes(buffer, name)
+    if EXPORTS_LOCK:
+        return view
+    with view:
+        return memoryview(bytes(view))
+
+
 def as_payload(payload: Buffer, name: str = "payload") -> Chunk:
     """Return ``payload`` in a form whose ``len`` is its size in bytes.
 
@@ -96,7 +125,7 @@ def as_payload(payload: Buffer, name: str = "payload") -> Chunk:
     """
     if type(payload) is bytes:
         return payload
-    view = view_of_bytes(payload, name)
+    view = kept_view(payload, name)
     return view if view.nbytes else b""
 
 
@@ -147,7 +176,7 @@ def take_in(chunks: list[object]) -> tuple[list[Chunk], int]:
                     kept.append(chunk)
                     size += len(chunk)
                 continue
-            view = view_of_bytes(cast("Buffer", chunk), f"chunk {index}")
+            view = kept_view(cast("Buffer", chunk), f"chunk {index}")
             if view.nbytes:
                 kept.append(view)
                 size += view.nbytes

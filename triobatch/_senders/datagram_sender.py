@@ -26,7 +26,7 @@ from trio.lowlevel import (
 from triobatch._datagrams.errors import DatagramErrorGroup, Errors, ignores
 from triobatch._queues.buffers import Buffers, drop
 from triobatch._queues.datagrams import Directed, as_datagrams, direct
-from triobatch._queues.views import release, view_of_bytes
+from triobatch._queues.views import kept_view, release
 from triobatch._resource import Claim
 from triobatch._senders.datagram_outbox import (
     DatagramOutbox,
@@ -133,7 +133,7 @@ class DatagramBatchSender(QueueingSender):
         elif type(data) is bytes:
             await self._send(QueuedDatagram(data, address, metadata), waiter)
         else:
-            with view_of_bytes(data, "data") as view:
+            with kept_view(data, "data") as view:
                 await self._send(
                     QueuedDatagram(view, address, metadata), waiter
                 )

@@ -14,7 +14,7 @@ from trio.lowlevel import checkpoint, enable_ki_protection
 from triobatch._core import calls
 from triobatch._core.chunks import IOV_MAX
 from triobatch._queues.buffers import Buffers
-from triobatch._queues.views import view_of_bytes, writable_views
+from triobatch._queues.views import kept_view, writable_views
 from triobatch._resource import Guard, raise_stream_error
 from triobatch._streams import notsent_lowat
 from triobatch._streams.receiving import ReceiveHalf
@@ -226,7 +226,7 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         if type(data) is bytes:
             await self._send.send_list([data], self._send_guard)
             return
-        with self._send_guard, view_of_bytes(data, "data") as view:
+        with self._send_guard, kept_view(data, "data") as view:
             await self._send.send_iterable((view,))
 
     async def wait_send_all_might_not_block(self) -> None:
