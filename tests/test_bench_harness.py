@@ -18,9 +18,8 @@ if sys.platform != "linux":
 from harness import contestants
 from harness.build import Programs
 from harness.bystanders import Bystanders
-from harness.families import Case, Contestant, Family, Figure, faster, within
-from harness.rounds import Result, run_family
-from harness.tables import promises, ratio, table
+from harness.families import Case, Contestant, Family, Figure
+from harness.rounds import WARM_UP, expected, run_family
 
 needs_compiler = pytest.mark.skipif(
     shutil.which("cc") is None, reason="needs a C compiler"
@@ -73,7 +72,11 @@ def family_of(tmp_path, *contestants, **more):
     )
 
 
-def measure(family, rounds=3):
+def ignore(benchmark, what, seconds):
+    """Show no progress."""
+
+
+def measure(family, rounds=3, progress=ignore):
     with Programs() as programs:
         return run_family(
             family,
@@ -81,7 +84,7 @@ def measure(family, rounds=3):
             peers=None,
             rounds=rounds,
             seconds=None,
-            progress=lambda what: None,
+            progress=progress,
         )
 
 
@@ -152,61 +155,25 @@ def test_a_peer_that_is_not_installed_is_skipped_and_says_how(
     assert list(result.answers["small"]) == ["A"]
 
 
-def result_of(tmp_path, promised, **seconds):
-    """Return a result of one case, with the given medians."""
+def test_progress_ends_with_what_was_expected(tmp_path):
     family = family_of(
-        tmp_path,
-        *((name, "0", "nothing") for name in seconds),
-        promises=tuple(promised),
+        tmp_path, ("A", "0.5", "nothing"), ("B", "0.25", "nothing")
     )
-    answers = {
-        name: [
-            {"seconds": median * factor, "count": 1}
-            for factor in (0.9, 1.0, 1.4)
-        ]
-        for name, median in seconds.items()
-    }
-    return Result(family, {"small": answers, "large": {}})
+    told = []
+    measure(family, progress=lambda *what: told.append(what))
+    planned = expected(family, None, 3, None)
+    # A second each, of two contestants with two cases.
+    assert planned > 4 * (3 + WARM_UP)
+    assert sum(seconds for _, _, seconds in told) == pytest.approx(planned)
+    assert {benchmark for benchmark, _, _ in told} == {"some"}
 
 
-@pytest.mark.parametrize(
-    ("make", "bound", "met"),
-    [
-        (faster, 2.0, True),
-        (faster, 2.01, False),
-        (within, 0.5, True),
-        (within, 0.49, False),
-    ],
-)
-@pytest.mark.parametrize("figure", ["time", "rate"])
-def test_a_promise_is_kept_or_missed(tmp_path, make, bound, met, figure):
-    promised = make(bound, "ours", "theirs", cases=["small"], figure=figure)
-    result = result_of(tmp_path, promised, ours=1.0, theirs=2.0)
-    text, count_missed = promises(result)
-    assert count_missed == (0 if met else 1)
-    assert ("MISSED" in text) is not met
-
-
-def test_a_promise_is_measured_against_the_best(tmp_path):
-    (promise,) = within(1, "ours", "slow", "quick", "gone", cases=["small"])
-    result = result_of(tmp_path, [promise], ours=1.0, slow=4.0, quick=2.0)
-    assert ratio(result, promise) == (0.5, "quick")
-
-
-def test_a_promise_about_nobody_is_not_counted(tmp_path):
-    promised = faster(9, "ours", "gone", cases=["small", "large"])
-    result = result_of(tmp_path, promised, ours=1.0)
-    assert promises(result)[1] == 0
-
-
-def test_a_table_has_medians_and_ratios(tmp_path):
-    result = result_of(tmp_path, (), ours=2.0, theirs=5.0)
-    text = table(result, result.family.figures[0])
-    (line,) = [line for line in text.splitlines() if "theirs" in line]
-    assert "5.00" in line
-    assert "2.50x" in line
-    # Nobody measured the other case.
-    assert line.endswith("-")
+def test_nothing_is_expected_of_what_this_machine_lacks(tmp_path):
+    family = family_of(
+        tmp_path, ("A", "0.5", "nothing"), needs=lambda: "no disk"
+    )
+    assert expected(family, None, 3, None) == 0
+    assert measure(family).lacking == "no disk"
 
 
 SPIN = """

@@ -25,6 +25,7 @@ FAMILY = Family(
     cases=CASES,
     figures=(MICROSECONDS, CPU_A_GIGABYTE),
     seconds=0.1,
+    each=0.2,
     check=check,
     promises=tuple(
         within(

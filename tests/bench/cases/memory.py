@@ -63,6 +63,7 @@ IDLE = Family(
     ),
     figures=(KIB_EACH,),
     seconds=0,
+    each=0.3,
     check=check,
     sink="idle_peers.c",
 )
@@ -110,5 +111,6 @@ QUEUES = Family(
     cases=(queued(64, "64 B a message"), queued(1024, "1 KiB a message")),
     figures=(BYTES_A_BYTE,),
     seconds=0,
+    each=0.3,
     check=check,
 )

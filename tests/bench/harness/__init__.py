@@ -2,5 +2,6 @@
 
 ``families`` says what a benchmark consists of, ``contestants`` how the
 processes are talked with, ``build`` makes C and Go programs of their sources,
-``rounds`` measures, ``tables`` and ``charts`` show.
+``rounds`` measures, ``figures`` keeps what came of it, and computes;
+``tables`` with ``writers``, and ``charts`` with ``svg``, show.
 """

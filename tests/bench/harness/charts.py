@@ -1,13 +1,16 @@
 """What was measured, as SVG charts for the documentation.
 
 Ours is coloured, the limit that C sets is dark, and the others are grey, where
-there are bars; lines need a colour for each peer. The charts are the same,
-byte for byte, when the figures are.
+there are bars; lines need a colour for each peer. ``charts.mplstyle`` says how
+all of them look, ``svg`` adds words for who cannot see them, and other colours
+for the dark. The charts are the same, byte for byte, when the figures are.
 """
 
 from __future__ import annotations
 
+import io
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -17,15 +20,14 @@ mpl.use("svg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from harness.tables import medians
+from harness.svg import finished
+from harness.tables import number
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.axes import Axes
 
     from harness.families import Contestant, Figure
-    from harness.rounds import Result
+    from harness.figures import Figures
 
 INK = "#212529"
 FAINT = "#868e96"
@@ -43,24 +45,7 @@ LINES = {
 }
 # Bars longer than this many times ours are cut, or ours would be invisible.
 LONGEST = 3.5
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "xtick.color": FAINT,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "triobatch",
-}
-
-
-def _number(value: float) -> str:
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+STYLE = Path(__file__).with_name("charts.mplstyle")
 
 
 def _colours(contestants: list[Contestant]) -> dict[str, str]:
@@ -83,42 +68,40 @@ def _bars(
     *,
     longest: float,
 ) -> None:
-    for place, name in enumerate(names):
-        if name not in row:
-            continue
-        value = row[name]
-        axes.barh(place, min(value, longest), color=colours[name], height=0.74)
-        if value > longest:
+    shown = [name for name in names if name in row]
+    bars = axes.barh(
+        [names.index(name) for name in shown],
+        [min(row[name], longest) for name in shown],
+        color=[colours[name] for name in shown],
+        height=0.74,
+    )
+    labels = [number(row[name]) for name in shown]
+    for name, label in zip(
+        shown, axes.bar_label(bars, labels, padding=3, size=8), strict=True
+    ):
+        label.set_weight("bold" if colours[name] in OURS else "normal")
+    for name in shown:
+        if row[name] > longest:
             # A gap near the end: the bar goes on.
+            place = names.index(name)
             axes.plot(
                 [longest * 0.93, longest * 0.955],
                 [place - 0.45, place + 0.45],
                 color="white",
                 linewidth=3,
             )
-        axes.text(
-            min(value, longest) + longest * 0.02,
-            place,
-            _number(value),
-            va="center",
-            size=8,
-            color=INK,
-            weight="bold" if colours[name] in OURS else "normal",
-        )
     axes.set_xlim(0, longest * 1.2)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_yticks(range(len(names)), names)
-    axes.tick_params(axis="y", length=0, pad=4)
     axes.xaxis.set_major_locator(NullLocator())
     axes.spines["bottom"].set_visible(False)
     axes.spines["left"].set_color(FAINT)
 
 
-def _panels(result: Result, contestants: list[Contestant]) -> plt.Figure:
+def _panels(figures: Figures, contestants: list[Contestant]) -> plt.Figure:
     """Draw a panel of bars for each case."""
-    family = result.family
+    family = figures.family
     figure_of = family.figures[0]
-    by_case = medians(result, figure_of)
     names = [contestant.name for contestant in contestants]
     colours = _colours(contestants)
     across = min(4, len(family.cases))
@@ -133,7 +116,7 @@ def _panels(result: Result, contestants: list[Contestant]) -> plt.Figure:
     for axes in grid.flat[len(family.cases) :]:
         axes.set_visible(False)
     for axes, case in zip(grid.flat, family.cases, strict=False):
-        row = by_case[case.name]
+        row = figures.medians(figure_of, case.name)
         ours = [
             row[contestant.name]
             for contestant in contestants
@@ -144,23 +127,22 @@ def _panels(result: Result, contestants: list[Contestant]) -> plt.Figure:
         if figure_of.better == "less" and ours:
             longest = min(longest, LONGEST * max(ours))
         _bars(axes, row, names, colours, longest=longest)
-        axes.set_title(case.title, loc="left", size=9.5, weight="bold")
+        axes.set_title(case.title)
     return figure
 
 
-def _lines(result: Result, contestants: list[Contestant]) -> plt.Figure:
+def _lines(figures: Figures, contestants: list[Contestant]) -> plt.Figure:
     """Draw a line for each contestant, over cases that are numbers."""
-    family = result.family
-    by_case = medians(result, family.figures[0])
+    family = figures.family
+    medians = [
+        figures.medians(family.figures[0], case.name) for case in family.cases
+    ]
     places = [float(case.name) for case in family.cases]
     figure, axes = plt.subplots(figsize=(8.6, 4.4))
     ours = iter(OURS)
     ends = []
     for contestant in contestants:
-        values = [
-            by_case[case.name].get(contestant.name, math.nan)
-            for case in family.cases
-        ]
+        values = [row.get(contestant.name, math.nan) for row in medians]
         mine = contestant.peer == "triobatch"
         colour = next(ours) if mine else LINES[contestant.peer]
         axes.plot(
@@ -185,8 +167,7 @@ def _lines(result: Result, contestants: list[Contestant]) -> plt.Figure:
     else:
         axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
-    axes.grid(axis="y", color="#e9ecef", linewidth=0.8)
-    axes.tick_params(axis="both", length=0, labelcolor=INK)
+    axes.grid(axis="y")
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(family.axis, labelpad=6)
     _name_ends(axes, ends)
@@ -224,12 +205,28 @@ def _title(figure: plt.Figure, title: str, unit: Figure) -> None:
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.5 * inch))
 
 
-def draw(results: list[Result], directory: Path) -> list[Path]:
+def _described(figures: Figures, contestants: list[Contestant]) -> str:
+    """Return the chart in words: every figure that it shows."""
+    family = figures.family
+    names = [contestant.name for contestant in contestants]
+    parts = []
+    for case in family.cases:
+        row = figures.medians(family.figures[0], case.name)
+        shown = [
+            f"{name} {number(row[name])}" for name in names if name in row
+        ]
+        parts.append(f"{case.title}: {', '.join(shown)}.")
+    unit = family.figures[0]
+    return f"{unit.unit}, {unit.better} is better. " + " ".join(parts)
+
+
+def draw(run: list[Figures], directory: Path) -> list[Path]:
     """Write a chart for each family; return where they are."""
+    directory.mkdir(parents=True, exist_ok=True)
     paths = []
-    for result in results:
-        family = result.family
-        measured = {name for row in result.answers.values() for name in row}
+    for figures in run:
+        family = figures.family
+        measured = figures.names()
         contestants = [
             contestant
             for contestant in family.contestants
@@ -238,12 +235,18 @@ def draw(results: list[Result], directory: Path) -> list[Path]:
         ]
         if not contestants:
             continue
-        with plt.rc_context(STYLE):
+        with plt.style.context(STYLE):
             make = _lines if family.chart == "lines" else _panels
-            figure = make(result, contestants)
+            figure = make(figures, contestants)
             _title(figure, family.title, family.figures[0])
-            path = directory / f"{family.name}.svg"
-            figure.savefig(path, metadata={"Date": None}, facecolor="white")
+            svg = io.StringIO()
+            figure.savefig(svg, metadata={"Date": None})
             plt.close(figure)
+        described = _described(figures, contestants)
+        path = directory / f"{family.name}.svg"
+        path.write_text(
+            finished(svg.getvalue(), family.title, described),
+            encoding="utf-8",
+        )
         paths.append(path)
     return paths

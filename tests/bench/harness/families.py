@@ -117,6 +117,8 @@ class Family:
         skipped then.
       chart: Bars, in a panel for each case; or a line for each contestant,
         where the names of the cases are numbers, along ``axis``.
+      each: How many seconds a case with a ``count`` takes, about, where it is
+        not ``seconds``.
       charted: The names of those in the chart; all when it is empty.
     """
 
@@ -134,4 +136,5 @@ class Family:
     needs: Callable[[], str | None] = lambda: None
     chart: Literal["bars", "lines"] = "bars"
     axis: str = ""
+    each: float = 0.0
     charted: tuple[str, ...] = ()

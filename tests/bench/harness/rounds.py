@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from harness.build import Programs
     from harness.families import Case, Contestant, Family
 
+# How many times as long as a measurement a warm-up takes, and how many seconds
+# it takes to start a contestant and to end it: for what is said beforehand.
+WARM_UP = 2.5
+STARTING = 0.2
+
 
 @dataclass
 class Result:
@@ -144,6 +149,47 @@ def _take_seats(
     return seats
 
 
+def wanted(
+    family: Family, peers: Collection[str] | None
+) -> tuple[list[Contestant], dict[str, str]]:
+    """Return who is measured, and how to install those that are missing."""
+    there, skipped = [], {}
+    for contestant in family.contestants:
+        peer = contestant.peer
+        if peers is not None and peer not in {*peers, "triobatch"}:
+            continue
+        if how := missing(peer):
+            skipped[peer] = how
+        else:
+            there.append(contestant)
+    return there, skipped
+
+
+def expected(
+    family: Family,
+    peers: Collection[str] | None,
+    rounds: int,
+    seconds: float | None,
+) -> float:
+    """Return about how many seconds ``run_family`` will take."""
+    if family.needs() is not None:
+        return 0.0
+    contestants, _ = wanted(family, peers)
+    measured = sum(
+        _length(family, case, seconds) * (rounds + WARM_UP)
+        for case in family.cases
+        for contestant in contestants
+        if contestant.takes_part(case)
+    )
+    return measured + STARTING * len(contestants)
+
+
+def _length(family: Family, case: Case, seconds: float | None) -> float:
+    if case.count is not None:
+        return family.each or family.seconds
+    return family.seconds if seconds is None else seconds
+
+
 def run_family(
     family: Family,
     programs: Programs,
@@ -151,7 +197,7 @@ def run_family(
     peers: Collection[str] | None,
     rounds: int,
     seconds: float | None,
-    progress: Callable[[str], None],
+    progress: Callable[[str, str, float], None],
 ) -> Result:
     """Measure every case of ``family`` with everyone who can take part.
 
@@ -161,34 +207,32 @@ def run_family(
       peers: Whose ways are measured; triobatch's are always. None for all.
       rounds: How often each contestant is measured with each case.
       seconds: How long a measurement takes; None for what the family says.
-      progress: Is called with what is being done.
+      progress: Is called with the family's name, what is being done, and
+        how many of the ``expected`` seconds are over since the last call.
     """
     result = Result(family)
     result.lacking = family.needs()
     if result.lacking is not None:
         return result
-    wanted = []
-    for contestant in family.contestants:
-        peer = contestant.peer
-        if peers is not None and peer not in {*peers, "triobatch"}:
-            continue
-        if how := missing(peer):
-            result.skipped[peer] = how
-        else:
-            wanted.append(contestant)
-    length = family.seconds if seconds is None else seconds
+    there, result.skipped = wanted(family, peers)
     bystanders = Bystanders()
+
+    def show(what: str, over: float) -> None:
+        progress(family.name, what, over)
+
     with ExitStack() as stack:
-        progress(f"{family.name}: starting {len(wanted)} contestants")
-        seats = _take_seats(family, wanted, programs, stack, result)
+        show(f"starting {len(there)} contestants", 0)
+        seats = _take_seats(family, there, programs, stack, result)
+        show("started", STARTING * len(there))
         for case in family.cases:
             seated = [
                 contestant.name
-                for contestant in wanted
+                for contestant in there
                 if contestant.name in seats and contestant.takes_part(case)
             ]
+            length = _length(family, case, seconds)
             result.answers[case.name] = _run_case(
-                case, seated, seats, rounds, length, result, progress
+                case, seated, seats, rounds, length, result, show
             )
     result.bystanders = bystanders.share()
     return result
@@ -201,9 +245,8 @@ def _run_case(
     rounds: int,
     seconds: float,
     result: Result,
-    progress: Callable[[str], None],
+    progress: Callable[[str, float], None],
 ) -> dict[str, list[Answer]]:
-    family = result.family
     answers: dict[str, list[Answer]] = {}
     counts = {}
 
@@ -215,14 +258,14 @@ def _run_case(
         counts.pop(name, None)
 
     for name in names:
-        progress(f"{family.name}: {case.title}: warming up {name}")
+        progress(f"{case.title}: warming up {name}", WARM_UP * seconds)
         try:
             counts[name] = seats[name].warm_up(case, seconds)
         except ContestantError as error:
             fail(name, error)
     for number in range(1, rounds + 1):
-        progress(f"{family.name}: {case.title}: round {number} of {rounds}")
         for name, count in list(counts.items()):
+            progress(f"{case.title}: round {number} of {rounds}", seconds)
             try:
                 answer = seats[name].measure(case, count)
             except ContestantError as error:
