@@ -105,6 +105,9 @@ NO_SENDING = {
     "SharedListener.__init__": "made by open_shared_listeners",
     "testing.scripted_calls": "patches the calls of one descriptor",
     "testing.check_batch_stream": "calls the methods that it checks",
+    "testing.SimulatedDatagramSocket.__init__": "made by open_socket",
+    "testing.SimulatedNetwork.change_conditions": "its target is a host",
+    "testing.SimulatedNetwork.set_conditions": "its target is a host",
 }
 
 

@@ -1,11 +1,13 @@
 """What every kind of datagram socket does: the kernel's, and that in memory.
 
 Each test runs on a connected pair of Unix sockets, on one of UDP sockets, and
-on one in memory, unless it is about waiting for room: UDP drops instead.
+on one in memory and one of a simulated network, unless it is about waiting for
+room: UDP drops instead.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import inspect
 import itertools
@@ -28,7 +30,12 @@ from triobatch import (
     open_batch_sender,
     open_udp_socket,
 )
-from triobatch.testing import MemoryDatagramSocket, memory_datagram_pair
+from triobatch.testing import (
+    MemoryDatagramSocket,
+    SimulatedDatagramSocket,
+    memory_datagram_pair,
+    open_simulated_network,
+)
 
 _names = (b"\0triobatch-%d" % number for number in itertools.count())
 
@@ -124,11 +131,33 @@ async def memory_pair():
     )
 
 
-@pytest.fixture(params=[unix_pair, udp_pair, memory_pair])
+@contextlib.asynccontextmanager
+async def simulated_pair():
+    names = ("10.0.0.1", 1), ("10.0.0.2", 2)
+    async with open_simulated_network(0) as network:
+        left, right = (
+            network.open_socket(own, remote_address=other)
+            for own, other in (names, names[::-1])
+        )
+        yield Pair(
+            left,
+            right,
+            *names,
+            65507,
+            (("::1", 9), errno.EAFNOSUPPORT),
+            header=True,
+        )
+
+
+@pytest.fixture(params=[unix_pair, udp_pair, memory_pair, simulated_pair])
 async def pair(request):
-    made = await request.param()
-    async with made.left, made.right:
-        yield made
+    async with contextlib.AsyncExitStack() as stack:
+        if request.param is simulated_pair:
+            made = await stack.enter_async_context(simulated_pair())
+        else:
+            made = await request.param()
+        async with made.left, made.right:
+            yield made
 
 
 @pytest.fixture(params=[unix_pair, memory_pair])
@@ -147,7 +176,9 @@ def public(cls):
     return {name for name in dir(cls) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("cls", [DatagramSocket, MemoryDatagramSocket])
+@pytest.mark.parametrize(
+    "cls", [DatagramSocket, MemoryDatagramSocket, SimulatedDatagramSocket]
+)
 def test_every_kind_has_the_methods_of_all(cls):
     assert issubclass(cls, AbstractDatagramSocket)
     assert public(cls) - OF_THE_KERNEL == public(AbstractDatagramSocket)

@@ -18,7 +18,7 @@ from triobatch._resource import Guard, open_fd, pause_after, raise_if_closed
 from triobatch._wire.addresses import AF_INET, AF_INET6
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from triobatch._datagrams.first_call import First
     from triobatch._datagrams.kernel import AnyReadiness, AnySocket, Kernel
@@ -43,6 +43,7 @@ class SendHalf(Batching):
       readiness: What is waited for.
       segments: What the kernel cuts a message into at most.
       kernel: What makes its calls.
+      clock: Returns seconds.
     """
 
     def __init__(
@@ -51,10 +52,11 @@ class SendHalf(Batching):
         readiness: AnyReadiness,
         segments: int,
         kernel: Kernel,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         family = int(socket.family)
         outlet = Outlet(
-            Segmentation(segments, time.monotonic),
+            Segmentation(segments, clock),
             internet=family in {AF_INET, AF_INET6},
             kernel=kernel,
             ipv4=family == AF_INET,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from itertools import accumulate
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from trio import sleep_forever
@@ -17,17 +16,16 @@ from trio.lowlevel import ParkingLot, checkpoint
 
 from triobatch._core import calls
 from triobatch._core.arena import MSG_TRUNC
-from triobatch._core.tries import Tried, try_each
 from triobatch._resource import open_fd
 from triobatch._wire.addresses import AF_UNIX, encode_address
 from triobatch._wire.control import SOL_IP, pack_control
 from triobatch._wire.metadata import IP_TOS, IP_TTL
+from triobatch.testing._kernel_calls import KernelCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from triobatch._core.arena import Arena
-    from triobatch._queues.views import Chunk
     from triobatch._wire.control import Control
     from triobatch._wire.error_queue import PeerError
 
@@ -84,7 +82,7 @@ class MemorySocket:
         return self._fd == -1
 
 
-class MemoryKernel:
+class MemoryKernel(KernelCalls):
     """The calls on both sockets; a ``Kernel``.
 
     Args:
@@ -109,115 +107,13 @@ class MemoryKernel:
         self._link = link
         # A link may raise anything, and then what went before is accounted
         # for only if that was in an earlier call.
-        self._most = calls.MAX_MESSAGES if link is None else 1
-
-    def send_datagrams(
-        self,
-        fd: int,
-        payload: bytes | memoryview,
-        sizes: list[int],
-        segment_sizes: list[int],  # noqa: ARG002 (never asked to segment)
-        peers: list[bytes],
-        control: Control,
-        controls: list[Control] | None = None,
-    ) -> int:
-        """Send messages; return how many went, at least one."""
-        sizes = sizes[: self._most]
-        # One for each, or one for all.
-        if len(peers) == 1:
-            peers = peers * len(sizes)
-        if controls is None:
-            controls = [control] * len(sizes)
-        sent = start = 0
-        for size, peer, own in zip(sizes, peers, controls, strict=False):
-            try:
-                self._send(fd, bytes(payload[start : start + size]), peer, own)
-            except OSError:
-                # The next call meets it again (sendmmsg(2)).
-                if sent:
-                    break
-                raise
-            sent += 1
-            start += size
-        return sent
-
-    def send_each(
-        self,
-        fd: int,
-        payload: bytes | memoryview,
-        sizes: list[int],
-        peers: list[bytes],
-        control: Control,
-        refusal: int,
-        tries: int,
-        controls: list[Control] | None = None,
-    ) -> Tried:
-        """Send messages one by one, past those refused with ``refusal``."""
-        sizes = sizes[: self._most]
-        if len(peers) == 1:
-            peers = peers * len(sizes)
-        if controls is None:
-            controls = [control] * len(sizes)
-        ends = list(accumulate(sizes))
-
-        messages = [
-            (fd, bytes(payload[end - size : end]), peer, own)
-            for size, end, peer, own in zip(
-                sizes, ends, peers, controls, strict=False
-            )
-        ]
-        return try_each(self._send, messages, refusal, tries)
-
-    def send_segments(
-        self,
-        fd: int,
-        data: bytes | memoryview,
-        segment_size: int,
-        run_size: int,  # noqa: ARG002 (a run is one datagram here)
-        peer: bytes,
-        control: Control,
-    ) -> int:
-        """Send messages of one size; return how many bytes went."""
-        most = min(len(data), self._most * segment_size)
-        starts = range(0, most, segment_size)
-        sizes = [min(segment_size, most - start) for start in starts]
-        sent = self.send_datagrams(
-            fd, data, sizes, [0] * len(sizes), [peer], control
-        )
-        return sum(sizes[:sent])
-
-    def send_datagram(self, fd: int, data: bytes, peer: bytes) -> None:
-        """Send one datagram."""
-        self._send(fd, data, peer, ())
-
-    def send_batch(self, fd: int, batch: calls.Batch) -> int:
-        """Send datagrams of one size; return how many went."""
-        size = batch.segment_size
-        taken = self.send_segments(fd, batch.data, size, size, batch.peer, ())
-        return -(-taken // size)
-
-    def send_runs(
-        self,
-        fd: int,
-        runs: list[Chunk],
-        segment_sizes: list[int],
-        peer: bytes,
-        control: Control,
-    ) -> int:
-        """Send messages from where they lie; return how many went."""
-        return self.send_datagrams(
-            fd,
-            b"".join(runs[: self._most]),
-            list(map(len, runs)),
-            segment_sizes,
-            [peer],
-            control,
-        )
+        super().__init__(calls.MAX_MESSAGES if link is None else 1)
 
     def _send(
         self,
         fd: int,
         payload: bytes,
+        segment_size: int,  # noqa: ARG002 (never asked to segment)
         peer: bytes,
         control: Control,
     ) -> None:
