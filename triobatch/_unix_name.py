@@ -19,6 +19,7 @@ for datagrams need not listen: it is there once it is bound.
 from __future__ import annotations
 
 import errno
+import operator
 import os
 import socket
 import stat
@@ -111,8 +112,12 @@ def bind(
 
     Raises:
       OSError: it is in use (EADDRINUSE), or could not be bound.
-      ValueError: an abstract name was to have permissions.
+      TypeError: ``mode`` is no integer.
+      ValueError: an abstract name was to have permissions, or there are no
+        such permissions.
     """
+    if mode is not None and not 0 <= operator.index(mode) <= 0o7777:
+        raise ValueError(f"mode must be in 0..0o7777, not {mode!r}")
     abstract = _is_abstract(name)
     if abstract and mode is not None:
         raise ValueError(f"an abstract name has no mode, not {mode!r}")

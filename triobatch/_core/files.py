@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 
 def _offered(buffers: Iterable[Buffer]) -> list[Buffer]:
-    return list(islice(buffers, IOV_MAX))
+    try:
+        return list(islice(buffers, IOV_MAX))
+    except (NotImplementedError, SystemError):
+        # A view of two dimensions, or one that was released (CPython 3.11).
+        raise TypeError(
+            f"buffers must be an iterable of buffers, not {buffers!r}"
+        ) from None
 
 
 def writev(fd: int, buffers: Iterable[Buffer]) -> int:

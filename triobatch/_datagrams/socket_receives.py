@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from triobatch._datagrams.receiving import BATCH
@@ -77,7 +78,7 @@ class DatagramReceiver:
 
         Nothing is lost if it is cancelled. See recvmmsg(2), udp(7).
         """
-        check_limit(max_datagrams)
+        max_datagrams = check_limit(max_datagrams)
         return await self._receive.receive(
             max_datagrams, self._receive.inbox.take
         )
@@ -86,7 +87,7 @@ class DatagramReceiver:
         self, max_datagrams: int = BATCH
     ) -> list[tuple[bytes, Address]]:
         """Receive what is there, or raise ``WouldBlock``."""
-        check_limit(max_datagrams)
+        max_datagrams = check_limit(max_datagrams)
         return self._receive.receive_nowait(
             max_datagrams, self._receive.inbox.take
         )
@@ -109,7 +110,7 @@ class DatagramReceiver:
           raises what that does, and can then be asked for the next. Nothing is
           lost when the loop is left.
         """
-        check_limit(max_datagrams)
+        max_datagrams = check_limit(max_datagrams)
         return _Batches(self, max_datagrams)
 
     async def receive_messages(
@@ -145,7 +146,7 @@ class DatagramReceiver:
         datagrams that came before it, some may be missing. Nothing is lost if
         it is cancelled. See ip(7), ipv6(7).
         """
-        check_limit(max_datagrams)
+        max_datagrams = check_limit(max_datagrams)
         return await self._receive.receive(
             max_datagrams, self._receive.messages(fields)
         )
@@ -157,7 +158,7 @@ class DatagramReceiver:
         fields: AbstractSet[str] | None = None,
     ) -> list[Message]:
         """Receive what is there, or raise ``WouldBlock``."""
-        check_limit(max_datagrams)
+        max_datagrams = check_limit(max_datagrams)
         return self._receive.receive_nowait(
             max_datagrams, self._receive.messages(fields)
         )
@@ -197,7 +198,14 @@ class _Batches:
         return await self._receiver.receive_batch(self._limit)
 
 
-def check_limit(limit: int) -> None:
-    """Raise TypeError or ValueError if it is no number of datagrams."""
-    if as_integer(limit, "max_datagrams") < 1:
-        raise ValueError(f"max_datagrams must be at least 1, not {limit}")
+def check_limit(limit: int) -> int:
+    """Return a number of datagrams that C can hold, too.
+
+    Raises:
+      TypeError: it is no number.
+      ValueError: it is not positive.
+    """
+    count = as_integer(limit, "max_datagrams")
+    if count < 1:
+        raise ValueError(f"max_datagrams must be at least 1, not {count}")
+    return min(count, sys.maxsize)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from triobatch._datagrams.errors import ignores
@@ -174,6 +175,8 @@ class DatagramRuns:
 
 
 def _checked(size: int) -> int:
-    if as_integer(size, "max_bytes") < 1:
+    size = as_integer(size, "max_bytes")
+    if size < 1:
         raise ValueError(f"max_bytes must be at least 1, not {size}")
-    return size
+    # More than there is memory for is all that there are.
+    return min(size, sys.maxsize)

@@ -280,7 +280,9 @@ struct tb_arena {
     /* One sockaddr a slot. */
     char *names;
     size_t name_size;
-    /* Control messages, or none where control_size is 0. */
+    /* Control messages, or none where control_size is 0: aligned, and of a
+     * size that keeps the next slot's aligned, as struct cmsghdr is.
+     */
     char *control;
     size_t control_size;
     /* One item a slot: what the kernel says of the message. A size larger

@@ -70,7 +70,8 @@ checked(ssize_t answer, size_t offered)
 }
 
 /* Nor have they MSG_DONTWAIT. The mode of a socket belongs to all who share
- * it, and any of them may have changed it (fcntl(2), F_SETFL).
+ * it, and any of them may have changed it (fcntl(2), F_SETFL): before a call
+ * that a signal interrupted, too, as that is one which has waited.
  */
 static int
 make_non_blocking(int fd)
@@ -88,13 +89,14 @@ make_non_blocking(int fd)
 static ssize_t
 move(int from, int to, int socket, size_t size)
 {
-    const int error = make_non_blocking(socket);
     ssize_t moved;
     int tries = TB_INTERRUPTIONS;
 
-    if (error)
-        return error;
     do {
+        const int error = make_non_blocking(socket);
+
+        if (error)
+            return error;
         moved = splice(from, NULL, to, NULL, size,
                        SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     } while (moved < 0 && errno == EINTR && tries-- > 0);
@@ -147,17 +149,16 @@ tb_relay(struct tb_relay *state, size_t size)
 ssize_t
 tb_send_file(int fd, int file, int64_t offset, size_t size)
 {
-    const int error = make_non_blocking(fd);
     struct held_off held;
     off_t position = (off_t)offset;
     ssize_t sent;
     int tries = TB_INTERRUPTIONS;
 
-    if (error)
-        return error;
     hold_off_sigpipe(&held);
     do {
-        sent = sendfile(fd, file, &position, size);
+        sent = make_non_blocking(fd);
+        if (sent == 0)
+            sent = sendfile(fd, file, &position, size);
     } while (sent < 0 && errno == EINTR && tries-- > 0);
     sent = checked(sent, size);
     let_sigpipe_in(&held, sent == -EPIPE);

@@ -131,7 +131,9 @@ class Datagrams:
         try:
             payloads, addresses = zip(*listed, strict=True)
             accepted = as_payloads(payloads)
-        except (TypeError, ValueError):
+        # The last two are what a view of two dimensions, and one that was
+        # released (CPython 3.11), say to who iterates them.
+        except (TypeError, ValueError, NotImplementedError, SystemError):
             accepted, addresses = _columns_of(listed)
         self._payloads += accepted
         self._addresses += addresses

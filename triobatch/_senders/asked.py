@@ -48,7 +48,7 @@ class AskedReceiver:
         sender: DatagramBatchSender,
         max_datagrams: int,
     ) -> None:
-        check_limit(max_datagrams)
+        max_datagrams = check_limit(max_datagrams)
         self._sock = sock
         self._sender = sender
         self._max_datagrams = max_datagrams

@@ -85,7 +85,7 @@ async def serve_udp(
     """
     check_port(port)
     check_host(host)
-    check_limit(max_datagrams)
+    max_datagrams = check_limit(max_datagrams)
 
     def prepare(sock: trio.socket.SocketType) -> None:
         configure(sock, reuse_port, receive_buffer_size)

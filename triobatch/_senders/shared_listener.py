@@ -113,10 +113,11 @@ async def open_shared_listeners(
     left_by: BaseException | None = None
     async with trio.open_nursery() as nursery:
         try:
-            shared += [
-                SharedListener(listener, nursery, max_buffered, grace)
-                for listener in listeners
-            ]
+            for listener in listeners:
+                _check_listener(listener)
+                shared.append(
+                    SharedListener(listener, nursery, max_buffered, grace)
+                )
             yield shared.copy()
         except BaseException as error:
             left_by = error
@@ -134,6 +135,13 @@ async def open_shared_listeners(
         finally:
             # Its traceback holds this frame, which must not hold it.
             del left_by
+
+
+def _check_listener(listener: object) -> None:
+    if not isinstance(listener, trio.abc.Listener):
+        raise TypeError(
+            f"a listener must be one of Trio's, not {type(listener).__name__}"
+        )
 
 
 # As for BatchSocketListener.

@@ -86,8 +86,8 @@ async def broadcast(
       What became of each stream: ``result``, if it was given.
 
     Raises:
-      TypeError: one of ``streams`` cannot send, or ``data`` does not have the
-        buffer protocol.
+      TypeError: one of ``streams`` cannot send, ``data`` does not have the
+        buffer protocol, or ``result`` is something else.
       ValueError: a stream is given twice.
       BufferError: ``data`` is not contiguous.
       MemoryError: ``data`` is a ``Buffers`` of more than memory holds.
@@ -101,6 +101,10 @@ async def broadcast(
     payload = _as_payload(data)
     if result is None:
         result = BroadcastResult()
+    elif not isinstance(result, BroadcastResult):
+        raise TypeError(
+            f"result must be a BroadcastResult, not {type(result).__name__}"
+        )
     result._start(targets, len(payload))
     await checkpoint_if_cancelled()
     left = _try_each(result, targets, payload)

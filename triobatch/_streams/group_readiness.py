@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 # select has no epoll but on Linux, and mypy no names for it there.
 _EPOLL = hasattr(select, "epoll")
 
+# What is asked for at a time: the memory for so many events is taken at once,
+# and epoll_wait(2) refuses what would be more than 2 GiB of them.
+_MOST_EVENTS = 2**16
+
 
 class ReadySet(Protocol):
     """Descriptors that are watched for one direction."""
@@ -89,7 +93,8 @@ class EpollSet:
 
     def take(self, count: int) -> list[int]:
         """Return at most ``count`` that are ready."""
-        return [fd for fd, _ in self._epoll.poll(0, count)]
+        most = min(count, _MOST_EVENTS)
+        return [fd for fd, _ in self._epoll.poll(0, most)]
 
     def has_ready(self) -> bool:
         """Tell whether there is one, without moving it."""

@@ -266,8 +266,7 @@ async def open_tcp_listeners(
     """
     check_host(host)
     port = check_port(port)
-    if backlog is not None and not isinstance(backlog, int):
-        raise TypeError(f"backlog must be an int or None, not {backlog!r}")
+    backlog = _checked_backlog(backlog)
 
     def configure(socket: SocketType) -> None:
         # As Trio does: Windows would let another process steal the port.
@@ -286,9 +285,7 @@ async def open_tcp_listeners(
     sockets = await bound_sockets(host, port, tsocket.SOCK_STREAM, configure)
     try:
         for socket in sockets:
-            socket.listen(
-                _BACKLOG if backlog is None else min(backlog, _BACKLOG)
-            )
+            socket.listen(backlog)
         return [BatchSocketListener(socket) for socket in sockets]
     except BaseException:
         for socket in sockets:
@@ -298,6 +295,14 @@ async def open_tcp_listeners(
 
 # Or Ctrl-C could come between the socket and its listener.
 @enable_ki_protection
+def _checked_backlog(backlog: int | None) -> int:
+    if backlog is None:
+        return _BACKLOG
+    if not isinstance(backlog, int):
+        raise TypeError(f"backlog must be an int or None, not {backlog!r}")
+    return max(0, min(backlog, _BACKLOG))
+
+
 async def open_unix_listener(
     filename: str | bytes | os.PathLike[str] | os.PathLike[bytes],
     *,
@@ -327,8 +332,9 @@ async def open_unix_listener(
     Raises:
       OSError: ``filename`` is in use (EADDRINUSE), by a server or something
         else, such as a symbolic link; or could not be bound.
+      TypeError: ``mode`` or ``backlog`` is not an integer.
       ValueError: ``filename`` is empty, or has a NUL in it; or it is abstract
-        and ``mode`` is given.
+        and ``mode`` is given; or that is more than permissions.
     """
     name = checked_name(filename)
     listener, owned = await trio.to_thread.run_sync(
@@ -336,7 +342,7 @@ async def open_unix_listener(
         name,
         tsocket.SOCK_STREAM,
         mode,
-        _BACKLOG if backlog is None else backlog,
+        _checked_backlog(backlog),
     )
     socket = tsocket.from_stdlib_socket(listener)
     if owned is None:

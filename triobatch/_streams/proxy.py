@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from triobatch._streams.buffered import BufferedReceiveStream
 from triobatch._wire.proxy import header_size, parse_header
 
 if TYPE_CHECKING:
-    from triobatch._streams.buffered import BufferedReceiveStream
     from triobatch._wire.proxy import ProxyHeader
 
 # "This block is always smaller than an MSS" (2.2), but for what proxies add.
@@ -31,6 +31,7 @@ async def receive_proxy_header(
       addresses are meant: a health check, or an unknown protocol.
 
     Raises:
+      TypeError: ``reader`` is something else, a stream without a buffer.
       ProxyHeaderError: there is none, or it is malformed, or larger than
         ``limit``. It is told as soon as it can be, and nothing is taken.
       EOFError: the stream ended before the header did.
@@ -42,6 +43,11 @@ async def receive_proxy_header(
     what came is kept. See
     https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt.
     """
+    if not isinstance(reader, BufferedReceiveStream):
+        raise TypeError(
+            "reader must be a BufferedReceiveStream, not "
+            f"{type(reader).__name__}"
+        )
     header: ProxyHeader | None = None
 
     def measure() -> int | None:

@@ -280,6 +280,8 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         if size < 1:
             raise ValueError(f"max_bytes must be at least 1, not {size}")
         half = self._receive
+        # recv(2) brings no more, and no object holds what C cannot count.
+        size = min(size, 0x7FFFF000)
         return await half.take(calls.receive, size, half.large)
 
     async def receive_into(self, buffers: Buffer | Sequence[Buffer]) -> int:

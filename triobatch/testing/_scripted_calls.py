@@ -100,11 +100,13 @@ def scripted_calls(
 
     Raises:
       ValueError: a number is less than 1.
-      TypeError: an item is something else.
+      TypeError: an item, or ``target``, is something else.
 
     For one thread: two blocks of different threads must not overlap.
     """
     sock: Any = getattr(target, "socket", target)
+    if not hasattr(sock, "fileno"):
+        raise TypeError(f"target must be a stream or a socket, not {target!r}")
     sent = ScriptedCalls(sock.fileno, _as_steps(sending))
     received = ScriptedCalls(sock.fileno, _as_steps(receiving))
     with mock.patch.multiple(

@@ -1,0 +1,100 @@
+"""Fuzz the C core: a corpus of hexadecimal lines, and libFuzzer's output.
+
+    python tests/fuzz/core/run.py SECONDS [--keep]
+
+``--keep`` writes what reached something new back to the corpus.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CORPUS = HERE / "corpus.txt"
+# Inputs are short; a longer one says the same again.
+MAX_INPUT_SIZE = 512
+SANITIZED = (
+    "clang",
+    "-O2",
+    "-fno-omit-frame-pointer",
+    "-fsanitize=fuzzer-no-link,address,undefined",
+    "-fno-sanitize-recover=all",
+)
+
+
+def unpack(directory: Path) -> None:
+    """Write each line of the corpus to a file of its own."""
+    directory.mkdir()
+    for number, line in enumerate(CORPUS.read_text("ascii").splitlines()):
+        (directory / str(number)).write_bytes(bytes.fromhex(line))
+
+
+def pack(directory: Path) -> None:
+    """Write a directory's files to the corpus, the shortest first."""
+    inputs = sorted(
+        {path.read_bytes() for path in directory.iterdir()},
+        key=lambda data: (len(data), data),
+    )
+    lines = [data.hex() + "\n" for data in inputs if data]
+    CORPUS.write_text("".join(lines), "ascii")
+
+
+def fuzz(work: Path, seconds: int) -> str:
+    """Build and run the fuzzer; return what it said."""
+    subprocess.run(
+        [HERE / "build.sh", work / "build", "fuzzer", *SANITIZED], check=True
+    )
+    done = subprocess.run(
+        [
+            work / "build" / "fuzzer",
+            f"-max_total_time={seconds}",
+            f"-max_len={MAX_INPUT_SIZE}",
+            f"-artifact_prefix={work}/",
+            "-print_final_stats=1",
+            work / "corpus",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit("\n".join(done.stderr.splitlines()[-60:]))
+    return done.stderr
+
+
+def main() -> None:
+    """Fuzz, and report how much was tried."""
+    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 60
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        unpack(work / "corpus")
+        said = fuzz(work, seconds)
+        if "--keep" in sys.argv:
+            kept = work / "kept"
+            kept.mkdir()
+            subprocess.run(
+                [
+                    work / "build" / "fuzzer",
+                    "-merge=1",
+                    f"-max_len={MAX_INPUT_SIZE}",
+                    kept,
+                    work / "corpus",
+                ],
+                stderr=subprocess.DEVNULL,
+                check=True,
+            )
+            pack(kept)
+    runs = re.search(r"Done (\d+) runs in (\d+) second", said)
+    coverage = re.findall(r"cov: (\d+)", said)
+    print(
+        f"core: {runs[1]} inputs in {runs[2]} s, {coverage[-1]} edges "
+        "reached, nothing found"
+    )
+
+
+if __name__ == "__main__":
+    main()
