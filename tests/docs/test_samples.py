@@ -1,8 +1,8 @@
 """The documentation's samples, run as its readers run them.
 
 Each ends by itself, says what the file beside it has (``name.out``), and
-nothing on stderr. A line ``# Needs: h11, trustme`` names what is not installed
-with triobatch; ``# Platform: linux``, where alone it can run.
+nothing on stderr. A line ``# Needs h11, trustme.`` names what is not installed
+with triobatch; ``# Only on Linux.`` says where alone it runs.
 """
 
 from __future__ import annotations
@@ -23,18 +23,13 @@ def name_of(path):
     return path.relative_to(DOCS / "samples").as_posix()
 
 
-def declared(source, what):
-    found = re.search(rf"(?m)^# {what}: (.*)$", source)
-    return found[1].split(", ") if found else []
-
-
 def skip_what_cannot_run(source):
-    for module in declared(source, "Needs"):
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"needs {module}")
-    platforms = declared(source, "Platform")
-    if platforms and sys.platform not in platforms:
-        pytest.skip(f"needs {' or '.join(platforms)}")
+    if needs := re.search(r"(?m)^# Needs (.*)\.$", source):
+        for module in needs[1].split(", "):
+            if importlib.util.find_spec(module) is None:
+                pytest.skip(f"needs {module}")
+    if sys.platform != "linux" and "\n# Only on Linux.\n" in source:
+        pytest.skip("needs Linux")
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=name_of)
