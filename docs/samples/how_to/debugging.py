@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import trio
 from trio import socket
 
@@ -9,9 +11,8 @@ import triobatch
 
 
 async def main() -> None:
-    # Is it the fast core?
-    found = triobatch.capabilities()
-    print("core:", found.core in ("c", "python"))
+    # Which core runs, and why, and what the kernel can do.
+    logging.info("%s", triobatch.capabilities())
     near, far = socket.socketpair()
     async with (
         triobatch.BatchSocketStream(near) as stream,

@@ -37,7 +37,6 @@ async def main() -> None:
     async with server, client, trio.open_nursery() as nursery:
         marks = triobatch.Metadata(tos=EF | ECT_0, ttl=5)
         await client.send(b"hello", ("127.0.0.2", port), metadata=marks)
-        # What comes before the first call may lack metadata: see the page.
         [message] = await server.receive_messages()
         print(message.payload, "ecn", message.metadata.ecn)
         nursery.start_soon(answer, server)
