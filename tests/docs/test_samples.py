@@ -32,6 +32,7 @@ def skip_what_cannot_run(source):
         pytest.skip("needs Linux")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SAMPLES, ids=name_of)
 def test_a_sample_says_what_the_page_says(path, tmp_path):
     skip_what_cannot_run(path.read_text(encoding="utf-8"))
