@@ -131,6 +131,20 @@ def known(owner: str) -> dict[str, str]:
     return names
 
 
+def show_types_beside_names(lines: list[str]) -> None:
+    """Make the type of each attribute an option of its directive.
+
+    Napoleon has it as a field of the text, three lines further down.
+    """
+    start = None
+    for index, line in enumerate(lines):
+        if line.startswith(".. attribute:: "):
+            start = index
+        elif line.startswith("   :type: ") and start is not None:
+            lines[start + 1 : index + 1] = [line, *lines[start + 1 : index]]
+            start = None
+
+
 def link_names(
     app: Sphinx,
     _what: str,
@@ -140,6 +154,7 @@ def link_names(
     lines: list[str],
 ) -> None:
     """Put roles in place of what a docstring names."""
+    show_types_beside_names(lines)
     trio = app.env.intersphinx_named_inventory.get("trio", {})
     outside = {key for names in trio.values() for key in names}
     names = known(name)
