@@ -7,7 +7,7 @@ Every answer says which process it is from::
 
 Kill one with ``kill -9``: what lay in its receive buffer is lost, the kernel
 sends its peers to the others, and another takes its place. See
-``docs/many-processes.md``.
+``docs/explanation/many-processes.rst``.
 """
 
 from __future__ import annotations

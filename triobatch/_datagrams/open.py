@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from triobatch._wire.addresses import Address
 
 _Sockaddr: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
-_Local: TypeAlias = tuple[str | None, int] | tuple[str, int, int, int]
+LocalAddress: TypeAlias = tuple[str | None, int] | tuple[str, int, int, int]
 _Found: TypeAlias = list[tuple[int, _Sockaddr]] | None
 _Attempt: TypeAlias = tuple[int, _Sockaddr | None, _Sockaddr | None]
 
 
 async def open_udp_socket(
     *,
-    local_address: _Local | None = None,
+    local_address: LocalAddress | None = None,
     remote_address: Address = None,
     family: int | None = None,
     reuse_port: bool = False,
@@ -115,7 +115,7 @@ def _check(address: object, name: str) -> None:
 
 
 async def _look_up(
-    address: Address | _Local, family: int, flags: int
+    address: Address | LocalAddress, family: int, flags: int
 ) -> _Found:
     if address is None:
         return None

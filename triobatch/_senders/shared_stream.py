@@ -49,7 +49,7 @@ class SharedStream(trio.abc.HalfCloseableStream):
 
     @property
     def socket(self) -> Any:
-        """The shared stream's socket, if it has one: libraries ask for it."""
+        """The shared stream's socket, if any, which libraries ask for."""
         return cast("Any", self.stream).socket
 
     async def send_all(self, data: Buffer) -> None:

@@ -70,7 +70,7 @@ class Metadata:
 
     @property
     def ecn(self) -> int | None:
-        """The ECN codepoint: 0 none, 1 and 2 capable, 3 congestion."""
+        """The ECN codepoint (0 none, 1 and 2 capable, 3 congestion)."""
         return None if self.tos is None else self.tos & 3
 
     def for_reply(self) -> Metadata:
