@@ -1,5 +1,6 @@
 """What you need to test code that uses triobatch."""
 
+from triobatch._wire.public import settle as _settle
 from triobatch.testing._check_stream import check_batch_stream
 from triobatch.testing._memory_datagrams import (
     MemoryDatagramSocket,
@@ -19,3 +20,5 @@ __all__ = [
     "os_error",
     "scripted_calls",
 ]
+
+_settle(__name__, globals())
