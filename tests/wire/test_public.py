@@ -37,17 +37,6 @@ from triobatch import (
 )
 
 MODULES = (triobatch, triobatch.lowlevel, triobatch.testing)
-PUBLIC = [
-    (module, name)
-    for module in MODULES
-    for name in module.__all__
-    if isinstance(getattr(module, name), type | FunctionType)
-]
-CLASSES = [
-    getattr(module, name)
-    for module, name in PUBLIC
-    if isinstance(getattr(module, name), type)
-]
 # What stands for types, and has no docstring or module of its own.
 ALIASES = {
     "Address",
@@ -61,6 +50,18 @@ ALIASES = {
     "Status",
     "StreamHandler",
 }
+PUBLIC = [
+    (module, name)
+    for module in MODULES
+    for name in module.__all__
+    if name not in ALIASES
+    and isinstance(getattr(module, name), type | FunctionType)
+]
+CLASSES = [
+    getattr(module, name)
+    for module, name in PUBLIC
+    if isinstance(getattr(module, name), type)
+]
 PEER = ("127.0.0.1", 9)
 
 
