@@ -329,6 +329,10 @@ def test_public_modules_only_hand_on(module):
         if isinstance(node, ast.Assign):
             (target,) = node.targets
             assert target.id in ("__all__", "__version__")
+        elif isinstance(node, ast.Expr):
+            # Its last line: whose it says that its names are.
+            assert node is body[-1]
+            assert ast.unparse(node) == "_settle(__name__, globals())"
         else:
             assert isinstance(node, ast.ImportFrom)
 

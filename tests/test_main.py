@@ -1,16 +1,88 @@
 """``python -m triobatch``."""
 
-import runpy
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from importlib.metadata import version
+from pathlib import Path
+
+import pytest
 
 import triobatch
 
 
-def test_it_prints_the_version_and_what_can_be_done_here(capsys):
-    runpy.run_module("triobatch", run_name="__main__")
-    assert capsys.readouterr().out == (
+def run(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "triobatch", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+def test_it_prints_the_version_and_what_can_be_done_here():
+    done = run()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
         f"triobatch {version('triobatch')}\n{triobatch.capabilities()}\n"
     )
+
+
+def test_it_prints_the_same_for_programs():
+    done = run("--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found.pop("version") == version("triobatch")
+    assert found == dataclasses.asdict(triobatch.capabilities())
+
+
+def test_help_says_what_it_is_for():
+    done = run("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: python -m triobatch [-h] [--json]")
+
+
+@pytest.mark.parametrize("argument", ["--version-of", "something"])
+def test_arguments_that_it_does_not_know_are_a_usage_error(argument):
+    done = run(argument)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: python -m triobatch ")
+    assert argument in done.stderr.splitlines()[-1]
+
+
+def test_sources_that_are_not_built_say_what_to_do(tmp_path):
+    shutil.copytree(
+        Path(__file__).parents[1] / "triobatch",
+        tmp_path / "triobatch",
+        ignore=shutil.ignore_patterns("*.so", "*_missing.txt"),
+    )
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "TRIOBATCH_CORE"
+    }
+    done = run(cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "these are the sources, not built: pip install" in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="no SIGPIPE")
+def test_output_that_nobody_reads_is_no_traceback():
+    reader, writer = os.pipe()
+    os.close(reader)
+    with subprocess.Popen(
+        [sys.executable, "-m", "triobatch"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+    ) as process:
+        os.close(writer)
+        assert process.communicate()[1] == b""
+    assert process.returncode == -signal.SIGPIPE
 
 
 def test_the_version_is_the_installed_one():

@@ -73,10 +73,7 @@ from triobatch._streams.broadcast_result import (
     Delivery,
     Status,
 )
-from triobatch._streams.buffered import (
-    BufferedReceiveStream,
-    FrameTooLargeError,
-)
+from triobatch._streams.buffered import BufferedReceiveStream
 from triobatch._streams.group import StreamGroup, open_stream_group
 from triobatch._streams.group_statistics import GroupStatistics
 from triobatch._streams.listener import (
@@ -89,6 +86,7 @@ from triobatch._streams.listener import (
     serve_tcp,
 )
 from triobatch._streams.proxy import receive_proxy_header
+from triobatch._streams.received import FrameTooLargeError
 from triobatch._streams.relay import relay
 from triobatch._streams.send_buffers import send_buffers
 from triobatch._streams.send_file import send_file
@@ -102,6 +100,7 @@ from triobatch._wire.addresses import Address
 from triobatch._wire.error_queue import PeerError
 from triobatch._wire.metadata import Message, Metadata
 from triobatch._wire.proxy import ProxyHeader, ProxyHeaderError
+from triobatch._wire.public import settle as _settle
 
 __all__ = [
     "__version__",
@@ -177,3 +176,5 @@ __all__ = [
     "capabilities",
     "lowlevel",
 ]
+
+_settle(__name__, globals())

@@ -6,6 +6,7 @@ waiting, and raises ``OSError`` when it fails.
 
 from triobatch._core.files import preadv, pwritev, readv, writev
 from triobatch._datagrams.lowlevel import recvmmsg, sendmmsg
+from triobatch._wire.public import settle as _settle
 
 __all__ = [
     "preadv",
@@ -15,3 +16,5 @@ __all__ = [
     "sendmmsg",
     "writev",
 ]
+
+_settle(__name__, globals())

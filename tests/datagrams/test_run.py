@@ -53,9 +53,9 @@ def test_data_is_bytes(data):
 
 def test_a_run_says_what_it_is():
     run = Run(b"abc", 2, A)
-    assert repr(run) == f"<Run of {A!r}: 3 bytes by 2>"
+    assert repr(run) == f"<Run: 3 bytes by 2, of {A!r}>"
     run.data.release()
-    assert repr(run) == f"<Run of {A!r}: released>"
+    assert repr(run) == f"<Run: released, of {A!r}>"
     with pytest.raises(ValueError, match="its scope has ended"):
         run.export()
 

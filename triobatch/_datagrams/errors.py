@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from triobatch._wire.addresses import Address
 
+from triobatch._wire.described import described, errno_text
+
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
@@ -89,6 +91,11 @@ class DatagramError(OSError):
         else:
             peer = "to the connected peer"
         return f"{super().__str__()}: {which}{peer}"
+
+    @described
+    def __repr__(self) -> str:
+        which = "a datagram" if self._alone else f"datagram {self.index}"
+        return f"{errno_text(self.errno)}, {which} to {self.address!r}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         fields = self.errno, self.index, self.address, self._alone
@@ -166,6 +173,11 @@ class DatagramErrorGroup(ExceptionGroup[DatagramError]):
         errors, offered = self.exceptions, self.offered
         super().__init__(_summary(errors, sent, left, offered), errors)
 
+    @described
+    def __repr__(self) -> str:
+        # Not each of thousands.
+        return f"{self.message}, first {self.exceptions[0]!r}"
+
     def derive(  # type: ignore[override]
         self, excs: Sequence[DatagramError], /
     ) -> DatagramErrorGroup:
@@ -219,6 +231,10 @@ class TruncatedDatagramError(OSError):
         self.payload = payload
         self.address = address
         self.size = size
+
+    @described
+    def __repr__(self) -> str:
+        return f"{self.strerror}, from {self.address!r}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.payload, self.address, self.size)

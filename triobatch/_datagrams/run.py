@@ -42,6 +42,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from triobatch._queues.views import as_integer, kept_view, view_of_bytes
+from triobatch._wire.described import described
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,12 +131,13 @@ class Run:
                 self._lent.append(datagram)
             yield datagram
 
+    @described
     def __repr__(self) -> str:
         try:
             what = f"{len(self.data)} bytes by {self.segment_size}"
         except ValueError:
             what = "released"
-        return f"<Run of {self.address!r}: {what}>"
+        return f"{what}, of {self.address!r}"
 
 
 class Loan:

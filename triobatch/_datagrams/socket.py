@@ -21,6 +21,7 @@ from triobatch._datagrams.statistics import kernel_drops
 from triobatch._resource import open_fd
 from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX
 from triobatch._wire.control import IPPROTO_UDP, SOL_UDP, UDP_GRO
+from triobatch._wire.described import socket_repr
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -92,6 +93,8 @@ class DatagramSocket(AbstractDatagramSocket):
                 socket, self._readiness, Filling(inbox, family, calls)
             ),
         )
+
+    __repr__ = socket_repr
 
     @property
     def local_address(self) -> Address:

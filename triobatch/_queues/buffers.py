@@ -34,6 +34,7 @@ from triobatch._queues.views import (
     take_in,
     view_of_bytes,
 )
+from triobatch._wire.described import described
 
 if TYPE_CHECKING:
     import io
@@ -133,8 +134,12 @@ class Buffers:
     def __bytes__(self) -> bytes:
         return self._join(self._nbytes)
 
+    @described
     def __repr__(self) -> str:
-        return f"<Buffers: {len(self)} chunks, {self._nbytes} bytes left>"
+        return f"{len(self)} chunks, {self._nbytes} bytes left"
+
+    def __reduce__(self) -> tuple[type[Buffers], tuple[list[bytes]]]:
+        return Buffers, ([bytes(chunk) for chunk in self],)
 
     def append(self, chunk: Buffer) -> None:
         """Add one chunk at the end.

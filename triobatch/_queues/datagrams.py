@@ -15,6 +15,7 @@ from triobatch._queues.views import (
     list_of,
 )
 from triobatch._wire.addresses import Address
+from triobatch._wire.described import described
 from triobatch._wire.metadata import Metadata
 
 if TYPE_CHECKING:
@@ -110,8 +111,12 @@ class Datagrams:
     def __iter__(self) -> Iterator[Queued]:
         return map(as_queued, self._payloads, self._addresses)
 
+    @described
     def __repr__(self) -> str:
-        return f"<Datagrams: {len(self)} left, {self.nbytes} bytes>"
+        return f"{len(self)} left, {self.nbytes} bytes"
+
+    def __reduce__(self) -> tuple[type[Datagrams], tuple[list[Datagram]]]:
+        return Datagrams, ([(bytes(item[0]), *item[1:]) for item in self],)
 
     @property
     def nbytes(self) -> int:
@@ -165,6 +170,8 @@ class Datagrams:
         other._payloads = self._payloads.copy()
         other._addresses = self._addresses.copy()
         return other
+
+    __copy__ = copy
 
     def _check_not_claimed(self) -> None:
         if self._claimed:

@@ -8,6 +8,8 @@ import os
 import stat
 from typing import ClassVar, Protocol, TypeAlias
 
+from triobatch._wire.described import described
+
 
 class _AsyncFile(Protocol):
     @property
@@ -82,8 +84,12 @@ class FileSlice:
         self.nbytes: int = size
         self._claimed = False
 
+    @described
     def __repr__(self) -> str:
-        return f"<FileSlice: {self.nbytes} bytes from {self.offset} left>"
+        return f"{self.nbytes} bytes from {self.offset} left"
+
+    def __copy__(self) -> FileSlice:
+        return FileSlice(self.file, self.offset, self.nbytes)
 
     # What the package does with a part that is being sent, as the function at
     # the end of this module. A claim on it is not looked at.

@@ -69,9 +69,9 @@ class DatagramBatchSender(QueueingSender):
     ) -> None:
         self.errors: Errors = "raise"
         self.metadata: Metadata | None = None
-        self._task: DatagramSendingTask = DatagramSendingTask(
-            target, max_buffered
-        )
+        self._target = target
+        task = DatagramSendingTask(target, max_buffered)
+        self._task: DatagramSendingTask = task
 
     @property
     def unsent(self) -> list[Unsent]:

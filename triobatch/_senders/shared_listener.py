@@ -10,6 +10,7 @@ from trio.lowlevel import enable_ki_protection
 
 from triobatch._senders.open import DEFAULT_GRACE, DEFAULT_MAX_BUFFERED
 from triobatch._senders.shared_stream import SharedStream, open_shared_stream
+from triobatch._wire.described import described
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -36,6 +37,10 @@ class SharedListener(trio.abc.Listener[SharedStream]):
         self._nursery = nursery
         self._max_buffered = max_buffered
         self._grace = grace
+
+    @described
+    def __repr__(self) -> str:
+        return f"on {self.listener!r}"
 
     @property
     def socket(self) -> Any:

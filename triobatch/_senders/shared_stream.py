@@ -21,6 +21,7 @@ from triobatch._senders.open import (
     DEFAULT_MAX_BUFFERED,
     open_batch_sender,
 )
+from triobatch._wire.described import described
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -46,6 +47,11 @@ class SharedStream(trio.abc.HalfCloseableStream):
         self.sender = sender
         self._grace = grace
         self._closed = trio.Event()
+
+    @described
+    def __repr__(self) -> str:
+        closed = "closed, " if self._closed.is_set() else ""
+        return f"{closed}on {self.stream!r}"
 
     @property
     def socket(self) -> Any:

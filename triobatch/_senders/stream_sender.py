@@ -68,6 +68,7 @@ class BatchSender(Sender):
     def __init__(
         self, target: trio.abc.SendStream, max_buffered: int, grace: float
     ) -> None:
+        self._target = target
         self._task: StreamSendingTask = StreamSendingTask(
             target, max_buffered, grace
         )

@@ -24,6 +24,7 @@ from trio.lowlevel import (
 from triobatch._resource import reason_of, without_frames
 from triobatch._senders.gathering import Gathering
 from triobatch._senders.statistics import Outbox, SenderStatistics
+from triobatch._wire.described import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -279,6 +280,14 @@ class Sender:
     """What a batch sender tells, whatever it sends on."""
 
     _task: SendingTask
+    # The stream or the socket, as it was given.
+    _target: object
+
+    @described
+    def __repr__(self) -> str:
+        ended = "ended, " if self._task.outbox.closed else ""
+        size = self._task.statistics().buffered_size
+        return f"{ended}{size} bytes queued, on {self._target!r}"
 
     async def wait_broken(self) -> None:
         """Wait until the target can be sent to no more.

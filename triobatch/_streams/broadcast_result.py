@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import trio
 
 from triobatch._resource import without_frames
+from triobatch._wire.described import described
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,9 +74,10 @@ class BroadcastResult:
     def __iter__(self) -> Iterator[Delivery]:
         return map(self._delivery, range(len(self._streams)))
 
+    @described
     def __repr__(self) -> str:
         whole = len(self) - len(self.missed)
-        return f"<BroadcastResult: {whole} of {len(self)} got all>"
+        return f"{whole} of {len(self)} got all"
 
     @property
     def sent(self) -> list[Delivery]:

@@ -16,9 +16,10 @@ from triobatch._queues.views import view_of_bytes, writable_views
 from triobatch._resource import Guard
 from triobatch._streams.filling import Filling
 from triobatch._streams.plain import is_plain_both_ways
-from triobatch._streams.received import Received
+from triobatch._streams.received import FrameTooLargeError, Received
 from triobatch._streams.send_buffers import send_buffers
 from triobatch._streams.stream import DEFAULT_RECEIVE_SIZE
+from triobatch._wire.described import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 DEFAULT_LIMIT = 2**20
-
-
-class FrameTooLargeError(ValueError):
-    """The peer has sent so much, and no whole frame. It is kept."""
 
 
 class BufferedReceiveStream(trio.abc.HalfCloseableStream):
@@ -72,6 +69,10 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
             "another task is currently receiving from this "
             "BufferedReceiveStream"
         )
+
+    @described
+    def __repr__(self) -> str:
+        return f"{self.nbytes} bytes received, of {self.stream!r}"
 
     @property
     def nbytes(self) -> int:

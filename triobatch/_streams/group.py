@@ -29,6 +29,7 @@ from triobatch._streams.group_sending import (
 from triobatch._streams.group_statistics import GroupStatistics
 from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.stream import BatchSocketStream
+from triobatch._wire.described import described
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -138,6 +139,10 @@ class StreamGroup:
         self._doubts = 0
         self._largest = 0
 
+    @described
+    def __repr__(self) -> str:
+        return self._members.text()
+
     def __len__(self) -> int:
         return len(self._members.by_fd)
 
@@ -240,7 +245,9 @@ class StreamGroup:
                     try:
                         await readers.wait()
                     except trio.ClosedResourceError:
-                        raise _closed_group() from None
+                        raise trio.ClosedResourceError(
+                            "this group was closed"
+                        ) from None
                 if members.closed:
                     continue
                 batch = self._pull(count)
@@ -390,8 +397,4 @@ class StreamGroup:
 
     def _check_open(self) -> None:
         if self._members.closed:
-            raise _closed_group()
-
-
-def _closed_group() -> trio.ClosedResourceError:
-    return trio.ClosedResourceError("this group was closed")
+            raise trio.ClosedResourceError("this group was closed")

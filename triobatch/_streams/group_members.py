@@ -89,6 +89,11 @@ class Members:
         self._scope = trio.CancelScope(shield=True)
 
     @enable_ki_protection
+    def text(self) -> str:
+        """Return how many there are, for a repr."""
+        closed = ", closed" if self.closed else ""
+        return f"{len(self.by_fd)} streams{closed}"
+
     def add(self, stream: BatchSocketStream) -> None:
         """Take a stream in.
 

@@ -21,6 +21,7 @@ from triobatch._resource import open_fd, pause_after, raise_if_closed
 from triobatch._streams.stream import BatchSocketStream
 from triobatch._unix_name import UnixName, bind, checked_name
 from triobatch._wire.addresses import check_port
+from triobatch._wire.described import socket_repr
 
 if TYPE_CHECKING:
     import os
@@ -84,6 +85,8 @@ class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
         # made up, and that has no descriptor.
         self._listener = trio.SocketListener(socket)
         self.socket = socket
+
+    __repr__ = socket_repr
 
     # Or Ctrl-C could come between a connection and its stream.
     @enable_ki_protection

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
+class FrameTooLargeError(ValueError):
+    """The peer has sent so much, and no whole frame. It is kept."""
+
+
 class Received:
     """A queue of bytes, filled in pieces and taken in other ones."""
 

@@ -20,6 +20,7 @@ from triobatch._streams import notsent_lowat
 from triobatch._streams.receiving import ReceiveHalf
 from triobatch._streams.send_file import send_file_on_socket
 from triobatch._streams.sending import SendHalf
+from triobatch._wire.described import socket_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -369,6 +370,8 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         if buffersize:
             return self.socket.getsockopt(level, option, buffersize)
         return self.socket.getsockopt(level, option)
+
+    __repr__ = socket_repr
 
     def statistics(self) -> StreamStatistics:
         """Return what this stream has done so far."""

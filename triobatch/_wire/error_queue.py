@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from triobatch._wire.addresses import Address, decode_address
 from triobatch._wire.control import SOL_IP, SOL_IPV6, ControlMessage
+from triobatch._wire.described import described, errno_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +58,15 @@ class PeerError:
     offender: str | None
     type: int | None = None
     code: int | None = None
+
+    @described
+    def __repr__(self) -> str:
+        by = "this host" if self.offender is None else self.offender
+        mtu = "" if self.mtu is None else f", MTU {self.mtu}"
+        return (
+            f"{errno_text(self.errno)}{mtu}, a datagram to {self.address!r}, "
+            f"reported by {by}"
+        )
 
     @property
     def is_local_refusal(self) -> bool:

@@ -1,5 +1,6 @@
 """What you need to test code that uses triobatch."""
 
+from triobatch._wire.public import settle as _settle
 from triobatch.testing._check_stream import check_batch_stream
 from triobatch.testing._memory_datagrams import (
     MemoryDatagramSocket,
@@ -35,3 +36,5 @@ __all__ = [
     "scripted_calls",
     "simulate",
 ]
+
+_settle(__name__, globals())

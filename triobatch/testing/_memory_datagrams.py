@@ -13,6 +13,7 @@ from triobatch._datagrams.message_inbox import MessageInbox
 from triobatch._datagrams.receiving import Filling, ReceiveHalf
 from triobatch._datagrams.sending import SendHalf
 from triobatch._resource import open_fd
+from triobatch._wire.described import described
 from triobatch.testing._memory_kernel import (
     Link,
     MemoryKernel,
@@ -96,6 +97,12 @@ class MemoryDatagramSocket(AbstractDatagramSocket):
             SendHalf(socket, self._readiness, 1, kernel),
             ReceiveHalf(socket, self._readiness, filling),
         )
+
+    @described
+    def __repr__(self) -> str:
+        if self._socket.fileno() == -1:
+            return "closed"
+        return f"{self.address} -> {self._peer_address}"
 
     @property
     def local_address(self) -> str:

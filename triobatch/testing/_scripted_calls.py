@@ -17,6 +17,7 @@ from unittest import mock
 from triobatch._core import calls
 from triobatch._core.chunks import COPY_SIZE, front, locate
 from triobatch._core.tries import Tried, try_each
+from triobatch._wire.described import described
 
 if TYPE_CHECKING:
     import socket
@@ -47,6 +48,10 @@ class ScriptedCalls:
         self.left = steps
         self.offered: list[list[int]] = []
         self._fileno = fileno
+
+    @described
+    def __repr__(self) -> str:
+        return f"{len(self.log)} steps taken, {len(self.left)} left"
 
     def _next(self, fd: int, offered: list[int]) -> int | None:
         """Return the limit for a call on ``fd``, or raise its error."""
