@@ -106,7 +106,7 @@ def kept_view(buffer: Buffer, name: str = "chunk") -> memoryview:
     ``view_of_bytes``.
     """
     view = view_of_bytes(buffer, name)
-    if EXPORTS_LOCK:
+    if EXPORTS_LOCK or type(view.obj) is bytes:
         return view
     with view:
         return memoryview(bytes(view))
