@@ -29,14 +29,16 @@ class Way:
 
     def prepare(self) -> None:
         """Do what is to be done before each time."""
-        # Which of several tasks is next is Trio's choice, and the way may be
-        # longer; what its plugin for hypothesis sets makes that repeatable.
+        # Which of several tasks is next is Trio's choice, and one order may
+        # cost more than another. Its plugin for hypothesis settles it so.
         trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True
         trio_run._r.seed(0)
         self.before_ours()
 
     async def clean_up(self) -> None:
         """Do what is to be done after each time."""
+        trio_run._ALLOW_DETERMINISTIC_SCHEDULING = False
+        trio_run._r.seed()
         left = self.after_ours()
         if left is not None:
             await left
