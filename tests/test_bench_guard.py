@@ -1,6 +1,5 @@
 """The guard notices what it is there for."""
 
-import contextlib
 import random
 import sys
 
@@ -12,12 +11,13 @@ import triobatch
 if sys.platform != "linux" or sys.implementation.name != "cpython":
     pytest.skip("the guard is for Linux, CPython", allow_module_level=True)
 
-from guards import ratios, system_calls
-from guards.allocations import REPETITIONS, check_allocations
-from guards.frames import check_frames, count_frames
-from guards.operations import Operation, Place
-from guards.public_calls import PublicCall, public_calls
+from guards import public_calls, ratios, system_calls
+from guards.allocations import REPETITIONS, check_allocations, peak_of
+from guards.frames import count_frames
+from guards.operations import Operation
+from guards.public_calls import Cost
 from guards.ratios import check_ratio
+from guards.ways import Way
 
 TRACE = """\
 access("/guard/0", F_OK) = -1 ENOENT (No such file or directory)
@@ -80,15 +80,20 @@ async def test_an_object_left_behind_each_time_is_wrong():
     assert f"behind when it is done {REPETITIONS} times" in wrong
 
 
-def public_call(ours, **cost):
-    return PublicCall("it", ours, **({"frames": 0, "system_calls": 0} | cost))
+async def test_the_peak_is_what_there_is_at_a_time():
+    async def allocate():
+        await trio.lowlevel.checkpoint()
+        bytes(100_000)
+        bytes(100_000)
+
+    assert 100_000 < await peak_of(Way(allocate)) < 110_000
 
 
 async def test_frames_are_those_of_triobatch_and_of_what_it_calls():
     async def do_nothing():
         await trio.lowlevel.checkpoint()
 
-    assert await count_frames(public_call(do_nothing)) == 0
+    assert await count_frames(Way(do_nothing)) == 0
 
     async def read():
         # The property, and what it asks the stream for.
@@ -97,29 +102,95 @@ async def test_frames_are_those_of_triobatch_and_of_what_it_calls():
         random.choice([1])
 
     queue = triobatch.Buffers()
-    assert await count_frames(public_call(read)) == 1
+    assert await count_frames(Way(read)) == 1
 
 
-async def test_one_frame_more_than_allowed_is_wrong():
-    async def make():
+async def test_what_is_around_a_call_costs_it_nothing():
+    cleaned_up = []
+
+    async def clean_up():
         triobatch.Buffers()
+        cleaned_up.append(await trio.lowlevel.checkpoint())
 
-    count = await count_frames(public_call(make))
-    assert count > 0
-    assert await check_frames(public_call(make, frames=count), ignore) is None
-    wrong = await check_frames(public_call(make, frames=count - 1), ignore)
-    assert wrong.endswith(f"and not at most {count - 1}")
+    way = Way(checkpoint, triobatch.Buffers, clean_up)
+    assert await count_frames(way) == 0
+    assert await peak_of(way) < 2_000
+    assert cleaned_up
 
 
-async def test_every_public_call_does_what_it_says_within_its_frames():
+def test_every_call_that_moves_anything_is_guarded():
+    named = {name.partition("(")[0] for name in public_calls.WAYS}
+    assert public_calls.found() == named
+    assert set(public_calls.limits()) == set(public_calls.rows())
+
+
+def test_a_call_that_is_not_guarded_is_noticed(monkeypatch):
+    monkeypatch.setattr(
+        triobatch.DatagramSocket,
+        "send_everything",
+        lambda self: None,
+        raising=False,
+    )
+    monkeypatch.setattr(
+        triobatch, "relay_all", lambda a, b: None, raising=False
+    )
+    monkeypatch.setattr(
+        triobatch, "__all__", [*triobatch.__all__, "relay_all"]
+    )
+    more = public_calls.found() - {
+        name.partition("(")[0] for name in public_calls.WAYS
+    }
+    assert more == {"DatagramSocket.send_everything", "relay_all"}
+
+
+def complaints(cost, name="relay", count=4):
+    costs = {row: Cost(0, 0, 0) for row in public_calls.rows()}
+    return public_calls.check(costs | {(name, count): cost}, ignore)
+
+
+def test_what_a_call_costs_is_limited_exactly():
+    limit = public_calls.limits()["relay", 4]
+    assert complaints(limit) == []
+    (frames,) = complaints(Cost(limit.frames + 1, 0, 0))
+    assert frames.startswith("relay, 4 takes ")
+    assert frames.endswith(
+        f" frames of Python, and not at most {limit.frames}"
+    )
+    (calls,) = complaints(Cost(0, limit.system_calls + 1, 0))
+    assert "system calls" in calls
+    most = limit.peak + public_calls.SLACK
+    assert complaints(Cost(0, 0, most)) == []
+    (size,) = complaints(Cost(0, 0, most + 1))
+    assert "bytes" in size
+
+
+def test_a_call_without_a_limit_is_wrong(monkeypatch):
+    monkeypatch.setattr(public_calls, "limits", dict)
+    assert "relay, 4 has no limit yet: --record" in complaints(Cost(0, 0, 0))
+
+
+def test_what_is_recorded_is_allowed(tmp_path, monkeypatch):
+    monkeypatch.setattr(public_calls, "LIMITS", tmp_path / "limits.json")
+    costs = {row: Cost(3, 2, 100) for row in public_calls.rows()}
+    public_calls.record(costs, larger=False)
+    assert public_calls.limits() == costs
+    more = costs | {("relay", 4): Cost(2, 5, 100)}
+    public_calls.record(more, larger=True)
+    assert public_calls.limits()["relay", 4] == Cost(3, 5, 100)
+    public_calls.record(more, larger=False)
+    assert public_calls.limits()["relay", 4] == Cost(2, 5, 100)
+
+
+@pytest.mark.parametrize("name", public_calls.WAYS)
+async def test_a_public_call_keeps_within_its_frames(name):
     if triobatch.capabilities().core != "c":
         pytest.skip("the limits are of the C core")
-    async with contextlib.AsyncExitStack() as stack:
-        wrong = [
-            await check_frames(call, ignore)
-            for call in public_calls(Place(stack))
-        ]
-    assert not any(wrong), wrong
+    limits = public_calls.limits()
+    # guard.py does all of them.
+    for count in public_calls.ITEMS[:2]:
+        async with public_calls.opened(name, count) as way:
+            found = await count_frames(way)
+        assert found <= limits[name, count].frames, count
 
 
 def spend(count):
@@ -151,10 +222,9 @@ def test_calls_are_counted_between_the_marks_and_without_those_for_memory():
 
 
 @pytest.mark.slow
-def test_other_system_calls_are_wrong(tmp_path):
-    if why := system_calls._untraceable():
+def test_system_calls_are_counted_and_compared(tmp_path):
+    if why := system_calls.untraceable():
         pytest.skip(why)
-    # One that does too much, one that does not do it at all.
     program = tmp_path / "program.py"
     program.write_text(
         "import os\n"
@@ -164,27 +234,17 @@ def test_other_system_calls_are_wrong(tmp_path):
         "    os.getppid()\n"
         "    os.access('/guard/end', os.F_OK)\n"
     )
-    allowed = {"getppid": 1}
-    wrong = system_calls.check_system_calls(
-        [operation(checkpoint, calls=allowed)] * 2, str(program), ignore
-    )
-    assert wrong == [
-        "it takes the system calls 2 getppid, and not 1 getppid",
-        "it was not traced",
-    ]
-    allowed["getppid"] = 2
-    (wrong,) = system_calls.check_system_calls(
-        [operation(checkpoint, calls=allowed)] * 2, str(program), ignore
-    )
-    assert wrong == "it was not traced"
-    # Of a public call only the number counts, and fewer are right.
-    assert wrong_calls(program, 1) == [
-        "it takes the system calls 2 getppid, more than 1"
-    ]
-    assert wrong_calls(program, 3) == []
+    counted = system_calls.count_system_calls(program)
+    assert list(counted) == [0]
+    assert system_calls.fewest(counted[0]) == 2
 
+    def wrong(allowed, counts):
+        return system_calls.check_system_calls(
+            operation(checkpoint, calls=allowed), counts, ignore
+        )
 
-def wrong_calls(program, allowed):
-    return system_calls.check_system_calls(
-        [public_call(checkpoint, system_calls=allowed)], str(program), ignore
-    )
+    assert wrong({"getppid": 2}, counted[0]) == []
+    assert wrong({"getppid": 1}, counted[0]) == [
+        "it takes the system calls 2 getppid, and not 1 getppid"
+    ]
+    assert wrong({"getppid": 2}, []) == ["it was not traced"]

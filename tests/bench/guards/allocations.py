@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from guards.operations import Operation
+    from guards.ways import Way
 
 WARM_UP = 20
 REPETITIONS = 100
@@ -54,26 +55,36 @@ async def check_allocations(
     return wrong
 
 
-async def _repeat(operation: Operation, count: int) -> None:
+async def peak_of(way: Way) -> int:
+    """Return the bytes that it has allocated at most at a time."""
+    tracemalloc.start()
+    try:
+        await _repeat(way, WARM_UP)
+        return min([await _peak(way) for _ in range(ATTEMPTS)])
+    finally:
+        tracemalloc.stop()
+
+
+async def _repeat(operation: Way, count: int) -> None:
     for _ in range(count):
-        operation.before_ours()
+        operation.prepare()
         await operation.ours()
-        operation.after_ours()
+        await operation.clean_up()
 
 
-async def _peak(operation: Operation) -> int:
+async def _peak(operation: Way) -> int:
     """Return the bytes at most."""
-    operation.before_ours()
+    operation.prepare()
     gc.collect()
     before, _ = tracemalloc.get_traced_memory()
     tracemalloc.reset_peak()
     await operation.ours()
     _, peak = tracemalloc.get_traced_memory()
-    operation.after_ours()
+    await operation.clean_up()
     return peak - before
 
 
-async def _left(operation: Operation) -> int:
+async def _left(operation: Way) -> int:
     gc.collect()
     before, _ = tracemalloc.get_traced_memory()
     await _repeat(operation, REPETITIONS)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,41 +18,28 @@ import trio
 import triobatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
 
-    from guards.public_calls import PublicCall
+    from guards.ways import Way
 
 WARM_UP = 5
-REPETITIONS = 5
+REPETITIONS = 10
 OURS = str(Path(triobatch.__file__).parent)
 OTHERS = tuple(str(Path(file).parent) for file in (trio.__file__, __file__))
 
 
-async def check_frames(
-    call: PublicCall, progress: Callable[[str], None]
-) -> str | None:
-    """Return what is wrong with how many frames it takes, or None."""
-    found = await count_frames(call)
-    what = f"{found} frames of Python"
-    progress(f"{call.name}: {what}, allowed {call.frames}")
-    if found > call.frames:
-        return f"{call.name} takes {what}, and not at most {call.frames}"
-    return None
-
-
-async def count_frames(call: PublicCall) -> int:
+async def count_frames(way: Way) -> int:
     """Return how many it takes, once it has been done a few times."""
     gc.collect()
     gc.disable()
     try:
-        found = [await _once(call) for _ in range(WARM_UP + REPETITIONS)]
+        found = [await _once(way) for _ in range(WARM_UP + REPETITIONS)]
     finally:
         gc.enable()
-    return Counter(found[WARM_UP:]).most_common(1)[0][0]
+    return min(found[WARM_UP:])
 
 
-async def _once(call: PublicCall) -> int:
+async def _once(way: Way) -> int:
     count = 0
 
     def see(frame: FrameType, event: str, _: object) -> None:
@@ -61,13 +47,13 @@ async def _once(call: PublicCall) -> int:
         if event == "call":
             count += _is_ours(frame)
 
-    call.before_ours()
+    way.prepare()
     sys.setprofile(see)
     try:
-        await call.ours()
+        await way.ours()
     finally:
         sys.setprofile(None)
-    call.after_ours()
+    await way.clean_up()
     return count
 
 

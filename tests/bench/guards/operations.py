@@ -53,6 +53,14 @@ class Operation:
     before_theirs: Callable[[], object] = nothing
     after_theirs: Callable[[], object] = nothing
 
+    def prepare(self) -> None:
+        """Do what is to be done before each time."""
+        self.before_ours()
+
+    async def clean_up(self) -> None:
+        """Do what is to be done after each time."""
+        self.after_ours()
+
 
 @dataclass
 class Place:

@@ -1,180 +1,161 @@
-"""What a public call costs by itself: Python frames and system calls.
+"""What a public call costs by itself: frames, system calls and memory.
 
 Where there is one item, or there are four, neither the kernel nor the memory
 is what takes the time, but the Python functions on the way. So their number
 is limited, for 1, 4, 16 and 64 items, exactly: there is no noise in it, and no
 busy machine. Waits are no part of it: there is room, or something is there.
 
-The limits are what was counted when they were set, so one frame more fails.
-Work that makes a call cheaper lowers them, in the same commit: run
-``guard.py``, which prints what it counts beside what is allowed, and write
-that down here. To raise one, say in the commit what the new frame is for.
+The limits, in ``public_calls.json``, are what was counted when they were set,
+so one frame more fails. Work that makes a call cheaper lowers them, in the
+same commit: ``guard.py --record`` writes down what it counts, and ``--record
+larger`` with another version of Python what that needs beyond. To raise one,
+say in the commit what the new frame is for.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import contextlib
+import inspect
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from guards.operations import SIZE, Place, nothing
+import triobatch
+from guards import datagram_ways, sender_ways, stream_ways
+from guards.operations import Place
 from triobatch import lowlevel
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
+
+    from guards.ways import Way
 
 ITEMS = (1, 4, 16, 64)
-CHUNK = 64
-
-# Frames of ours, and system calls, with so many items as ITEMS says. A
-# checkpoint is one system call.
-LIMITS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-    "send_buffers(list)": ((8, 8, 8, 8), (2, 2, 2, 2)),
-    "send_all": ((8, 8, 8, 8), (2, 2, 2, 2)),
-    "receive_some": ((6, 6, 6, 6), (2, 2, 2, 2)),
-    "send": ((9, 36, 144, 576), (2, 8, 32, 128)),
-    "send_many": ((18, 18, 18, 18), (2, 2, 2, 2)),
-    "send_batch": ((16, 16, 16, 16), (2, 2, 2, 2)),
-    "receive": ((9, 30, 114, 450), (2, 5, 17, 65)),
-    "receive_batch": ((12, 12, 12, 12), (2, 2, 2, 2)),
-    "lowlevel.sendmmsg": ((3, 6, 6, 6), (1, 1, 1, 1)),
-    "lowlevel.recvmmsg": ((8, 7, 7, 7), (1, 1, 1, 1)),
+LIMITS = Path(__file__).with_suffix(".json")
+# What a call that moves bytes or datagrams is called.
+MOVES = re.compile(
+    r"(send|receive|recv|broadcast|relay|flush|queue_|queue$|p?read|p?write)"
+)
+# They move nothing, or are no call of their own.
+OTHERS = {
+    "BatchSocketStream.send_eof",
+    "BufferedReceiveStream.send_eof",
+    "SharedStream.send_eof",
 }
+
+# Versions of Python differ by so many bytes.
+SLACK = 256
+
+WAYS = {**stream_ways.WAYS, **datagram_ways.WAYS, **sender_ways.WAYS}
 
 
 @dataclass(frozen=True)
-class PublicCall:
-    """A call with so many items; ``frames`` and ``system_calls`` at most."""
+class Cost:
+    """Frames of ours, system calls, and the bytes allocated at most.
 
-    name: str
-    ours: Callable[[], Awaitable[Any]]
+    A checkpoint is one system call.
+    """
+
     frames: int
     system_calls: int
-    before_ours: Callable[[], object] = nothing
-    after_ours: Callable[[], object] = nothing
+    peak: int
+
+    def with_more_of(self, other: Cost) -> Cost:
+        """Return the larger of each."""
+        return Cost(
+            max(self.frames, other.frames),
+            max(self.system_calls, other.system_calls),
+            max(self.peak, other.peak),
+        )
 
 
-def public_calls(place: Place) -> list[PublicCall]:
-    """Return each public call with each number of items."""
-    ways = {
-        "send_buffers(list)": _send_buffers,
-        "send_all": _send_all,
-        "receive_some": _receive_some,
-        "send": _send,
-        "send_many": _send_many,
-        "send_batch": _send_batch,
-        "receive": _receive,
-        "receive_batch": _receive_batch,
-        "lowlevel.sendmmsg": _sendmmsg,
-        "lowlevel.recvmmsg": _recvmmsg,
+Costs = dict[tuple[str, int], Cost]
+
+
+def found() -> set[str]:
+    """Return every public call that sends or receives."""
+    calls = set()
+    for prefix, module in (("", triobatch), ("lowlevel.", lowlevel)):
+        for name in module.__all__:
+            member = getattr(module, name)
+            if inspect.isclass(member) and not inspect.isabstract(member):
+                calls |= {
+                    f"{name}.{method}"
+                    for method, _ in inspect.getmembers(
+                        member, inspect.isfunction
+                    )
+                    if MOVES.match(method)
+                }
+            elif inspect.isfunction(member) and MOVES.match(name):
+                calls.add(prefix + name)
+    return calls - OTHERS
+
+
+def rows() -> list[tuple[str, int]]:
+    """Return each call that has a way, with each number of items."""
+    return [(name, count) for name in WAYS for count in ITEMS]
+
+
+def limits() -> Costs:
+    """Return what each may cost."""
+    return {
+        (name, count): Cost(
+            *(cost[what][place] for what in ("frames", "system_calls", "peak"))
+        )
+        for name, cost in json.loads(LIMITS.read_text()).items()
+        for place, count in enumerate(ITEMS)
     }
-    calls = []
-    for name, way in ways.items():
-        frames, system_calls = LIMITS[name]
-        for index, count in enumerate(ITEMS):
-            ours, before, after = way(place, count)
-            calls.append(
-                PublicCall(
-                    f"{name}, {count}",
-                    ours,
-                    frames[index],
-                    system_calls[index],
-                    before,
-                    after,
+
+
+def record(costs: Costs, *, larger: bool) -> None:
+    """Make what was counted the limits; where it is ``larger``, or anyway."""
+    if larger:
+        allowed = limits()
+        costs = {
+            row: cost.with_more_of(allowed.get(row, cost))
+            for row, cost in costs.items()
+        }
+    lines = []
+    for name in sorted({name for name, _ in costs}):
+        each = [asdict(costs[name, count]) for count in ITEMS]
+        cost = {what: [one[what] for one in each] for what in each[0]}
+        lines.append(f" {json.dumps(name)}: {json.dumps(cost)}")
+    LIMITS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def check(costs: Costs, progress: Callable[[str], None]) -> list[str]:
+    """Return what costs more than it may."""
+    wrong = []
+    allowed = limits()
+    for name in WAYS:
+        each = [costs[name, count] for count in ITEMS]
+        shown = (
+            "/".join(f"{getattr(cost, what):,}" for cost in each)
+            for what in ("frames", "system_calls", "peak")
+        )
+        progress(f"{name}: {'  '.join(shown)}")
+    for row, cost in costs.items():
+        limit = allowed.get(row)
+        what = "{}, {}".format(*row)
+        if limit is None:
+            wrong.append(f"{what} has no limit yet: --record")
+            continue
+        for unit, have, most in (
+            ("frames of Python", cost.frames, limit.frames),
+            ("system calls", cost.system_calls, limit.system_calls),
+            ("bytes", cost.peak, limit.peak + SLACK),
+        ):
+            if have > most:
+                wrong.append(
+                    f"{what} takes {have:,} {unit}, and not at most {most:,}"
                 )
-            )
-    return calls
+    return wrong
 
 
-def _send_buffers(place: Place, count: int):
-    stream, far = place.stream()
-    chunks = [bytes(CHUNK)] * count
-    return (lambda: stream.send_buffers(chunks)), nothing, place.drain(far)
-
-
-def _send_all(place: Place, count: int):
-    stream, far = place.stream()
-    data = bytes(CHUNK * count)
-    return (lambda: stream.send_all(data)), nothing, place.drain(far)
-
-
-def _receive_some(place: Place, count: int):
-    stream, far = place.stream()
-    data = bytes(CHUNK * count)
-    return stream.receive_some, (lambda: far.send(data)), nothing
-
-
-def _addressed(place: Place):
-    far = place.datagrams()
-    return place.batches(), far.getsockname(), place.drain(far)
-
-
-def _send(place: Place, count: int):
-    sock, address, drain = _addressed(place)
-    payload = bytes(SIZE)
-
-    async def send() -> None:
-        for _ in range(count):
-            await sock.send(payload, address)
-
-    return send, nothing, drain
-
-
-def _send_many(place: Place, count: int):
-    sock, address, drain = _addressed(place)
-    payloads = [bytes(SIZE)] * count
-    return (lambda: sock.send_many(payloads, address)), nothing, drain
-
-
-def _send_batch(place: Place, count: int):
-    sock, address, drain = _addressed(place)
-    pairs = [(bytes(SIZE), address)] * count
-    return (lambda: sock.send_batch(pairs)), nothing, drain
-
-
-def _supply(place: Place, count: int):
-    """Return a socket of ours, and what has ``count`` datagrams sent to it."""
-    sock, near = place.batches(), place.datagrams()
-    address = sock.socket.getsockname()
-
-    def send() -> None:
-        for _ in range(count):
-            near.sendto(bytes(SIZE), address)
-
-    return sock, send
-
-
-def _receive(place: Place, count: int):
-    sock, supply = _supply(place, count)
-
-    async def receive() -> None:
-        for _ in range(count):
-            await sock.receive()
-
-    return receive, supply, nothing
-
-
-def _receive_batch(place: Place, count: int):
-    sock, supply = _supply(place, count)
-    return sock.receive_batch, supply, nothing
-
-
-def _sendmmsg(place: Place, count: int):
-    sock, address, drain = _addressed(place)
-    pairs = [(bytes(SIZE), address)] * count
-    fd = sock.socket.fileno()
-
-    async def send() -> None:
-        lowlevel.sendmmsg(fd, pairs)
-
-    return send, nothing, drain
-
-
-def _recvmmsg(place: Place, count: int):
-    sock, supply = _supply(place, count)
-    room = bytearray(SIZE * count)
-    fd = sock.socket.fileno()
-
-    async def receive() -> None:
-        lowlevel.recvmmsg(fd, room, SIZE)
-
-    return receive, supply, nothing
+@contextlib.asynccontextmanager
+async def opened(name: str, count: int) -> AsyncIterator[Way]:
+    """Have what the call needs, and close it afterwards."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield await WAYS[name](Place(stack), count)

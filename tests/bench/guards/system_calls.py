@@ -15,77 +15,75 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guards.public_calls import PublicCall
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from guards.operations import Operation
+    from guards.ways import Way
 
 WARM_UP = 5
 REPETITIONS = 10
 IGNORED = frozenset(
     {"brk", "futex", "madvise", "mmap", "mprotect", "mremap", "munmap"}
 )
+# What was called how often, each time.
+Counts = list[Counter[str]]
 # access(2) with such a name does nothing, and shows in the trace.
 MARK = "/guard/"
 
 
-async def do_between_marks(
-    operations: Sequence[Operation | PublicCall],
-) -> None:
-    """Do each some times, and say in the trace when."""
-    for number, operation in enumerate(operations):
-        for repetition in range(-WARM_UP, REPETITIONS):
-            operation.before_ours()
-            if repetition >= 0:
-                os.access(f"{MARK}{number}", os.F_OK)
-            await operation.ours()
-            if repetition >= 0:
-                os.access(f"{MARK}end", os.F_OK)
-            operation.after_ours()
+async def do_between_marks(number: int, way: Way) -> None:
+    """Do it some times, and say in the trace when."""
+    for repetition in range(-WARM_UP, REPETITIONS):
+        way.prepare()
+        if repetition >= 0:
+            os.access(f"{MARK}{number}", os.F_OK)
+        await way.ours()
+        if repetition >= 0:
+            os.access(f"{MARK}end", os.F_OK)
+        await way.clean_up()
 
 
-def check_system_calls(
-    operations: Sequence[Operation | PublicCall],
-    program: str,
-    progress: Callable[[str], None],
-) -> list[str]:
-    """Run ``program --traced`` under strace; return what is wrong."""
-    if why := _untraceable():
-        progress(f"system calls are not counted: {why}")
-        return []
+def count_system_calls(*command: str | Path) -> dict[int, Counts]:
+    """Run a program of Python's under strace.
+
+    Returns:
+      For each number that ``do_between_marks`` was given, the calls of each
+      time that it was done.
+    """
     with tempfile.TemporaryDirectory() as directory:
         trace = Path(directory) / "trace"
         subprocess.run(
-            ["strace", "-o", trace, sys.executable, program, "--traced"],
-            check=True,
+            ["strace", "-o", trace, sys.executable, *command], check=True
         )
-        counted = _count(trace.read_text())
-    wrong = []
-    for number, operation in enumerate(operations):
-        found = counted.get(number, [])
-        if len(found) != REPETITIONS:
-            wrong.append(f"{operation.name} was not traced")
-            continue
-        calls = _most_frequent(found)
-        progress(f"{operation.name}: {_words(calls)}")
-        if isinstance(operation, PublicCall):
-            # Which ones is the business of the operations beside it.
-            if sum(calls.values()) > operation.system_calls:
-                wrong.append(
-                    f"{operation.name} takes the system calls "
-                    f"{_words(calls)}, more than {operation.system_calls}"
-                )
-        elif calls != operation.calls:
-            wrong.append(
-                f"{operation.name} takes the system calls {_words(calls)}, "
-                f"and not {_words(operation.calls)}"
+        return _count(trace.read_text())
+
+
+def fewest(counts: Counts) -> int:
+    """Return how many calls it takes at best."""
+    return min(sum(calls.values()) for calls in counts)
+
+
+def check_system_calls(
+    operation: Operation, counts: Counts, progress: Callable[[str], None]
+) -> list[str]:
+    """Return what is wrong with the system calls that it took."""
+    if len(counts) != REPETITIONS:
+        return [f"{operation.name} was not traced"]
+    calls = _most_frequent(counts)
+    progress(f"{operation.name}: {words(calls)}")
+    if calls != operation.calls:
+        return [
+            (
+                f"{operation.name} takes the system calls {words(calls)}, "
+                f"and not {words(operation.calls)}"
             )
-    return wrong
+        ]
+    return []
 
 
-def _untraceable() -> str | None:
+def untraceable() -> str | None:
+    """Return why nothing can be traced here, or None."""
     if shutil.which("strace") is None:
         return "strace is not installed"
     allowed = subprocess.run(
@@ -94,9 +92,9 @@ def _untraceable() -> str | None:
     return None if allowed.returncode == 0 else "strace may not trace here"
 
 
-def _count(trace: str) -> dict[int, list[Counter[str]]]:
+def _count(trace: str) -> dict[int, Counts]:
     """Return the calls of each time that each operation was done."""
-    counted: dict[int, list[Counter[str]]] = {}
+    counted: dict[int, Counts] = {}
     current: Counter[str] | None = None
     for line in trace.splitlines():
         if (name := re.match(r"\w+", line)) is None:
@@ -111,12 +109,13 @@ def _count(trace: str) -> dict[int, list[Counter[str]]]:
     return counted
 
 
-def _most_frequent(found: list[Counter[str]]) -> dict[str, int]:
+def _most_frequent(found: Counts) -> dict[str, int]:
     frozen = Counter(frozenset(calls.items()) for calls in found)
     return dict(frozen.most_common(1)[0][0])
 
 
-def _words(calls: dict[str, int]) -> str:
+def words(calls: dict[str, int]) -> str:
+    """Return them as they are printed."""
     return ", ".join(
         f"{count} {name}" for name, count in sorted(calls.items())
     )
