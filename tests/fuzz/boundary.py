@@ -44,7 +44,7 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 # Seconds that a call may wait.
-PATIENCE = 0.02
+PATIENCE = 0.005
 
 # What a call may raise; the documentation of each says which of them.
 DOCUMENTED = (

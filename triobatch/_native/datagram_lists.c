@@ -276,7 +276,7 @@ pack_items(PyObject *items, PyObject *address, PyObject *peer, PyObject *limit,
         }
         copied += (size_t)size;
     }
-    if (count == 0)
+    if (segment_size == 0) /* there were none */
         return PyLong_FromLong(0);
 
     size_t run_size = run_size_of(limit, segment_size);
