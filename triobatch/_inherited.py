@@ -36,9 +36,11 @@ def inherited_sockets() -> dict[
 
     ::
 
-        listeners = triobatch.inherited_sockets().get("http")
-        if listeners is None:
-            listeners = await triobatch.open_tcp_listeners(8000)
+        listeners = [
+            found
+            for found in triobatch.inherited_sockets().get("http", [])
+            if isinstance(found, triobatch.BatchSocketListener)
+        ] or await triobatch.open_tcp_listeners(8000)
         await trio.serve_listeners(handler, listeners)
 
     Returns:

@@ -33,9 +33,10 @@ class DatagramStatistics:
       truncated: Datagrams among them whose end was lost.
       reports: Errors that the network reported of datagrams sent earlier,
         and that a call met; ``error_queue`` tells which datagrams.
-      kernel_drops: Datagrams that the kernel dropped because the socket's
-        receive buffer was full; ``None`` where it does not say. Kept when
-        the socket is closed.
+      kernel_drops: What the kernel dropped because the socket's receive
+        buffer was full, where datagrams that it had put together (UDP_GRO)
+        count as one; ``None`` where it does not say. Kept when the socket is
+        closed.
     """
 
     datagrams_sent: int

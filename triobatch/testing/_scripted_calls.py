@@ -90,8 +90,10 @@ def scripted_calls(
     ends at once on a socket that is ready, and EINTR is never seen: the call
     is repeated. ::
 
-        script = [3, os_error(errno.EAGAIN), os_error(errno.ECONNRESET)]
-        with scripted_calls(stream, sending=script):
+        with scripted_calls(
+            stream,
+            sending=[3, os_error(errno.EAGAIN), os_error(errno.ECONNRESET)],
+        ):
             with pytest.raises(trio.BrokenResourceError):
                 await stream.send_all(b"message")
 
