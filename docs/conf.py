@@ -22,6 +22,7 @@ extensions = [
     "sphinx_copybutton",
     "myst_parser",
     "links",
+    "sources",
 ]
 toc_object_entries_show_parents = "hide"
 exclude_patterns = ["samples", "inventories", "*-tables.rst"]
