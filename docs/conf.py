@@ -22,6 +22,7 @@ extensions = [
     "sphinx_copybutton",
     "myst_parser",
     "links",
+    "sources",
 ]
 toc_object_entries_show_parents = "hide"
 exclude_patterns = ["samples", "inventories", "*-tables.rst"]
@@ -34,8 +35,30 @@ maximum_signature_line_length = 79
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_attr_annotations = True
-# Unions that would be spelled out, with private names in them.
-autodoc_type_aliases = {name: name for name in ("File", "Inherited", "Target")}
+# These stay names, and are not spelled out as the unions that they stand for.
+autodoc_type_aliases = {
+    name: name
+    for name in (
+        "Address",
+        "BatchHandler",
+        "Datagram",
+        "Errors",
+        "File",
+        "Handler",
+        "Inherited",
+        "Link",
+        "LocalAddress",
+        "Maker",
+        "Payload",
+        "Queued",
+        "ReceivedDatagram",
+        "Status",
+        "Step",
+        "StreamHandler",
+        "Target",
+        "Unsent",
+    )
+}
 
 # Inventories of what is referred to, so that a build needs no network:
 # inventories/make.py says whence they come.

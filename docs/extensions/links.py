@@ -13,7 +13,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sphinx.util.inspect import safe_getattr
+from sphinx.util.inspect import TypeAliasForwardRef, safe_getattr
 
 import triobatch
 import triobatch.lowlevel
@@ -55,14 +55,19 @@ HOMES = {
         ),
         "triobatch": (
             "Address",
+            "BatchHandler",
             "BatchSocketListener",
             "BatchSocketStream",
             "Datagram",
             "DatagramBatchSender",
             "DatagramSocket",
+            "Errors",
+            "File",
             "Handler",
             "Payload",
+            "ReceivedDatagram",
             "Status",
+            "StreamHandler",
         ),
     }.items()
     for name in names
@@ -77,9 +82,6 @@ HOMES = {
 
 # Names that say enough by themselves, and have no place of their own.
 PLAIN = {
-    "BatchHandler",
-    "Errors",
-    "File",
     "Inherited",
     "Link",
     "LocalAddress",
@@ -183,7 +185,7 @@ def find_home(
     if node.get("refdomain") != "py":
         return None
     target = node["reftarget"]
-    if target in PLAIN:
+    if target in PLAIN or target.startswith("triobatch._"):
         return contnode
     home = HOMES.get(target)
     if home is None:
@@ -204,8 +206,14 @@ def find_home(
     return result
 
 
+def _name_of(alias: TypeAliasForwardRef) -> str:
+    return alias.name
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
+    # An alias within another type is spelled by its repr (Sphinx 9.0).
+    TypeAliasForwardRef.__repr__ = _name_of  # type: ignore[method-assign]
     # After Napoleon, which needs the sections as they were written.
     app.connect("autodoc-process-docstring", link_names, priority=900)
     # Before intersphinx.
