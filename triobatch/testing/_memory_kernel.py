@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from itertools import accumulate
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from trio import sleep_forever
@@ -139,32 +138,31 @@ class MemoryKernel:
             start += size
         return sent
 
-    def send_each(
+    def send_past(
         self,
         fd: int,
-        payload: bytes | memoryview,
+        payloads: list[Chunk],
         sizes: list[int],
+        segment_sizes: list[int],
         peers: list[bytes],
         control: Control,
-        refusal: int,
-        tries: int,
+        tries: bytes,
         controls: list[Control] | None = None,
     ) -> Tried:
-        """Send messages one by one, past those refused with ``refusal``."""
-        sizes = sizes[: self._most]
+        """Send messages, past those that are refused."""
+        count = min(len(sizes), self._most)
+        # One for each, or one for all.
         if len(peers) == 1:
-            peers = peers * len(sizes)
+            peers = peers * count
         if controls is None:
-            controls = [control] * len(sizes)
-        ends = list(accumulate(sizes))
-
+            controls = [control] * count
         messages = [
-            (fd, bytes(payload[end - size : end]), peer, own)
-            for size, end, peer, own in zip(
-                sizes, ends, peers, controls, strict=False
+            (fd, bytes(payload), peer, own)
+            for payload, peer, own in zip(
+                payloads[:count], peers, controls, strict=False
             )
         ]
-        return try_each(self._send, messages, refusal, tries)
+        return try_each(self._send, messages, segment_sizes, tries)
 
     def send_segments(
         self,
