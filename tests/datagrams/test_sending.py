@@ -120,6 +120,24 @@ async def test_lasting_congestion_is_charged_and_the_rest_gets_one_try(
     assert len(await received(receiver)) == 7
 
 
+@pytest.mark.parametrize(
+    ("stopped_by", "elapsed"), [("EAGAIN", 0), ("ENOBUFS", 0.020)]
+)
+async def test_what_stops_a_call_that_came_further_is_met_the_first_time(
+    hosts, play, autojump_clock, stopped_by, elapsed
+):
+    sender, receiver = hosts
+    script, _ = play(sender, [1, stopped_by] * 20)
+    start = trio.current_time()
+    await sender.send_batch(
+        [(bytes(i), address_of(receiver)) for i in range(21)]
+    )
+    # Each pause is the first, and none follows a wake that brought something.
+    assert trio.current_time() - start == pytest.approx(elapsed)
+    assert script.left == []
+    assert len(await received(receiver)) == 21
+
+
 async def test_congestion_is_no_reason_to_wait_without_waiting(hosts, play):
     sender, receiver = hosts
     play(sender, ["ENOBUFS"])
