@@ -60,6 +60,17 @@ lib.tb_send_datagrams(
 )
 """,
     ),
+    "tb_send_past": (
+        "SOCK_DGRAM",
+        """
+sizes = [{size}]
+outcomes = ffi.new("struct tb_outcomes *")
+lib.tb_send_past(
+    fd, memory, {size}, sizes, [0], 1, b"", 0, [], 0, b"", 0, [], 0,
+    bytes(256), outcomes
+)
+""",
+    ),
     "tb_send_segments": (
         "SOCK_DGRAM",
         """

@@ -85,7 +85,7 @@ def test_what_the_kernel_took_is_consumed_before_ctrl_c_is_felt(
         async with sender, receiver:
             payloads = [b"%d" % i for i in range(100)]
             queue = Datagrams((payload, None) for payload in payloads)
-            press_after(syscalls, "send_datagrams")
+            press_after(syscalls, "send_past")
             with pytest.raises(KeyboardInterrupt):
                 await interrupted(sender, queue)
             arrived = []

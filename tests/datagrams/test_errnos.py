@@ -12,6 +12,7 @@ from triobatch._datagrams.errnos import (
     MAX_REPORTS,
     Reports,
     Verdict,
+    tries_of,
 )
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._queues.datagrams import Datagrams
@@ -55,6 +56,37 @@ def test_an_error_is_believed_the_second_time_running(
             found.append(judge.judge(getattr(errno, name)))
     assert found == verdicts
     assert counters.reports == reports
+
+
+@pytest.mark.parametrize(
+    ("name", "internet", "ipv4", "asks", "pending", "needed"),
+    [
+        ("EPERM", True, True, False, False, 1),
+        ("EPERM", True, True, False, True, 1),
+        ("EINVAL", False, False, False, False, 1),
+        ("EHOSTUNREACH", True, True, False, False, 2),
+        # The first of the two may have been met by the last call.
+        ("EHOSTUNREACH", True, True, False, True, 0),
+        ("EHOSTUNREACH", False, False, False, False, 1),
+        ("EACCES", True, True, False, False, 1),
+        ("EACCES", True, False, False, False, 2),
+        ("ECONNREFUSED", True, True, False, False, 0),
+        ("ECONNREFUSED", False, False, False, False, 1),
+        ("ECONNRESET", False, False, False, False, 0),
+        ("EMSGSIZE", True, True, False, False, 2),
+        ("EMSGSIZE", True, True, True, False, 0),
+        ("EAGAIN", True, True, False, False, 0),
+        ("ENOBUFS", True, True, False, False, 0),
+        ("ENOMEM", False, False, False, False, 0),
+        ("EBADF", True, True, False, False, 0),
+        ("EPIPE", True, True, False, False, 0),
+        ("EPIPE", False, False, False, False, 1),
+    ],
+)
+def test_what_the_core_goes_past(name, internet, ipv4, asks, pending, needed):
+    tries = tries_of(internet=internet, ipv4=ipv4, asks=asks, pending=pending)
+    assert tries[getattr(errno, name)] == needed
+    assert (len(tries), tries[0]) == (256, 0)
 
 
 @pytest.mark.parametrize("method", ["send_batch", "send_many"])

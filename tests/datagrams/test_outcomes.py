@@ -376,4 +376,4 @@ async def test_a_long_batch_of_large_datagrams_lets_others_run(make_socket):
 )
 def test_an_error_is_of_the_socket_or_of_a_datagram(number, internet, fatal):
     outlet = Outlet(Segmentation(1, lambda: 0), internet, calls)
-    assert outlet.is_fatal(OSError(number, "")) is fatal
+    assert outlet.is_fatal(number) is fatal

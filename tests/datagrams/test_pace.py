@@ -1,7 +1,5 @@
 """How much the next call is given, after whatever the last has met."""
 
-import errno
-
 import pytest
 from helpers import address_of, received
 
@@ -11,51 +9,24 @@ from triobatch._datagrams.pace import DENSE, PLANNED, WITH_CARE, Pace
 NOWHERE = ("127.0.0.1", 0)
 
 
-@pytest.mark.parametrize(
-    ("taken", "size"),
-    [(0, PLANNED), (2 * DENSE, PLANNED), (2 * DENSE + 1, WITH_CARE)],
-)
-def test_after_a_refusal_the_rest_goes_past_others_like_it(taken, size):
+def test_behind_a_refused_run_nothing_is_cut_up_until_few_are_refused():
     pace = Pace()
-    pace.note_taken(taken, whole=True)
-    assert (pace.size, pace.refusal) == (PLANNED, 0)
-    pace.note_refusal(errno.EPERM)
-    assert (pace.size, pace.refusal) == (size, errno.EPERM)
-    pace.note_tried(bytes(size))
-    assert pace.refusal == 0
+    assert (pace.size, pace.plain) == (PLANNED, False)
+    pace.note_refused_run()
+    assert (pace.size, pace.plain) == (PLANNED, True)
+    pace.note_tried(1, DENSE, whole=True)
+    assert pace.plain
+    pace.note_tried(1, DENSE + 1, whole=True)
+    assert not pace.plain
 
 
-def test_a_refusal_is_soon_after_another_where_few_were_taken_between():
+def test_where_each_must_be_looked_at_little_is_planned():
     pace = Pace()
-    pace.note_refusal(errno.EPERM)
-    pace.note_tried(b"\1" + bytes(2 * DENSE))
-    pace.note_refusal(errno.EPERM)
-    assert pace.size == PLANNED
-
-
-def test_as_long_as_many_are_refused_the_next_call_goes_past_them_too():
-    pace = Pace()
-    pace.note_refusal(errno.EPERM)
-    pace.note_tried(b"\1" + bytes(DENSE - 1))
-    assert pace.refusal == errno.EPERM
-    pace.note_tried(b"\1" + bytes(DENSE))
-    assert pace.refusal == 0
-
-
-def test_behind_a_refused_run_its_own_datagrams_are_tried_one_by_one():
-    pace = Pace()
-    pace.note_taken(PLANNED, whole=True)
-    pace.note_refused_run(errno.EIO, 54)
-    assert (pace.size, pace.refusal) == (54, errno.EIO)
-    pace.note_tried(bytes(54))
-    assert (pace.size, pace.refusal) == (216, 0)
-
-
-def test_where_the_errno_must_be_looked_at_each_goes_with_a_call():
-    pace = Pace()
-    pace.note_refusal(0)
-    assert (pace.size, pace.refusal) == (WITH_CARE, 0)
-    pace.note_taken(WITH_CARE, whole=True)
+    pace.note_judged()
+    assert pace.size == WITH_CARE
+    pace.note_tried(0, WITH_CARE - 1, whole=False)
+    assert pace.size == WITH_CARE
+    pace.note_tried(0, WITH_CARE, whole=True)
     assert pace.size == 4 * WITH_CARE
 
 
@@ -97,8 +68,8 @@ async def test_a_report_between_two_refusals_is_charged_to_none(
     sender, receiver = await make_socket(), await make_socket()
     target = address_of(receiver)
     no_route = ["EHOSTUNREACH"] * 2
-    # Refused; a report and then taken; refused; stopped by another error,
-    # which nobody sees, as where it stops a sendmmsg(2).
+    # Refused; a report and then taken; refused; stopped by a report, which is
+    # counted, though it is not about the first of its call.
     script, _ = play(
         sender,
         [*no_route, "EHOSTUNREACH", None, *no_route, "ECONNREFUSED"],
@@ -110,7 +81,7 @@ async def test_a_report_between_two_refusals_is_charged_to_none(
     assert [error.index for error in info.value.exceptions] == [0, 2]
     assert script.left == []
     assert await received(receiver) == [b"11", b"3333"]
-    assert sender.statistics().reports == 1
+    assert sender.statistics().reports == 2
     assert sender.statistics().send_calls == 8
 
 

@@ -83,8 +83,8 @@ async def test_an_error_in_the_middle_is_charged_where_it_happened(
     hosts, play
 ):
     sender, receiver = hosts
-    # Behind the first refusal they go one by one.
-    play(sender, [3, "EPERM", None, None, "EPERM"])
+    # Behind a refusal one goes alone, and then all that are left.
+    play(sender, [3, "EPERM", None, 1, "EPERM"])
     queue = Datagrams((bytes(i), address_of(receiver)) for i in range(10))
     with pytest.raises(DatagramErrorGroup) as info:
         await sender.send_batch(queue)
@@ -118,6 +118,24 @@ async def test_lasting_congestion_is_charged_and_the_rest_gets_one_try(
     assert trio.current_time() - start == pytest.approx(0.031)
     assert script.left == []
     assert len(await received(receiver)) == 7
+
+
+@pytest.mark.parametrize(
+    ("stopped_by", "elapsed"), [("EAGAIN", 0), ("ENOBUFS", 0.020)]
+)
+async def test_what_stops_a_call_that_came_further_is_met_the_first_time(
+    hosts, play, autojump_clock, stopped_by, elapsed
+):
+    sender, receiver = hosts
+    script, _ = play(sender, [1, stopped_by] * 20)
+    start = trio.current_time()
+    await sender.send_batch(
+        [(bytes(i), address_of(receiver)) for i in range(21)]
+    )
+    # Each pause is the first, and none follows a wake that brought something.
+    assert trio.current_time() - start == pytest.approx(elapsed)
+    assert script.left == []
+    assert len(await received(receiver)) == 21
 
 
 async def test_congestion_is_no_reason_to_wait_without_waiting(hosts, play):

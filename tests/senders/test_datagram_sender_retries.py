@@ -12,6 +12,7 @@ from triobatch import open_batch_sender
 from triobatch.testing import os_error, scripted_calls
 
 NO_BUFFERS = os_error(errno.ENOBUFS)
+REFUSED = os_error(errno.ECONNREFUSED)
 UNREACHABLE = os_error(errno.EHOSTUNREACH)
 
 
@@ -66,8 +67,8 @@ async def test_a_report_that_another_met_is_not_the_second_of_its_kind(
 ):
     left, _right, address = udp_pair
     scope = trio.CancelScope()
-    # After sixteen calls others may run.
-    script = [*[1] * 15, UNREACHABLE, UNREACHABLE, 1]
+    # After sixteen calls of the core, which reports stop, others may run.
+    script = [*[1, REFUSED] * 15, UNREACHABLE, UNREACHABLE, 1]
     async with one_batch(left, address, script) as (sender, nursery, _sent):
 
         async def send_last_but_one():

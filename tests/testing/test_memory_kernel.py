@@ -144,28 +144,31 @@ def test_a_call_takes_so_many_messages():
     assert len(receive(kernel)) == calls.MAX_MESSAGES - 2
 
 
+PAST_EPERM = bytes(int(number == errno.EPERM) for number in range(256))
+
+
+def send_past(kernel, payloads, peers):
+    sizes = list(map(len, payloads))
+    plain = [0] * len(sizes)
+    return kernel.send_past(0, payloads, sizes, plain, peers, (), PAST_EPERM)
+
+
 def test_the_refused_are_passed_and_the_others_go():
     kernel = make_kernel()
     peers = [LEFT, b"", LEFT, RIGHT, b"elsewhere", b""]
-    tried = kernel.send_each(
-        0, b"abbcdef", [1, 2, 1, 1, 1, 1], peers, (), errno.EPERM, 1
-    )
-    assert (tried.refused, tried.calls) == (bytes([1, 0, 1, 0]), 5)
+    tried = send_past(kernel, [b"a", b"bb", b"c", b"d", b"e", b"f"], peers)
+    assert tried.errors == bytes([errno.EPERM, 0, errno.EPERM, 0])
+    assert tried.stopped == errno.ENOENT
     assert receive(kernel) == [b"bb", b"d"]
-    one = kernel.send_each(0, b"ab", [1, 1], [LEFT], (), errno.EPERM, 2)
-    assert (one.refused, one.calls) == (bytes([1, 1]), 4)
-    with pytest.raises(OSError, match=r"\[Errno"):
-        kernel.send_each(0, b"a", [1], [b"elsewhere"], (), errno.EPERM, 1)
-    size = calls.MAX_MESSAGES + 1
-    sizes = [1] * size
-    tried = kernel.send_each(0, bytes(size), sizes, [b""], (), errno.EPERM, 1)
-    assert tried.refused == bytes(calls.MAX_MESSAGES)
+    one = send_past(kernel, [b"a", b"b"], [LEFT])
+    assert one.errors == bytes([errno.EPERM] * 2)
+    tried = send_past(kernel, [b"x"] * (calls.MAX_MESSAGES + 1), [b""])
+    assert tried.errors == bytes(calls.MAX_MESSAGES)
 
 
 def test_with_a_link_one_is_tried_at_a_time():
     kernel = make_kernel(link=lambda data: [data, data])
-    tried = kernel.send_each(0, b"ab", [1, 1], [b""], (), errno.EPERM, 1)
-    assert tried.refused == bytes(1)
+    assert send_past(kernel, [b"a", b"b"], [b""]).errors == bytes(1)
     assert receive(kernel) == [b"a", b"a"]
 
 

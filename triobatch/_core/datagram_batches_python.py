@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+from operator import is_
 from typing import TYPE_CHECKING, Any, cast
 
 from triobatch._core.chunks import COPY_SIZE
@@ -82,7 +84,9 @@ def pack_pairs(
     limit: tuple[int, int, int],
 ) -> Batch | None:
     """Pack the payloads of pairs, if all of them have that address."""
-    for pair in pairs:
-        if type(pair) is not tuple or len(pair) != 2 or pair[1] is not address:
-            return None
-    return pack([payload for payload, _ in pairs], peer, limit)
+    if {*map(type, pairs)} != {tuple} or {*map(len, pairs)} != {2}:
+        return None
+    payloads, addresses = zip(*pairs, strict=True)
+    if not all(map(is_, addresses, repeat(address))):
+        return None
+    return pack(list(payloads), peer, limit)

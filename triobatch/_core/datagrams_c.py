@@ -20,7 +20,7 @@ MAX_MESSAGES: int = lib.TB_MESSAGES
 # A look-up in lib costs 23 ns a call.
 _send_datagrams = lib.tb_send_datagrams
 _send_datagram = lib.tb_send_datagram
-_send_each = lib.tb_send_each
+_send_past = lib.tb_send_past
 _send_runs = lib.tb_send_runs
 _send_segments = lib.tb_send_segments
 _receive_datagrams = lib.tb_receive_datagrams
@@ -88,63 +88,62 @@ def send_datagrams(
     return sent
 
 
-def send_each(
+def send_past(
     fd: int,
-    payload: bytes | memoryview,
+    payloads: Sequence[bytes | memoryview],
     sizes: Sequence[int],
+    segment_sizes: Sequence[int],
     peers: Sequence[bytes],
     control: Control,
-    refusal: int,
-    tries: int,
+    tries: bytes,
     controls: Sequence[Control] | None = None,
 ) -> Tried:
-    """Send up to ``MAX_MESSAGES`` plain messages with a call for each.
+    """Send up to ``MAX_MESSAGES`` messages, past those that are refused.
 
     Args:
       fd: A datagram socket.
-      payload: The messages' bytes, one behind the other.
+      payloads: The messages' bytes, one behind the other, in any pieces.
       sizes: Bytes a message.
+      segment_sizes: As for ``send_datagrams``.
       peers: As for ``send_datagrams``.
       control: What goes with every message.
-      refusal: The errno that refuses a message, and keeps none behind it.
-      tries: How often running a message must fail so.
+      tries: For each errno up to 255, how often running it must meet a
+        plain message, once or twice, to refuse it; 0 where it is to stop
+        the call.
       controls: As for ``send_datagrams``.
 
     Returns:
-      What the messages came to, up to the first that another error stopped,
-      of which the next call tells.
+      What the messages came to, up to the first that was stopped.
 
     Raises:
-      OSError: another error stopped the first message.
+      OSError: EINVAL, without a call, as for ``send_datagrams``.
     """
-    data = payload if type(payload) is bytes else _from_buffer(payload)
+    data = b"".join(payloads)
     names = b"".join(peers)
     packed, control_sizes = _pack(control, controls)
-    refusals = ffi.new("struct tb_refusals *", (refusal, tries))
-    try:
-        tried: int = _send_each(
-            fd,
-            data,
-            len(data),
-            sizes,
-            len(sizes),
-            names,
-            len(names),
-            list(map(len, peers)),
-            len(peers) if names else 0,
-            packed,
-            len(packed),
-            control_sizes,
-            len(control_sizes),
-            refusals,
-        )
-    finally:
-        if data is not payload:
-            _release(data)
-    if tried < 0:
-        raise os_error(-tried)
-    refused = ffi.buffer(refusals.refused, tried)[:]
-    return Tried(refused, refusals.calls, refusals.passed)
+    outcomes = ffi.new("struct tb_outcomes *")
+    count: int = _send_past(
+        fd,
+        data,
+        len(data),
+        sizes,
+        segment_sizes,
+        len(sizes),
+        names,
+        len(names),
+        list(map(len, peers)),
+        len(peers) if names else 0,
+        packed,
+        len(packed),
+        control_sizes,
+        len(control_sizes),
+        tries,
+        outcomes,
+    )
+    if count < 0:
+        raise os_error(-count)
+    errors = ffi.buffer(outcomes.errors, count)[:]
+    return Tried(errors, outcomes.stopped, outcomes.calls, outcomes.passed)
 
 
 def send_segments(

@@ -69,17 +69,14 @@ def send_datagrams(
 ) -> int:
     """Send messages one by one; see ``datagrams_c``."""
     sizes = sizes[:MAX_MESSAGES]
-    peers, controls = _columns(payload, sizes, peers, control, controls)
+    peers, controls = _columns(len(payload), sizes, peers, control, controls)
     sent = start = 0
     with borrowed_socket(fd) as sock, memoryview(payload) as view:
         family = int(sock.family)
         for size, segment_size, peer, own in zip(
             sizes, segment_sizes, peers, controls, strict=False
         ):
-            ancillary = list(own)
-            if segment_size:
-                packed = segment_size.to_bytes(2, sys.byteorder)
-                ancillary.append((SOL_UDP, UDP_SEGMENT, packed))
+            ancillary = _with_segment_size(own, segment_size)
             try:
                 data = view[start : start + size]
                 _send(sock, family, data, ancillary, peer)
@@ -92,27 +89,31 @@ def send_datagrams(
     return sent
 
 
-def send_each(
+def send_past(
     fd: int,
-    payload: bytes | memoryview,
+    payloads: Sequence[bytes | memoryview],
     sizes: Sequence[int],
+    segment_sizes: Sequence[int],
     peers: Sequence[bytes],
     control: Control,
-    refusal: int,
-    tries: int,
+    tries: bytes,
     controls: Sequence[Control] | None = None,
 ) -> Tried:
     """Send messages one by one, past the refused; see ``datagrams_c``."""
     sizes = sizes[:MAX_MESSAGES]
-    peers, controls = _columns(payload, sizes, peers, control, controls)
-    ends = list(accumulate(sizes))
-    with borrowed_socket(fd) as sock, memoryview(payload) as view:
-        family = int(sock.family)
+    given = list(map(len, payloads))
+    peers, controls = _columns(sum(given), sizes, peers, control, controls)
+    parts = payloads
+    if given != sizes:
+        joined = b"".join(payloads)
         parts = [
-            view[end - size : end]
-            for size, end in zip(sizes, ends, strict=True)
+            joined[end - size : end]
+            for size, end in zip(sizes, accumulate(sizes), strict=True)
         ]
-        destinations = () if any(controls) else _destinations(family, peers)
+    with borrowed_socket(fd) as sock:
+        family = int(sock.family)
+        plain = not (any(controls) or any(segment_sizes))
+        destinations = _destinations(family, peers) if plain else ()
         send: Callable[..., object]
         messages: Iterable[tuple[Any, ...]]
         if destinations:
@@ -123,9 +124,18 @@ def send_each(
             )
         else:
             send = partial(_send, sock, family)
-            ancillaries = map(list, controls)
+            ancillaries = map(_with_segment_size, controls, segment_sizes)
             messages = zip(parts, ancillaries, peers, strict=False)
-        return try_each(send, list(messages), refusal, tries)
+        return try_each(send, list(messages), segment_sizes, tries)
+
+
+def _with_segment_size(
+    control: Control, segment_size: int
+) -> list[ControlMessage]:
+    if not segment_size:
+        return list(control)
+    packed = segment_size.to_bytes(2, sys.byteorder)
+    return [*control, (SOL_UDP, UDP_SEGMENT, packed)]
 
 
 def send_segments(
@@ -171,10 +181,7 @@ def send_runs(
         for run, segment_size in zip(
             runs[:MAX_MESSAGES], segment_sizes, strict=False
         ):
-            ancillary = list(control)
-            if segment_size:
-                packed = segment_size.to_bytes(2, sys.byteorder)
-                ancillary.append((SOL_UDP, UDP_SEGMENT, packed))
+            ancillary = _with_segment_size(control, segment_size)
             try:
                 _send(sock, family, run, ancillary, peer)
             except _FAILURES:
@@ -186,7 +193,7 @@ def send_runs(
 
 
 def _columns(
-    payload: bytes | memoryview,
+    payload_size: int,
     sizes: Sequence[int],
     peers: Sequence[bytes],
     control: Control,
@@ -200,7 +207,7 @@ def _columns(
         controls = [control] * count
     elif len(controls) == 1:
         controls = list(controls) * count
-    if sum(sizes) > len(payload) or min(len(peers), len(controls)) < count:
+    if sum(sizes) > payload_size or min(len(peers), len(controls)) < count:
         raise _error(errno.EINVAL)
     return peers, controls
 
@@ -253,9 +260,10 @@ def _destinations(
     if b"" in peers:
         return []
     try:
-        return [_destination(own, peer) for peer in peers]
+        known = {peer: _destination(own, peer) for peer in set(peers)}
     except OSError:
         return []
+    return [known[peer] for peer in peers]
 
 
 def receive_datagrams(fd: int, arena: Arena, count: int) -> int:

@@ -1,7 +1,7 @@
 """Sending messages one by one, past those that are refused.
 
 Sans-IO: what sends one message is an argument. The C core has a loop of its
-own (core.h, ``tb_send_each``); this one is the Python core's, and that of
+own (core.h, ``tb_send_past``); this one is the Python core's, and that of
 ``triobatch.testing``.
 """
 
@@ -14,15 +14,19 @@ if TYPE_CHECKING:
 
 
 class Tried(NamedTuple):
-    """What messages came to that were sent one by one.
+    """What messages came to.
 
     Attributes:
-      refused: An item a message: 1 if it was refused, 0 if it was taken.
-      calls: The system calls that were made.
-      passed: Failures with the errno of a refusal that did not come again.
+      errors: An item for each that has an outcome, from the first on: the
+        errno if it was refused, 0 if it was taken.
+      stopped: The errno that stopped the one behind them; 0 if none did.
+      calls: The system calls that were made. One takes all up to what it
+        does not take, here as well, where each message has its own.
+      passed: Failures among them that did not come again.
     """
 
-    refused: bytes
+    errors: bytes
+    stopped: int
     calls: int
     passed: int
 
@@ -30,40 +34,88 @@ class Tried(NamedTuple):
 def try_each(
     send: Callable[..., object],
     messages: Sequence[tuple[Any, ...]],
-    refusal: int,
-    tries: int,
+    segment_sizes: Sequence[int],
+    tries: bytes,
 ) -> Tried:
-    """Send messages in order; see ``datagrams_c.send_each``.
+    """Send messages in order; see ``datagrams_c.send_past``.
 
     Args:
       send: Called with what a message is; raises what stops it.
       messages: The arguments for each.
-      refusal: The errno that refuses a message, and keeps none behind it.
-      tries: How often running a message must fail so.
+      segment_sizes: What each is cut into, 0 for a plain one.
+      tries: As for ``send_past``.
 
     Raises:
-      Exception: what ``send`` raised for the first one, if it is no refusal.
+      ValueError, OverflowError: ``send`` raised it for the first.
     """
-    count = len(messages)
-    refused = bytearray(count)
-    calls = passed = failures = message = 0
-    while message < count:
+    errors = bytearray(len(messages))
+    calls = passed = behind = 0
+    for message, arguments in enumerate(messages):
+        try:
+            send(*arguments)
+            continue
+        except OSError as error:
+            number = error.errno or 0
+        except (ValueError, OverflowError):
+            # An address that the socket module does not take.
+            if not message:
+                raise
+            number = 0
+        calls += 1 + (message > behind)
+        behind = message + 1
+        plain = number < len(tries) and not segment_sizes[message]
+        needed = tries[number] if plain else 0
+        if needed > 1:
+            calls += 1
+            try:
+                send(*arguments)
+                passed += 1
+                continue
+            except OSError as error:
+                if error.errno != number:
+                    passed += 1
+                    number, needed = error.errno or 0, 0
+        if not needed:
+            return Tried(bytes(errors[:message]), number, calls, passed)
+        errors[message] = number
+    return Tried(bytes(errors), 0, calls + (behind < len(errors)), passed)
+
+
+def go_past(
+    send: Callable[[int, int], int], segment_sizes: Sequence[int], tries: bytes
+) -> Tried:
+    """Send messages as the C core does, many with one system call.
+
+    Args:
+      send: Called with the first message and the one behind the last; returns
+        how many of them were taken, or raises what stops the first.
+      segment_sizes: What each is cut into, 0 for a plain one.
+      tries: As for ``send_past``.
+    """
+    errors = bytearray()
+    calls = passed = failed = 0
+    alone = False
+    count = len(segment_sizes)
+    while len(errors) < count:
+        first = len(errors)
         calls += 1
         try:
-            send(*messages[message])
-        except Exception as error:
-            if getattr(error, "errno", None) == refusal:
-                failures += 1
-                if failures == tries:
-                    refused[message] = 1
-                    failures = 0
-                    message += 1
-                continue
-            passed += failures
-            if message or failures:
-                return Tried(bytes(refused[:message]), calls, passed)
-            raise
-        passed += failures
-        failures = 0
-        message += 1
-    return Tried(bytes(refused), calls, passed)
+            errors += bytes(send(first, first + 1 if alone else count))
+            passed += failed != 0
+            failed, alone = 0, False
+            continue
+        except OSError as error:
+            # Who made it may keep it, and its frames the payloads.
+            number = error.with_traceback(None).errno or 0
+        passed += failed not in {0, number}
+        plain = number < len(tries) and not segment_sizes[first]
+        needed = tries[number] if plain else 0
+        if not needed or failed not in {0, number}:
+            return Tried(bytes(errors), number, calls, passed)
+        alone = True
+        if needed > 1 and not failed:
+            failed = number
+        else:
+            errors.append(number)
+            failed = 0
+    return Tried(bytes(errors), 0, calls, passed)

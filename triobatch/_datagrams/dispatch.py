@@ -4,8 +4,8 @@ sendmmsg(2) tells little. It stops at the first message that fails, returns
 how many went before it, and loses the errno. What it reports for the first
 message of a call may not be about that message at all. So:
 
-* A short count is no error. The next call starts with the message that
-  stopped it, and either learns why or goes on.
+* A short count is no error. The core makes the next call with the message
+  that stopped it, and either learns why or goes on.
 * An error that the network has reported is about an earlier datagram, and
   the one in hand was not sent: it is tried again (see ``errnos``).
 * An error for a run (a message that the kernel cuts up) says little about
@@ -16,7 +16,8 @@ message of a call may not be about that message at all. So:
 * ENOBUFS and ENOMEM pass, and so does a flood of reports: the caller waits a
   while. What does not pass refuses the datagram, and each of those behind it
   gets one try.
-* Any other error refuses the datagram, and the rest goes on (see ``pace``).
+* Any other error refuses the datagram. The core goes past it by itself, and
+  tells what each has come to, so that a batch of them costs one call of it.
 
 A refused datagram stays in the queue, at its front; everything before the
 refused ones is sent. So at any time the queue holds exactly what was not.
@@ -27,22 +28,21 @@ from __future__ import annotations
 
 import errno
 from itertools import compress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triobatch._core import calls
+from triobatch._core.counts import os_error
 from triobatch._datagrams import errnos, gso
 from triobatch._datagrams.errors import errors_of, order_front
 from triobatch._datagrams.outcomes import Outcome
 from triobatch._datagrams.pace import PLANNED, Pace
-from triobatch._queues.datagrams import undirected
+from triobatch._queues.datagrams import Directed, undirected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from triobatch._core.tries import Tried
     from triobatch._datagrams.errors import DatagramError
     from triobatch._datagrams.outcomes import Observer, Outlet
-    from triobatch._queues.datagrams import Directed
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
     from triobatch._wire.control import Control
@@ -144,100 +144,99 @@ class Dispatch:
             self._leave_out(first)
         if first == len(self._tags):
             return self._done()
-        refusal = self._pace.refusal
-        messages = self._plan_each(first) if refusal else self._plan(first)
+        messages = self._plan(first)
         if messages.sizes[0] > MAX_MESSAGE:
             return self.judge(errno.EMSGSIZE, messages.peers[0], 1, 0)
-        joined = b"".join(self._payloads[first : first + sum(messages.counts)])
-        self._outlet.counters.calls += 1
-        try:
-            if refusal:
-                tried = self._outlet.kernel.send_each(
-                    fd,
-                    joined,
-                    messages.sizes,
-                    messages.peers,
-                    self._control,
-                    refusal,
-                    2 if self._outlet.may_be_report(refusal) else 1,
-                    messages.controls,
-                )
-            else:
-                taken = self._outlet.kernel.send_datagrams(
-                    fd,
-                    joined,
-                    messages.sizes,
-                    messages.segment_sizes,
-                    messages.peers,
-                    self._control,
-                    messages.controls,
-                )
-        except BlockingIOError:
+        outlet = self._outlet
+        tried = outlet.kernel.send_past(
+            fd,
+            self._payloads[first : first + sum(messages.counts)],
+            messages.sizes,
+            messages.segment_sizes,
+            messages.peers,
+            self._control,
+            outlet.tries(pending=self._reports.pending),
+            messages.controls,
+        )
+        outlet.counters.calls += tried.calls
+        outlet.counters.reports += tried.passed
+        done = len(tried.errors)
+        if done:
             self._reports.reset()
-            self.peer = messages.peers[0]
+            self._account(first, tried.errors, messages)
+            if self._withdrawn or self._held or not tried.stopped:
+                # What was stopped need not be what is first now.
+                left = len(self._tags) > len(self.refusals)
+                return Outcome.MORE if left else self._done()
+        peer = messages.peers[done if len(messages.peers) > 1 else 0]
+        if tried.stopped in errnos.FULL:
+            self._reports.reset()
+            self.peer = peer
             return Outcome.FULL
-        except OSError as exc:
-            if self._outlet.is_fatal(exc):
-                raise
-            return self.judge(
-                exc.errno or 0,
-                messages.peers[0],
-                messages.counts[0],
-                messages.segment_sizes[0],
-            )
-        self._reports.reset()
-        if refusal:
-            self._account_each(first, tried, messages)
-        else:
-            self._account(first, taken, messages)
-        return Outcome.MORE if len(self._tags) > first else self._done()
+        if outlet.is_fatal(tried.stopped):
+            raise os_error(tried.stopped)
+        return self.judge(
+            tried.stopped,
+            peer,
+            messages.counts[done],
+            messages.segment_sizes[done],
+        )
 
-    def _account(self, first: int, taken: int, messages: gso.Messages) -> None:
-        """Note that the kernel has taken so many messages from the front."""
-        sent = sum(messages.counts[:taken])
-        if self._observer is not None:
-            self._observer.sent(self._tags[first : first + sent])
-        for column in self._columns():
-            del column[first : first + sent]
-        runs = messages.segment_sizes[:taken]
-        self._outlet.counters.runs += taken - runs.count(0)
-        self._count(sent, sum(messages.sizes[:taken]))
-        if self._refused:
-            self._learn_from(messages.peers[:taken])
-        whole = taken == len(messages.sizes)
-        self._pace.note_taken(sent, whole=whole)
-
-    def _account_each(
-        self, first: int, tried: Tried, messages: gso.Messages
+    def _account(
+        self, first: int, errors: bytes, messages: gso.Messages
     ) -> None:
-        """Note what became of datagrams that were sent one by one."""
-        refused, number = tried.refused, self._pace.refusal
-        self._pace.note_tried(refused)
-        counters = self._outlet.counters
-        counters.calls += tried.calls - 1
-        counters.reports += tried.passed
-        taken = [not item for item in refused]
-        end = first + len(refused)
-        if self._observer is not None:
-            self._observer.sent(list(compress(self._tags[first:end], taken)))
-        sizes = messages.sizes[: len(refused)]
-        self._count(sum(taken), sum(compress(sizes, taken)))
-        if self._refused:
-            peers = self._peers[first:end]
-            for peer in compress(peers, refused):
-                self._refused.pop(peer, None)
-            self._learn_from(list(compress(peers, taken)))
-        if 0 in refused:
+        """Note what messages have come to, from the front on.
+
+        Args:
+          first: The first datagram.
+          errors: The errno of each, 0 if the kernel has taken it.
+          messages: They, and those behind.
+        """
+        done = len(errors)
+        counts, sizes = messages.counts[:done], messages.sizes[:done]
+        runs = done - messages.segment_sizes[:done].count(0)
+        self._outlet.counters.runs += runs
+        end = first + sum(counts)
+        # None that is refused is a run.
+        refused: Sequence[int] = errors
+        if runs:
+            refused = [
+                number
+                for number, count in zip(errors, counts, strict=True)
+                for _ in range(count)
+            ]
+        numbers = list(filter(None, errors))
+        sent = len(refused) - len(numbers)
+        if self._observer is not None or self._refused:
+            self._tell(first, end, refused)
+        if not numbers:
+            for column in self._columns():
+                del column[first:end]
+        elif sent:
             for column in self._columns():
                 column[first:end] = compress(column[first:end], refused)
-        self._refuse(number, first + sum(refused))
-
-    def _count(self, sent: int, size: int) -> None:
-        self.sent += sent
-        self.sent_bytes += size
-        self._outlet.counters.datagrams += sent
         if sent:
+            self.sent += sent
+            self.sent_bytes += sum(sizes) - sum(compress(sizes, errors))
+            self._outlet.counters.datagrams += sent
             self._congested = self._floods = 0
+        whole = done == len(messages.sizes)
+        self._pace.note_tried(len(numbers), len(refused), whole=whole)
+        if numbers:
+            self._refuse(numbers)
+
+    def _tell(self, first: int, end: int, refused: Sequence[int]) -> None:
+        """Tell the observer what went, and learn from what follows a run."""
+        taken = [not number for number in refused]
+        if self._observer is not None:
+            self._observer.sent(list(compress(self._tags[first:end], taken)))
+        peers = self._peers[first:end]
+        for peer in compress(peers, refused):
+            # Segmentation is not to blame.
+            self._refused.pop(peer, None)
+        for peer in set(compress(peers, taken)) & self._refused.keys():
+            number, segment_size = self._refused.pop(peer)
+            self._outlet.segmentation.refuse(peer, number, segment_size)
 
     def _done(self) -> Outcome:
         if self._on_sent is not None and not self.refusals:
@@ -292,19 +291,18 @@ class Dispatch:
         yield self._tags
 
     def _plan(self, first: int) -> gso.Messages:
-        planned = self._pace.size
         segments = self._outlet.segmentation.segments
-        if segments == 1:
-            planned = min(planned, calls.MAX_MESSAGES)
+        if segments == 1 or self._pace.plain:
+            return self._plan_each(first)
+        planned = self._pace.size
         last = min(first + planned, len(self._tags))
         peers = self._peers[first:last]
-        if segments > 1:
-            order = gso.by_destination(peers)
-            if order is not None:
-                for column in self._columns():
-                    batch = column[first:last]
-                    column[first:last] = [batch[i] for i in order]
-                peers = self._peers[first:last]
+        order = gso.by_destination(peers)
+        if order is not None:
+            for column in self._columns():
+                batch = column[first:last]
+                column[first:last] = [batch[i] for i in order]
+            peers = self._peers[first:last]
         sizes = list(map(len, self._payloads[first:last]))
         fitting = gso.within(sizes, MAX_JOINED)
         messages = self._plan_runs(first, sizes[:fitting], peers[:fitting])
@@ -320,6 +318,8 @@ class Dispatch:
         sizes = list(map(len, self._payloads[first : first + count]))
         count = gso.within(sizes[: len(self._tags) - first], MAX_JOINED)
         peers = self._peers[first : first + count]
+        if peers.count(peers[0]) == count:
+            peers = peers[:1]
         return gso.Messages(sizes[:count], [0] * count, [1] * count, peers)
 
     def _limit(self, peer: bytes) -> gso.Limit:
@@ -357,35 +357,31 @@ class Dispatch:
                 self._refused[peer] = number, segment_size
             self._unsegmented.add(peer)
             if not self._outlet.must_ask_queue(number):
-                self._pace.note_refused_run(number, count)
+                self._pace.note_refused_run()
             return Outcome.MORE
-        alone = passing or self._outlet.must_ask_queue(number)
-        self._pace.note_refusal(0 if alone else number)
-        self._refuse(number, len(self.refusals) + count)
+        if passing or self._outlet.must_ask_queue(number):
+            self._pace.note_judged()
+        self._refuse([number] * count)
         # Where a datagram alone fails as well, segmentation is not to blame.
         self._refused.pop(peer, None)
         return Outcome.MORE
 
-    def _refuse(self, number: int, end: int) -> None:
-        """Refuse the datagrams behind those that were, up to ``end``."""
+    def _refuse(self, numbers: list[int]) -> None:
+        """Refuse the datagrams behind those that were, an errno for each."""
         first = len(self.refusals)
-        self._outlet.counters.refused += end - first
-        tags = self._tags[first:end]
+        end = first + len(numbers)
+        self._outlet.counters.refused += len(numbers)
         if self._observer is not None:
-            for tag in tags:
+            for tag, number in zip(
+                self._tags[first:end], numbers, strict=True
+            ):
                 self._observer.refuse(tag, number)
         if self._ignore:
-            self.ignored += end - first
+            self.ignored += len(numbers)
             for column in self._columns():
                 del column[first:end]
             return
-        self.refusals += [number] * (end - first)
-
-    def _learn_from(self, peers: list[bytes]) -> None:
-        """Note where datagrams went that had been refused as a run."""
-        for peer in set(peers) & self._refused.keys():
-            number, segment_size = self._refused.pop(peer)
-            self._outlet.segmentation.refuse(peer, number, segment_size)
+        self.refusals += numbers
 
     def close(self) -> tuple[list[DatagramError], int]:
         """See ``AnyDispatch``."""
@@ -394,7 +390,9 @@ class Dispatch:
         left = len(self._tags) - count
         tags = self._tags[:count]
         order_front(tags, (self._payloads, self._addresses, numbers, tags))
-        addresses = list(map(undirected, self._addresses[:count]))
+        addresses: list[Any] = self._addresses[:count]
+        if Directed in map(type, addresses):
+            addresses = list(map(undirected, addresses))
         errors = errors_of(numbers, tags, addresses)
         self._payloads, self._on_sent = [], None
         return errors, left

@@ -135,7 +135,7 @@ class EqualDispatch:
                 self._control,
             )
         except OSError as exc:
-            if outlet.is_fatal(exc):
+            if outlet.is_fatal(exc.errno or 0):
                 raise
             return self.judge(exc.errno or 0, run_size)
         return self.account(taken, run_size)

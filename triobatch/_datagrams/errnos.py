@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import enum
 import errno
+from functools import cache
 from typing import Protocol
 
 from triobatch._core.counts import MORE_THAN_OFFERED
@@ -88,6 +89,45 @@ MAX_REPORTS = 8
 MAX_FLOODS = 256
 
 
+# As many errnos as there are one-byte numbers: Linux has 133.
+_ERRNOS = 256
+
+
+@cache
+def tries_of(
+    *, internet: bool, ipv4: bool, asks: bool, pending: bool
+) -> bytes:
+    """Return what the core goes past: an item for each errno.
+
+    Args:
+      internet: Whether it is an IPv4 or IPv6 socket.
+      ipv4: Whether it is an IPv4 socket.
+      asks: Whether the error queue is asked about EMSGSIZE.
+      pending: Whether what may be a report has been met already.
+
+    Returns:
+      How often running an errno must meet a datagram to refuse it: once, or
+      twice where it may be a report; 0 where it is not for the core to say.
+    """
+    reported = reported_on(internet=internet, ipv4=ipv4)
+    fatal = FATAL_ON_INTERNET if internet else FATAL
+    judged = FULL | CONGESTION | fatal
+    judged |= reported if pending else reported & ONLY_REPORTED
+    if asks:
+        judged |= {errno.EMSGSIZE}
+    return bytes(
+        0 if not number or number in judged else 1 + (number in reported)
+        for number in range(_ERRNOS)
+    )
+
+
+def reported_on(*, internet: bool, ipv4: bool) -> frozenset[int]:
+    """Return the errnos that may be about an earlier datagram."""
+    if not internet:
+        return REPORTED_BY_UNIX
+    return REPORTED_BY_IPV4 if ipv4 else REPORTED
+
+
 class Verdict(enum.Enum):
     """What an error was about."""
 
@@ -132,6 +172,11 @@ class Reports:
             return Verdict.REPORT
         self.reset()
         return Verdict.FLOOD
+
+    @property
+    def pending(self) -> bool:
+        """Whether the next errno may be the second of its kind."""
+        return self._last != 0
 
     def reset(self) -> None:
         """Begin anew: the call has come to something else, or has paused."""

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from functools import lru_cache
+from itertools import repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -59,7 +60,7 @@ class DatagramError(OSError):
 
     index: int
     address: Address
-    # Whether it was given without a batch, so that it needs no number.
+    # Set where it was given without a batch, so that it needs no number.
     _alone: bool
 
     __slots__ = ("_alone", "address", "index")
@@ -75,7 +76,9 @@ class DatagramError(OSError):
     ) -> Self:
         """Name the errno's text."""
         error = _new(cls, number, _strerror(number))
-        error.index, error.address, error._alone = index, address, alone
+        error.index, error.address = index, address
+        if alone:
+            error._alone = True
         return error
 
     def as_lone(self) -> Self:
@@ -83,7 +86,7 @@ class DatagramError(OSError):
         return type(self)(self.errno or 0, self.index, self.address, True)
 
     def __str__(self) -> str:
-        which = "" if self._alone else f"datagram {self.index} "
+        which = "" if self._is_alone() else f"datagram {self.index} "
         if self.address is not None:
             peer = f"to {self.address!r}"
         elif self.errno in _NO_PEER:
@@ -98,31 +101,31 @@ class DatagramError(OSError):
         return f"{errno_text(self.errno)}, {which} to {self.address!r}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        fields = self.errno, self.index, self.address, self._alone
+        fields = self.errno, self.index, self.address, self._is_alone()
         return type(self), fields
+
+    def _is_alone(self) -> bool:
+        return getattr(self, "_alone", False)
 
 
 def order_front(tags: list[int], columns: Iterable[list[Any]]) -> None:
     """Sort the front of columns by its tags; ``tags`` may be one of them."""
     count = len(tags)
+    if tags == sorted(tags):
+        return
     order = sorted(range(count), key=tags.__getitem__)
-    if order != list(range(count)):
-        for column in columns:
-            column[:count] = [column[i] for i in order]
+    for column in columns:
+        column[:count] = [column[i] for i in order]
 
 
 def errors_of(
     numbers: list[int], indices: list[int], addresses: list[Address]
 ) -> list[DatagramError]:
     """Return an error for each item of the columns: 0.2 us, not 0.45."""
-    errors = []
     texts = map(_strerror, numbers)
-    for number, text, index, address in zip(
-        numbers, texts, indices, addresses, strict=True
-    ):
-        error = _new(DatagramError, number, text)
-        error.index, error.address, error._alone = index, address, False
-        errors.append(error)
+    errors = list(map(_new, repeat(DatagramError), numbers, texts))
+    for error, index, address in zip(errors, indices, addresses, strict=True):
+        error.index, error.address = index, address
     return errors
 
 
@@ -162,16 +165,9 @@ class DatagramErrorGroup(ExceptionGroup[DatagramError]):
         group.offered, group.sent, group.left = offered, sent, left
         return group
 
-    def __init__(
-        self,
-        errors: Sequence[DatagramError],
-        sent: int,
-        left: int = 0,
-        offered: int | None = None,
-    ) -> None:
+    def __init__(self, *_arguments: object, **_options: object) -> None:
         # The backport for Python 3.10 looks for its message in `args`.
-        errors, offered = self.exceptions, self.offered
-        super().__init__(_summary(errors, sent, left, offered), errors)
+        super().__init__(self.message, self.exceptions)
 
     @described
     def __repr__(self) -> str:

@@ -60,7 +60,7 @@ def send_first(
         taken = outlet.kernel.send_batch(fd, first)
     except OSError as error:
         raise_if_closed(error)
-        if outlet.is_fatal(error):
+        if outlet.is_fatal(error.errno or 0):
             raise
         dispatch = dispatch_of(outlet, first, address, peer, ignore=ignore)
         run_size = len(first) if isinstance(first, bytes) else first.run_size

@@ -48,7 +48,7 @@ from triobatch._wire.addresses import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from triobatch._wire.control import Control
 
@@ -138,7 +138,7 @@ def plan(
     first = peers[0]
     if peers.count(first) == count:
         messages = Messages([], [], [], [first])
-        _add_runs(messages, _equal_sizes(sizes), limit_of(first))
+        _add(messages, sizes, limit_of(first))
         return messages
     if len(set(peers)) == count:
         return Messages(sizes, [0] * count, [1] * count, list(peers))
@@ -146,42 +146,55 @@ def plan(
     start = 0
     for peer, same in groupby(peers):
         end = start + len(list(same))
-        _add_runs(messages, _equal_sizes(sizes[start:end]), limit_of(peer))
+        _add(messages, sizes[start:end], limit_of(peer))
         added = len(messages.sizes) - len(messages.peers)
         messages.peers.extend([peer] * added)
         start = end
     return messages
 
 
-def _equal_sizes(sizes: list[int]) -> Iterable[tuple[int, int]]:
-    """Yield ``(size, count)`` for each stretch of equal sizes."""
+def _add(messages: Messages, datagrams: list[int], limit: Limit) -> None:
+    """Add the messages of datagrams to one destination, by their sizes."""
     # The common cases, all equal or a short last one, cost no loop here.
-    first, last = sizes[0], sizes[-1]
-    equal = sizes.count(first)
-    if equal == len(sizes):
-        return [(first, equal)]
-    if equal == len(sizes) - 1 and last != first:
-        return [(first, equal), (last, 1)]
-    return _stretches(sizes)
+    first, last = datagrams[0], datagrams[-1]
+    equal = datagrams.count(first)
+    if equal == len(datagrams):
+        _add_runs(messages, [(first, equal)], limit)
+    elif equal == len(datagrams) - 1 and last != first:
+        _add_runs(messages, [(first, equal), (last, 1)], limit)
+    else:
+        _add_mixed(messages, datagrams, limit)
 
 
-def _stretches(sizes: list[int]) -> Iterator[tuple[int, int]]:
-    # Half the cost of itertools.groupby, which makes an iterator for each.
-    current, count = sizes[0], 0
-    for size in sizes:
-        if size == current:
+def _add_mixed(messages: Messages, datagrams: list[int], limit: Limit) -> None:
+    sizes, segment_sizes, counts, *_ = messages
+    segments, max_size, max_segment = limit
+    # Of the last message, as long as it may grow.
+    total = segment = count = 0
+    for size in datagrams:
+        if (
+            0 < size <= segment
+            and count < segments
+            and total + size <= max_size
+        ):
+            total += size
             count += 1
-        else:
-            yield current, count
-            current, count = size, 1
-    yield current, count
+            sizes[-1], segment_sizes[-1], counts[-1] = total, segment, count
+            if size < segment:
+                segment = 0
+            continue
+        segment = size if size <= max_segment else 0
+        total, count = size, 1
+        sizes.append(size)
+        segment_sizes.append(0)
+        counts.append(1)
 
 
 def _add_runs(
     messages: Messages, stretches: Iterable[tuple[int, int]], limit: Limit
 ) -> None:
+    """Add stretches of equal sizes: ``(size, count)``."""
     sizes, segment_sizes, counts, *_ = messages
-    # A batch of many sizes comes here with each of its datagrams.
     segments, max_size, max_segment = limit
     # The size of the segments of the last message, if it may grow by one
     # shorter datagram.

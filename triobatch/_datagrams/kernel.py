@@ -1,4 +1,4 @@
-"""What a datagram socket stands on: seven calls, a descriptor, and waiting.
+"""What a datagram socket stands on: six calls, a descriptor, and waiting.
 
 ``_core.calls``, a Trio socket and ``Readiness`` are one such ground, and
 ``triobatch.testing`` has another, in memory. Everything above is the same.
@@ -22,32 +22,19 @@ if TYPE_CHECKING:
 class Kernel(Protocol):
     """The calls, as ``_core.calls`` has them."""
 
-    def send_datagrams(
+    def send_past(
         self,
         fd: int,
-        payload: bytes | memoryview,
+        payloads: list[Chunk],
         sizes: list[int],
         segment_sizes: list[int],
         peers: list[bytes],
         control: Control,
-        controls: list[Control] | None,
-        /,
-    ) -> int:
-        """Send messages; return how many went, at least one."""
-
-    def send_each(
-        self,
-        fd: int,
-        payload: bytes | memoryview,
-        sizes: list[int],
-        peers: list[bytes],
-        control: Control,
-        refusal: int,
-        tries: int,
+        tries: bytes,
         controls: list[Control] | None,
         /,
     ) -> Tried:
-        """Send messages one by one, past those refused with ``refusal``."""
+        """Send messages, past those that are refused."""
 
     def send_segments(
         self,

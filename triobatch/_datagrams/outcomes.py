@@ -106,9 +106,9 @@ class Outlet:
     counters: SendCounters = field(default_factory=SendCounters)
     refused_here: Callable[[], bool] | None = None
 
-    def is_fatal(self, error: OSError) -> bool:
+    def is_fatal(self, number: int) -> bool:
         """Whether the socket has failed, and not one datagram."""
-        return error.errno in (
+        return number in (
             errnos.FATAL_ON_INTERNET if self.internet else errnos.FATAL
         )
 
@@ -117,13 +117,21 @@ class Outlet:
 
         If so, the second time running it is not (see ``errnos``).
         """
-        if not self.internet:
-            return number in errnos.REPORTED_BY_UNIX
-        if self.refused_here is not None and number == errno.EMSGSIZE:
+        if self.must_ask_queue(number):
+            assert self.refused_here is not None
             return not self.refused_here()
-        if self.ipv4:
-            return number in errnos.REPORTED_BY_IPV4
-        return number in errnos.REPORTED
+        return number in errnos.reported_on(
+            internet=self.internet, ipv4=self.ipv4
+        )
+
+    def tries(self, *, pending: bool) -> bytes:
+        """Return what the core goes past; see ``errnos.tries_of``."""
+        return errnos.tries_of(
+            internet=self.internet,
+            ipv4=self.ipv4,
+            asks=self.refused_here is not None,
+            pending=pending,
+        )
 
     def must_ask_queue(self, number: int) -> bool:
         """Whether each datagram with this errno has an entry to be looked at.

@@ -181,7 +181,7 @@ class RunDispatch:
         except BlockingIOError:
             return Outcome.FULL
         except OSError as exc:
-            if outlet.is_fatal(exc):
+            if outlet.is_fatal(exc.errno or 0):
                 raise
             return self._take_apart().judge(
                 exc.errno or 0, self.peer, counts[first], segment_sizes[first]

@@ -152,9 +152,13 @@ class SendHalf(Batching):
     async def _go_on(self, dispatch: AnyDispatch, outcome: Outcome) -> None:
         """Go on from what the first call has come to."""
         yielded = False
-        steps = pauses = seen = idle = 0
+        steps = pauses = seen = idle = moved = 0
         again = False
         while outcome is not Outcome.DONE:
+            settled = dispatch.sent + len(dispatch.refusals) + dispatch.ignored
+            if settled > moved:
+                # Before it stopped, the call came further.
+                moved, again, idle, pauses = settled, False, 0, 0
             if outcome is Outcome.FULL and not self._hold_up(dispatch):
                 await self._readiness.writable(dispatch.peer, again=again)
                 await pause_after(idle)
@@ -162,8 +166,7 @@ class SendHalf(Batching):
                 yielded = again = True
                 outcome = self._step(dispatch)
                 continue
-            again = False
-            idle = 0
+            again, idle = False, 0
             if outcome is Outcome.CONGESTED:
                 # Not writability: on some systems that stays set, and
                 # on others it never comes back.

@@ -178,37 +178,37 @@ ssize_t tb_send_datagrams(int fd, const char *payload, size_t payload_size,
                           const uint32_t control_sizes[],
                           size_t control_count);
 
-/* What has become of messages that are sent past those that are refused.
- *
- * A message that fails with `error` `tries` times running is refused, and
- * does not keep those behind it.
- */
-struct tb_refusals {
-    int error;
-    uint32_t tries;
-    /* System calls. */
+/* What has become of messages that are sent past those that are refused. */
+struct tb_outcomes {
+    /* What stopped the message behind the last one with an outcome, or 0. */
+    int stopped;
+    /* System calls, and failures among them that did not come again. */
     uint32_t calls;
-    /* Failures with `error` that did not come again. */
     uint32_t passed;
-    /* 1 for each message that is. */
-    unsigned char refused[TB_MESSAGES];
+    /* The errno of each message that was refused, 0 of one that was taken. */
+    unsigned char errors[TB_MESSAGES];
 };
 
-/* As tb_send_datagrams, but on past the refused; none is cut up. The first
- * message, and the one behind each refusal, has a sendmmsg(2) for itself, and
- * after every whole success the next takes twice as many: where every second
- * is refused each costs one call, and a few among many cost a few. Fills in
- * `refusals` but for its first two fields.
+/* Errnos that may refuse a message; a larger one stops the call. */
+enum { TB_ERRORS = 256 };
+
+/* As tb_send_datagrams, but on past the refused. tries[e] is how often running
+ * errno `e` must meet a message that is not cut up, once or twice, to refuse
+ * it: 0 where it is to stop the call. The message behind a refusal has a
+ * sendmmsg(2) for itself, and any other call takes all that is left: so where
+ * all are refused, or every second, each costs one call, and a few among many
+ * cost three each.
  *
- * Returns how many messages were taken or refused, up to the first that fails
- * with another error: -errno if that is the first.
+ * Returns how many messages have an outcome, or -EINVAL as above.
  */
-ssize_t tb_send_each(int fd, const char *payload, size_t payload_size,
-                     const uint32_t sizes[], size_t count, const char *names,
-                     size_t names_size, const uint32_t name_sizes[],
-                     size_t name_count, const char *controls,
-                     size_t controls_size, const uint32_t control_sizes[],
-                     size_t control_count, struct tb_refusals *refusals);
+ssize_t tb_send_past(int fd, const char *payload, size_t payload_size,
+                     const uint32_t sizes[], const uint16_t segment_sizes[],
+                     size_t count, const char *names, size_t names_size,
+                     const uint32_t name_sizes[], size_t name_count,
+                     const char *controls, size_t controls_size,
+                     const uint32_t control_sizes[], size_t control_count,
+                     const unsigned char tries[],
+                     struct tb_outcomes *outcomes);
 
 /* As tb_send_datagrams, but message i is the sizes[i] bytes at runs[i], and
  * all go to `name`, or to the connected peer if name_size is 0.

@@ -171,48 +171,57 @@ tb_send_datagrams(int fd, const char *payload, size_t payload_size,
 }
 
 ssize_t
-tb_send_each(int fd, const char *payload, size_t payload_size,
-             const uint32_t sizes[], size_t count, const char *names,
-             size_t names_size, const uint32_t name_sizes[],
-             size_t name_count, const char *controls, size_t controls_size,
+tb_send_past(int fd, const char *payload, size_t payload_size,
+             const uint32_t sizes[], const uint16_t segment_sizes[],
+             size_t count, const char *names, size_t names_size,
+             const uint32_t name_sizes[], size_t name_count,
+             const char *controls, size_t controls_size,
              const uint32_t control_sizes[], size_t control_count,
-             struct tb_refusals *refusals)
+             const unsigned char tries[], struct tb_outcomes *outcomes)
 {
     struct messages messages;
     ssize_t pointed = point(
-        &messages, payload, payload_size, sizes, NULL, count,
+        &messages, payload, payload_size, sizes, segment_sizes, count,
         (struct column){ names, names_size, name_sizes, name_count },
         (struct column){ controls, controls_size, control_sizes,
-                          control_count });
+                         control_count });
     size_t done = 0;
-    size_t offered = 1;
-    uint32_t failures = 0;
+    /* What the first message in line has met, and whether it goes alone. */
+    int failed = 0;
+    int alone = 0;
 
-    refusals->calls = refusals->passed = 0;
+    memset(outcomes, 0, sizeof(*outcomes));
     if (pointed < 0)
         return pointed;
     while (done < (size_t)pointed) {
         size_t left = (size_t)pointed - done;
-        size_t next = offered < left ? offered : left;
-        ssize_t sent = send_messages(fd, &messages.headers[done], next);
+        ssize_t sent
+            = send_messages(fd, &messages.headers[done], alone ? 1 : left);
+        int error = (int)-sent;
+        int needed;
 
-        refusals->calls++;
-        if (sent == -refusals->error) {
-            offered = 1;
-            if (++failures == refusals->tries) {
-                refusals->refused[done++] = 1;
-                failures = 0;
-            }
+        outcomes->calls++;
+        if (sent > 0) {
+            outcomes->passed += failed != 0;
+            failed = alone = 0;
+            done += (size_t)sent;
             continue;
         }
-        refusals->passed += failures;
-        if (sent <= 0)
-            return done > 0 || failures > 0 ? (ssize_t)done : sent;
-        failures = 0;
-        memset(&refusals->refused[done], 0, (size_t)sent);
-        done += (size_t)sent;
-        /* What stopped it gets the next call for itself. */
-        offered = (size_t)sent == next ? 2 * offered : 1;
+        /* Two kinds of failure are for the caller to judge. */
+        outcomes->passed += failed != 0 && failed != error;
+        needed = error < TB_ERRORS && segment_sizes[done] == 0 ? tries[error]
+                                                               : 0;
+        if (needed == 0 || (failed != 0 && failed != error)) {
+            outcomes->stopped = error;
+            return (ssize_t)done;
+        }
+        alone = 1;
+        if (failed == 0 && needed > 1) {
+            failed = error;
+            continue;
+        }
+        outcomes->errors[done++] = (unsigned char)error;
+        failed = 0;
     }
     return pointed;
 }

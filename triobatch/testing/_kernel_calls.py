@@ -71,30 +71,37 @@ class KernelCalls:
             start += size
         return sent
 
-    def send_each(
+    def send_past(
         self,
         fd: int,
-        payload: bytes | memoryview,
+        payloads: list[Chunk],
         sizes: list[int],
+        segment_sizes: list[int],
         peers: list[bytes],
         control: Control,
-        refusal: int,
-        tries: int,
+        tries: bytes,
         controls: list[Control] | None = None,
     ) -> Tried:
-        """Send messages one by one, past those refused with ``refusal``."""
+        """Send messages, past those that are refused."""
         sizes = sizes[: self._most]
+        # One for each, or one for all.
         if len(peers) == 1:
             peers = peers * len(sizes)
         if controls is None:
             controls = [control] * len(sizes)
+        payload = b"".join(payloads)
         messages = [
-            (fd, bytes(payload[end - size : end]), 0, peer, own)
-            for size, end, peer, own in zip(
-                sizes, accumulate(sizes), peers, controls, strict=False
+            (fd, payload[end - size : end], segment_size, peer, own)
+            for size, end, segment_size, peer, own in zip(
+                sizes,
+                accumulate(sizes),
+                segment_sizes,
+                peers,
+                controls,
+                strict=False,
             )
         ]
-        return try_each(self._send, messages, refusal, tries)
+        return try_each(self._send, messages, segment_sizes, tries)
 
     def send_segments(
         self,

@@ -16,7 +16,7 @@ from unittest import mock
 
 from triobatch._core import calls
 from triobatch._core.chunks import COPY_SIZE, front, locate
-from triobatch._core.tries import Tried, try_each
+from triobatch._core.tries import Tried, go_past
 from triobatch._wire.described import described
 
 if TYPE_CHECKING:
@@ -284,30 +284,32 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
             *rest,
         )
 
-    def scripted_each(
+    def scripted_past(
         fd: int,
-        joined: bytes,
+        payloads: list[Any],
         sizes: list[int],
+        segment_sizes: list[int],
         peers: list[bytes],
         control: Any,
-        refusal: int,
-        tries: int,
+        tries: bytes,
         controls: Any = None,
     ) -> Tried:
-        def send(message: int) -> None:
-            start = sum(sizes[:message])
-            scripted_send(
+        joined = b"".join(payloads)
+        count = min(len(sizes), calls.MAX_MESSAGES)
+
+        def send_front(first: int, last: int) -> int:
+            several = slice(first, last)
+            return scripted_send(
                 fd,
-                joined[start : start + sizes[message]],
-                [sizes[message]],
-                [0],
-                [peers[message if len(peers) > 1 else 0]],
-                control if controls is None else controls[message],
+                joined[sum(sizes[:first]) : sum(sizes[:last])],
+                sizes[several],
+                segment_sizes[several],
+                peers if len(peers) == 1 else peers[several],
+                control,
+                controls if controls is None else controls[several],
             )
 
-        count = min(len(sizes), calls.MAX_MESSAGES)
-        messages = [(message,) for message in range(count)]
-        return try_each(send, messages, refusal, tries)
+        return go_past(send_front, segment_sizes[:count], tries)
 
     def scripted_segments(
         fd: int,
@@ -359,7 +361,7 @@ def _datagrams(sent: ScriptedCalls, received: ScriptedCalls) -> dict[str, Any]:
         "send_batch": scripted_batch,
         "send_datagram": scripted_datagram,
         "send_datagrams": scripted_send,
-        "send_each": scripted_each,
+        "send_past": scripted_past,
         "send_runs": scripted_runs,
         "send_segments": scripted_segments,
         "receive_datagrams": scripted_receive,

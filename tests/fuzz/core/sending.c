@@ -177,38 +177,54 @@ send_once(const struct column *payloads, const struct column *names,
 }
 
 static void
-send_each(const struct column *payloads, const struct column *names,
+send_past(const struct column *payloads, const struct column *names,
           const struct column *controls)
 {
-    struct tb_refusals refusals = { 0 };
+    const int refusing[] = { ECONNREFUSED, EIO, EPERM, EMSGSIZE };
+    unsigned char tries[TB_ERRORS] = { 0 };
+    uint16_t segment_sizes[MOST];
+    struct tb_outcomes outcomes;
     struct sink expected = { NULL, 0, 0 };
-    size_t refused = 0;
+    const int cut = draw_byte() & 1;
+    size_t failures = 0;
     ssize_t result;
 
-    refusals.error = draw_byte() & 1 ? ECONNREFUSED : EIO;
-    refusals.tries = (uint32_t)(1 + draw_below(9));
-    memset(refusals.refused, 7, sizeof(refusals.refused));
+    for (size_t i = 0; i < sizeof(refusing) / sizeof(refusing[0]); i++)
+        tries[refusing[i]] = (unsigned char)draw_below(3);
+    for (size_t i = 0; i < payloads->count; i++)
+        segment_sizes[i] = (uint16_t)(cut ? draw_size() : 0);
+    memset(&outcomes, 7, sizeof(outcomes));
     kernel_mark();
-    result = tb_send_each(
+    result = tb_send_past(
         FD, (char *)payloads->bytes, payloads->size, payloads->sizes,
-        payloads->count, (char *)names->bytes, names->size, names->sizes,
-        names->count, (char *)controls->bytes, controls->size,
-        controls->sizes, controls->count, &refusals);
+        segment_sizes, payloads->count, (char *)names->bytes, names->size,
+        names->sizes, names->count, (char *)controls->bytes, controls->size,
+        controls->sizes, controls->count, tries, &outcomes);
     if (!is_valid(payloads, names, controls, at_most(payloads->count))) {
         CHECK(result == -EINVAL && kernel.calls == 0);
         return;
     }
+    CHECK(result >= 0 && (size_t)result <= at_most(payloads->count));
+    CHECK(outcomes.stopped != 0
+          || (size_t)result == at_most(payloads->count));
     for (size_t i = 0; (ssize_t)i < result; i++) {
-        CHECK(refusals.refused[i] <= 1);
-        refused += refusals.refused[i];
-        if (!refusals.refused[i])
-            expect(&expected, payloads, NULL, names, controls, i);
+        const unsigned char error = outcomes.errors[i];
+
+        if (error == 0) {
+            expect(&expected, payloads, segment_sizes, names, controls, i);
+        } else {
+            CHECK(segment_sizes[i] == 0 && tries[error] > 0);
+            failures += tries[error];
+        }
     }
     CHECK(same(&expected, &kernel.sinks[FD]));
-    CHECK(kernel.errors[refusals.error]
-          == refused * refusals.tries + refusals.passed);
-    if (result < 0)
-        check_result(result);
+    failures += outcomes.passed + (outcomes.stopped != 0);
+    for (int error = 0; error < TB_ERRORS; error++) {
+        /* A signal's are met again within the call. */
+        if (error != EINTR)
+            failures -= kernel.errors[error];
+    }
+    CHECK(failures == (outcomes.stopped == EINTR));
     sink_free(&expected);
 }
 
@@ -264,7 +280,7 @@ fuzz_sending(void)
     if (kind == 0)
         send_once(&payloads, &names, &controls);
     else if (kind == 1)
-        send_each(&payloads, &names, &controls);
+        send_past(&payloads, &names, &controls);
     else
         send_runs(&payloads);
     column_free(&payloads);
