@@ -197,7 +197,8 @@ tb_send_past(int fd, const char *payload, size_t payload_size,
         size_t left = (size_t)pointed - done;
         ssize_t sent
             = send_messages(fd, &messages.headers[done], alone ? 1 : left);
-        int error = (int)-sent;
+        /* None taken, and no errno, is no progress. */
+        int error = sent < 0 ? (int)-sent : EAGAIN;
         int needed;
 
         outcomes->calls++;
