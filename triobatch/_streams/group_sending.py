@@ -13,6 +13,7 @@ from triobatch._core.counts import os_error
 from triobatch._core.messages import as_pieces
 from triobatch._queues.buffers import Buffers, drop
 from triobatch._resource import closed_socket
+from triobatch._streams.sending import sent_eof
 
 if TYPE_CHECKING:
     from triobatch._core.messages import Message
@@ -135,7 +136,7 @@ class GroupSends:
         elif -result in NOT_NOW:
             result = 0
         elif stream.socket.did_shutdown_SHUT_WR:
-            refused += [(stream, _sent_eof())] * len(messages)
+            refused += [(stream, sent_eof())] * len(messages)
             return
         else:
             error = os_error(-result)
@@ -162,7 +163,7 @@ class GroupSends:
         elif member.error is not None:
             error = broken(member.error)
         elif stream.socket.did_shutdown_SHUT_WR:
-            error = _sent_eof()
+            error = sent_eof()
         elif member.queue is not None:
             self._queue(member, messages, 0, refused)
             return
@@ -202,7 +203,3 @@ class GroupSends:
             taken = 0
         if member.queue is None and queue:
             self._members.fall_behind(member, queue)
-
-
-def _sent_eof() -> trio.ClosedResourceError:
-    return trio.ClosedResourceError("can't send data after sending EOF")

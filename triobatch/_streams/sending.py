@@ -283,3 +283,8 @@ class SendHalf:
         if not whole:
             self.partial_writes += 1
         return whole
+
+
+def sent_eof() -> trio.ClosedResourceError:
+    """Return what sending behind ``send_eof`` raises, with Trio's words."""
+    return trio.ClosedResourceError("can't send data after sending EOF")

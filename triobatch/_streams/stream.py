@@ -19,7 +19,7 @@ from triobatch._resource import Guard, raise_stream_error
 from triobatch._streams import notsent_lowat
 from triobatch._streams.receiving import ReceiveHalf
 from triobatch._streams.send_file import send_file_on_socket
-from triobatch._streams.sending import SendHalf
+from triobatch._streams.sending import SendHalf, sent_eof
 from triobatch._wire.described import socket_repr
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
       socket: The Trio socket that this stream wraps.
     """
 
+    __repr__ = socket_repr
+
     def __init__(self, socket: SocketType) -> None:
         if not isinstance(socket, tsocket.SocketType):
             raise TypeError("BatchSocketStream requires a Trio socket object")
@@ -126,7 +128,7 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         See ``sendmsg(2)``.
         """
         if self.socket.did_shutdown_SHUT_WR:
-            raise _sent_eof()
+            raise sent_eof()
         if type(buffers) is list:
             return await self._send.send_list(buffers, self._send_guard)
         with self._send_guard:
@@ -163,7 +165,7 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         Synchronous, and not a checkpoint.
         """
         if self.socket.did_shutdown_SHUT_WR:
-            raise _sent_eof()
+            raise sent_eof()
         guard = self._send_guard
         if not isinstance(buffers, Buffers):
             guard.check()
@@ -199,7 +201,7 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
     ) -> int:
         """Send a part of a file, not copied; see ``triobatch.send_file``."""
         if self.socket.did_shutdown_SHUT_WR:
-            raise _sent_eof()
+            raise sent_eof()
         with self._send_guard:
             return await send_file_on_socket(
                 self._send, file, offset, size, header, trailer
@@ -223,7 +225,7 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         ``send_buffers`` with a ``Buffers`` tells which.
         """
         if self.socket.did_shutdown_SHUT_WR:
-            raise _sent_eof()
+            raise sent_eof()
         if type(data) is bytes:
             await self._send.send_list([data], self._send_guard)
             return
@@ -281,9 +283,9 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         if size < 1:
             raise ValueError(f"max_bytes must be at least 1, not {size}")
         half = self._receive
-        # recv(2) brings no more, and no object holds what C cannot count.
-        size = min(size, 0x7FFFF000)
-        return await half.take(calls.receive, size, half.large)
+        # recv(2) brings no more.
+        most = min(size, 0x7FFFF000)
+        return await half.take(calls.receive, most, half.large)
 
     async def receive_into(self, buffers: Buffer | Sequence[Buffer]) -> int:
         """Receive into memory of your own; wait if nothing is there.
@@ -371,8 +373,6 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
             return self.socket.getsockopt(level, option, buffersize)
         return self.socket.getsockopt(level, option)
 
-    __repr__ = socket_repr
-
     def statistics(self) -> StreamStatistics:
         """Return what this stream has done so far."""
         return StreamStatistics(
@@ -388,13 +388,9 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
     def _prepare_send(self, size: int) -> int:
         """Return the descriptor, for one send of ``size`` bytes."""
         if self.socket.did_shutdown_SHUT_WR:
-            raise _sent_eof()
+            raise sent_eof()
         self._send_guard.check()
         return self._send.prepare(size)
-
-
-def _sent_eof() -> trio.ClosedResourceError:
-    return trio.ClosedResourceError("can't send data after sending EOF")
 
 
 # SocketStream is final, so this is how code that asks isinstance(stream,
