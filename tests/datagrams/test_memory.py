@@ -1,5 +1,7 @@
 """Memory does not grow with the datagrams that pass through."""
 
+import gc
+import socket
 import subprocess
 import sys
 import tracemalloc
@@ -7,6 +9,8 @@ import tracemalloc
 import pytest
 import trio
 from receive_buffer import needs_room
+
+from triobatch._core.arena import Arena
 
 # In a process of its own, where nothing else allocates. It prints how much
 # larger the process is than after the first tenth, in KiB.
@@ -118,3 +122,39 @@ async def test_a_batch_of_large_datagrams_is_joined_piece_by_piece(
         tracemalloc.stop()
     # 12 MB in all.
     assert peak < 2 << 20
+
+
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython",
+    reason="counts what CPython allocates",
+)
+async def test_a_socket_that_has_received_nothing_is_small(make_socket):
+    # What all of them share is made by the first.
+    await make_socket()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        kept = [await make_socket() for _ in range(16)]
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # With its share of the fixture; 10 KiB where there are columns.
+    assert (after - before) / len(kept) < 6 * 1024
+    with pytest.raises(trio.WouldBlock):
+        kept[0].receive_batch_nowait()
+
+
+async def test_columns_are_made_when_they_are_looked_at():
+    arena = Arena(2, socket.AF_INET)
+    assert not {"memory", "sizes"} & vars(arena).keys()
+    assert arena.left == 0
+    assert list(arena.sizes) == [0, 0]
+    assert len(arena.memory) == 2 * arena.slot_size
+    with pytest.raises(AttributeError, match=r"size$"):
+        arena.size  # noqa: B018
+    # What was given stays, whenever the others are made.
+    given = bytearray(2)
+    arena = Arena(2, socket.AF_INET, 1, given)
+    assert len(arena.names) == 2 * arena.name_size
+    assert arena.memory is given

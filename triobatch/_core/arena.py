@@ -44,7 +44,8 @@ class Arena:
     """Slots for received messages, and a column for each of their facts.
 
     4 MiB of address space at the usual 64 slots; the kernel backs only the
-    pages that a datagram has reached.
+    pages that a datagram has reached. The columns are 4 KiB, and are made
+    with the memory when they are first looked at: many sockets only send.
 
     Args:
       slots: Messages that one call may bring.
@@ -57,6 +58,15 @@ class Arena:
         is what an ``Inbox`` hands out.
       control_size: Bytes for the control messages of each, if not as above.
     """
+
+    memory: Any
+    names: bytearray
+    control: Any
+    sizes: array[int]
+    flags: array[int]
+    name_sizes: array[int]
+    control_sizes: array[int]
+    segment_sizes: array[int]
 
     def __init__(
         self,
@@ -78,21 +88,36 @@ class Arena:
             AF_INET6: SOCKADDR_IN6_SIZE,
         }.get(family, SOCKADDR_UN_SIZE)
         self.control_size = control_size
-        if memory is None:
-            memory = _private_memory(slots * slot_size)
-        self.memory: Any = memory
-        self.names = bytearray(slots * self.name_size)
-        self.control: Any = bytearray()
-        if control_size:
-            self.control = _private_memory(slots * control_size)
-        self.sizes = array("I", bytes(4 * slots))
-        self.flags = array("I", bytes(4 * slots))
-        self.name_sizes = array("I", bytes(4 * slots))
-        self.control_sizes = array("I", bytes(4 * slots))
-        self.segment_sizes = array("I", bytes(4 * slots))
+        if memory is not None:
+            self.memory = memory
         self.filling = array("I", bytes(16))
         # The C core keeps its pointers here.
         self.exports: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in Arena.__annotations__:
+            raise AttributeError(name)
+        self._make()
+        return getattr(self, name)
+
+    def _make(self) -> None:
+        slots = self.slots
+        if "memory" not in vars(self):
+            self.memory = _private_memory(slots * self.slot_size)
+        self.names = bytearray(slots * self.name_size)
+        self.control = (
+            _private_memory(slots * self.control_size)
+            if self.control_size
+            else bytearray()
+        )
+        for column in (
+            "sizes",
+            "flags",
+            "name_sizes",
+            "control_sizes",
+            "segment_sizes",
+        ):
+            setattr(self, column, array("I", bytes(4 * slots)))
 
     @property
     def left(self) -> int:

@@ -12,7 +12,7 @@ Sans-IO.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from triobatch._core.arena import MESSAGES, NEXT, OFFSET
 from triobatch._core.datagram_lists import taker
@@ -21,8 +21,12 @@ from triobatch._datagrams.run import Loan, Run
 from triobatch._wire.addresses import AddressCache
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from triobatch._core.arena import Arena
     from triobatch._wire.addresses import Address
+
+    Take: TypeAlias = Callable[[int], list[tuple[bytes, Address]]]
 
 
 class Inbox:
@@ -43,7 +47,7 @@ class Inbox:
         self.arena = arena
         self.truncated = 0
         self._addresses = AddressCache()
-        self._take = taker(arena, self._addresses)
+        self._take: Take | None = None
         self.run_size, self.run_count = 1200, 1
         self.loan: Loan | None = None
 
@@ -54,6 +58,8 @@ class Inbox:
           TruncatedDatagramError: the first one left was cut. Those behind it
             are handed out by the next call.
         """
+        if self._take is None:
+            self._take = taker(self.arena, self._addresses)
         taken = self._take(limit)
         if not taken and self.arena.left:
             raise self._truncation()
@@ -111,7 +117,7 @@ class Inbox:
         assert self.loan is not None
         if not self.loan.end():
             self.arena = self.arena.another()
-            self._take = taker(self.arena, self._addresses)
+            self._take = None
         self.loan = None
 
     def _truncation(self) -> TruncatedDatagramError:
