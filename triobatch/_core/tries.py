@@ -49,7 +49,7 @@ def try_each(
       ValueError, OverflowError: ``send`` raised it for the first.
     """
     errors = bytearray(len(messages))
-    calls = passed = behind = 0
+    again = passed = 0
     for message, arguments in enumerate(messages):
         try:
             send(*arguments)
@@ -61,24 +61,37 @@ def try_each(
             if not message:
                 raise
             number = 0
-        calls += 1 + (message > behind)
-        behind = message + 1
         plain = number < len(tries) and not segment_sizes[message]
         needed = tries[number] if plain else 0
-        if needed > 1:
-            calls += 1
+        if needed == 1:
+            errors[message] = number
+            continue
+        if needed:
+            again += 1
             try:
                 send(*arguments)
                 passed += 1
                 continue
             except OSError as error:
-                if error.errno != number:
-                    passed += 1
-                    number, needed = error.errno or 0, 0
-        if not needed:
-            return Tried(bytes(errors[:message]), number, calls, passed)
-        errors[message] = number
-    return Tried(bytes(errors), 0, calls + (behind < len(errors)), passed)
+                if error.errno == number:
+                    errors[message] = number
+                    continue
+                passed += 1
+                number = error.errno or 0
+        done = bytes(errors[:message])
+        return Tried(done, number, _calls(done) + again + 1, passed)
+    done = bytes(errors)
+    return Tried(done, 0, _calls(done) + again + passed, passed)
+
+
+# The errnos are all alike.
+_REFUSED = bytes(min(number, 1) for number in range(256))
+
+
+def _calls(errors: bytes) -> int:
+    """Return what the C core needs: one a refusal, and one between two."""
+    marks = b"\1" + errors.translate(_REFUSED)
+    return marks.count(b"\1\0") + marks.count(1) - 1
 
 
 def go_past(

@@ -2,8 +2,7 @@
 
 The common batch. Its payloads are one piece of memory, and what is left of
 it is one number, so that a step costs the same for one datagram and for four
-thousand. Only when the kernel refuses something is the rest taken apart into
-a ``Dispatch``, which finds out what each datagram comes to.
+thousand.
 """
 
 from __future__ import annotations
@@ -11,13 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from triobatch._datagrams import errnos
-from triobatch._datagrams.dispatch import Dispatch
 from triobatch._datagrams.gso import MAX_SIZE_V6
 from triobatch._datagrams.outcomes import Outcome
+from triobatch._datagrams.uncut_dispatch import UncutDispatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from triobatch._datagrams.dispatch import Dispatch
     from triobatch._datagrams.errors import DatagramError
     from triobatch._datagrams.outcomes import Outlet
     from triobatch._queues.views import Chunk
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from triobatch._wire.control import Control
 
 
-class EqualDispatch:
+class EqualDispatch(UncutDispatch):
     """The state of one such call; an ``AnyDispatch``.
 
     Args:
@@ -40,18 +40,7 @@ class EqualDispatch:
       ignore: Whether refused datagrams are dropped, and are no errors.
     """
 
-    __slots__ = (
-        "_address",
-        "_control",
-        "_data",
-        "_give_back",
-        "_ignore",
-        "_outlet",
-        "_rest",
-        "_segment_size",
-        "_taken",
-        "peer",
-    )
+    __slots__ = ("_data", "_give_back", "_segment_size")
 
     def __init__(
         self,
@@ -65,49 +54,17 @@ class EqualDispatch:
         *,
         ignore: bool = False,
     ) -> None:
-        self.peer: bytes = peer
-        self._outlet = outlet
+        super().__init__(outlet, address, peer, control, ignore=ignore)
         self._data = data
         self._segment_size = segment_size
-        self._address = address
-        self._control = control
         self._give_back = give_back
-        self._ignore = ignore
-        # Bytes that the kernel took before there was a `_rest`.
-        self._taken = 0
-        self._rest: Dispatch | None = None
         if segment_size > MAX_SIZE_V6:
             # No datagram, so no segment; but an error for each of them.
             self._take_apart()
 
-    @property
-    def sent(self) -> int:
-        """See ``AnyDispatch``."""
-        sent = -(-self._taken // self._segment_size)
-        return sent + self._rest.sent if self._rest else sent
-
-    @property
-    def sent_bytes(self) -> int:
-        """See ``AnyDispatch``."""
-        return self._taken + (self._rest.sent_bytes if self._rest else 0)
-
-    @property
-    def refusals(self) -> list[int]:
-        """See ``AnyDispatch``."""
-        return self._rest.refusals if self._rest else []
-
-    @property
-    def ignored(self) -> int:
-        """See ``AnyDispatch``."""
-        return self._rest.ignored if self._rest else 0
-
-    def hold(self, peer: bytes) -> bool:  # noqa: ARG002 (the protocol's)
-        """Return False: all go to one destination, and wait for it."""
-        return False
-
     def close(self) -> tuple[list[DatagramError], int]:
         """See ``AnyDispatch``."""
-        left = -(-(len(self._data) - self._taken) // self._segment_size)
+        left = -(-(len(self._data) - self._sent_bytes) // self._segment_size)
         self._data, self._give_back = b"", None
         if self._rest is None:
             return [], left
@@ -117,7 +74,7 @@ class EqualDispatch:
         """See ``AnyDispatch``."""
         if self._rest is not None:
             return self._rest.step(fd)
-        data, start = self._data, self._taken
+        data, start = self._data, self._sent_bytes
         size = len(data)
         if start >= size:
             return Outcome.DONE
@@ -145,7 +102,7 @@ class EqualDispatch:
         if number in errnos.FULL:
             return Outcome.FULL
         segment_size = self._segment_size
-        first = min(run_size, len(self._data) - self._taken)
+        first = min(run_size, len(self._data) - self._sent_bytes)
         return self._take_apart().judge(
             number,
             self.peer,
@@ -156,13 +113,15 @@ class EqualDispatch:
     def account(self, taken: int, run_size: int) -> Outcome:
         """Note that a call has taken so many bytes."""
         counters, segment_size = self._outlet.counters, self._segment_size
-        self._taken += taken
-        counters.datagrams += -(-taken // segment_size)
+        sent = -(-taken // segment_size)
+        self._sent += sent
+        self._sent_bytes += taken
+        counters.datagrams += sent
         if run_size > segment_size:
             # The last one is a run if more than one datagram is left for it.
             whole, last = divmod(taken, run_size)
             counters.runs += whole + (last > segment_size)
-        if self._taken < len(self._data):
+        if self._sent_bytes < len(self._data):
             return Outcome.MORE
         if self._give_back is not None:
             self._give_back()
@@ -173,20 +132,11 @@ class EqualDispatch:
         # datagram would take more than most of them.
         left = bytes(self._data) if self._give_back else memoryview(self._data)
         step = self._segment_size
-        starts = range(self._taken, len(left), step)
-        first = self._taken // step
+        starts = range(self._sent_bytes, len(left), step)
         payloads: list[Chunk] = [
             left[start : start + step] for start in starts
         ]
-        rest = self._rest = Dispatch(
-            self._outlet,
-            payloads,
-            [self._address] * len(payloads),
-            [self.peer] * len(payloads),
-            self._control,
-            tags=range(first, first + len(payloads)),
-            ignore=self._ignore,
-        )
+        rest = self._go_on_with(payloads)
         if self._give_back is not None:
             self._give_back()
         return rest

@@ -3,8 +3,7 @@
 What was put together is handed back as it is: a message a run, as far as the
 kernel takes it so (see ``gso``), and otherwise cut at the borders of its
 datagrams. Nothing is copied, and no datagram is looked at by itself, until the
-kernel refuses something; then the rest is taken apart into a ``Dispatch``,
-which finds out what each datagram comes to.
+kernel refuses something.
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from triobatch._core import calls
-from triobatch._datagrams.dispatch import Dispatch
 from triobatch._datagrams.outcomes import Outcome
+from triobatch._datagrams.uncut_dispatch import UncutDispatch
 from triobatch._queues.views import release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from triobatch._datagrams.dispatch import Dispatch
     from triobatch._datagrams.errors import DatagramError
     from triobatch._datagrams.gso import Limit
     from triobatch._datagrams.outcomes import Outlet
@@ -70,7 +70,7 @@ def plan(runs: Iterable[tuple[Chunk, int]], limit: Limit) -> Messages:
     return messages
 
 
-class RunDispatch:
+class RunDispatch(UncutDispatch):
     """The state of one such call; an ``AnyDispatch``.
 
     Args:
@@ -82,19 +82,7 @@ class RunDispatch:
       ignore: Whether refused datagrams are dropped, and are no errors.
     """
 
-    __slots__ = (
-        "_address",
-        "_control",
-        "_ignore",
-        "_messages",
-        "_next",
-        "_outlet",
-        "_rest",
-        "_runs",
-        "_sent",
-        "_sent_bytes",
-        "peer",
-    )
+    __slots__ = ("_messages", "_next", "_runs")
 
     def __init__(
         self,
@@ -106,41 +94,10 @@ class RunDispatch:
         *,
         ignore: bool = False,
     ) -> None:
-        self.peer: bytes = peer
-        self._outlet = outlet
+        super().__init__(outlet, address, peer, control, ignore=ignore)
         self._runs = runs
         self._messages = plan(runs, outlet.segmentation.limit(peer))
         self._next = 0
-        self._address = address
-        self._control = control
-        self._ignore = ignore
-        # Those that went before there was a `_rest`.
-        self._sent = self._sent_bytes = 0
-        self._rest: Dispatch | None = None
-
-    @property
-    def sent(self) -> int:
-        """See ``AnyDispatch``."""
-        return self._sent + (self._rest.sent if self._rest else 0)
-
-    @property
-    def sent_bytes(self) -> int:
-        """See ``AnyDispatch``."""
-        return self._sent_bytes + (self._rest.sent_bytes if self._rest else 0)
-
-    @property
-    def refusals(self) -> list[int]:
-        """See ``AnyDispatch``."""
-        return self._rest.refusals if self._rest else []
-
-    @property
-    def ignored(self) -> int:
-        """See ``AnyDispatch``."""
-        return self._rest.ignored if self._rest else 0
-
-    def hold(self, peer: bytes) -> bool:  # noqa: ARG002 (the protocol's)
-        """Return False: all go to one destination, and wait for it."""
-        return False
 
     def close(self) -> tuple[list[DatagramError], int]:
         """See ``AnyDispatch``."""
@@ -209,13 +166,4 @@ class RunDispatch:
                 data[start : start + step]
                 for start in range(0, len(data), step)
             ]
-        rest = self._rest = Dispatch(
-            self._outlet,
-            payloads,
-            [self._address] * len(payloads),
-            [self.peer] * len(payloads),
-            self._control,
-            tags=range(self._sent, self._sent + len(payloads)),
-            ignore=self._ignore,
-        )
-        return rest
+        return self._go_on_with(payloads)
