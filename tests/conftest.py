@@ -13,10 +13,14 @@ import ssl
 import struct
 
 import pytest
+import simulated_platform
 import trio
 from receive_buffer import grow_receive_buffer
 from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
+
+if "TRIOBATCH_SIMULATE" in os.environ:
+    simulated_platform.become(os.environ["TRIOBATCH_SIMULATE"])
 
 from triobatch import BatchSocketStream, DatagramSocket, _write_to
 from triobatch._core import calls

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket as stdlib_socket
 import subprocess
@@ -15,6 +14,8 @@ from trio.testing import assert_checkpoints
 
 import triobatch
 from triobatch import _unix_name as unix_name
+
+fcntl = pytest.importorskip("fcntl")
 
 on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="abstract names are Linux's"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import resource
 from contextlib import contextmanager
 
 import pytest
@@ -17,6 +16,8 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import Buffers, _write_to
 from triobatch._core.chunks import IOV_MAX
+
+resource = pytest.importorskip("resource")
 
 OLD = b"0123456789"
 CHUNKS = [b"abc", bytearray(b"d"), memoryview(b"efgh")]

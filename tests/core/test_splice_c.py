@@ -6,9 +6,13 @@ import errno
 import os
 import signal
 import socket
+import sys
 
 import extensions
 import pytest
+
+if sys.platform != "linux":
+    pytest.skip("the C core is for Linux", allow_module_level=True)
 
 splice_c = extensions.load("triobatch._core.splice_c", extensions.C_CORE)
 

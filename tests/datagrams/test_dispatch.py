@@ -6,7 +6,7 @@ import os
 
 import pytest
 import trio
-from helpers import address_of, received
+from helpers import address_of, exports_lock, received
 
 from triobatch._datagrams import sending as _datagram_send
 from triobatch._datagrams.errors import DatagramError, DatagramErrorGroup
@@ -164,6 +164,7 @@ async def test_what_is_refused_is_not_planned_again_with_all_behind_it(
     assert len(await received(receiver)) == 1000
 
 
+@exports_lock
 @pytest.mark.parametrize("family", ["ipv4", "unix"])
 async def test_what_no_kernel_takes_is_refused_without_a_copy(
     make_socket, family, tmp_path

@@ -5,6 +5,7 @@ import sys
 from array import array
 
 import pytest
+from helpers import exports_lock
 from traced import tracemalloc
 
 from triobatch import Buffers
@@ -313,6 +314,7 @@ def test_readinto_refuses_with_nothing_consumed(target, error):
 # copy, clear
 
 
+@exports_lock
 def test_a_copy_shares_the_chunks_and_has_its_own_position():
     source = bytearray(b"bar")
     buffers = Buffers([b"foo", source])
@@ -473,6 +475,7 @@ def test_a_queue_is_equal_to_itself_alone():
     assert hash(buffers) == hash(same)
 
 
+@exports_lock
 @pytest.mark.parametrize(
     "read", [bytes, Buffers.read, lambda q: q.read(q.nbytes)]
 )

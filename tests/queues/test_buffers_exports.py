@@ -7,18 +7,11 @@ from array import array
 from mmap import mmap
 
 import pytest
+from helpers import exports_lock, is_exported
 
 from triobatch import Buffers
 
-
-def is_exported(source):
-    """Whether resizing a bytearray is refused."""
-    try:
-        source.append(0)
-    except BufferError:
-        return True
-    del source[-1]
-    return False
+pytestmark = exports_lock
 
 
 class Source(bytearray):

@@ -3,6 +3,7 @@
 from array import array
 
 import pytest
+from helpers import exports_lock
 
 from triobatch._queues.datagrams import Datagrams, as_datagrams
 from triobatch._resource import Claim
@@ -92,6 +93,7 @@ def test_a_copy_has_its_own_position():
     assert list(copy) == [(b"a", A), (b"b", B)]
 
 
+@exports_lock
 def test_a_queued_bytearray_cannot_be_resized_until_it_is_consumed():
     payload = bytearray(b"mutable")
     queue = Datagrams([(payload, A)])

@@ -5,6 +5,7 @@ import mmap
 from array import array
 
 import pytest
+from helpers import exports_lock
 
 from triobatch import Buffers
 from triobatch._queues.views import (
@@ -162,6 +163,7 @@ def test_an_empty_payload_is_not_exported():
     assert payloads == [b"", b""]
 
 
+@exports_lock
 def test_a_payload_is_exported_until_it_is_let_go():
     data = bytearray(b"abc")
     (payload,) = as_payloads([data])
@@ -227,6 +229,7 @@ def test_one_buffer_to_fill_stands_for_a_list_of_one():
     target.append(0)
 
 
+@exports_lock
 def test_many_buffers_to_fill_are_seen_as_their_bytes():
     targets = [bytearray(2), array("I", [0]), memoryview(bytearray(4))[1:3]]
     with writable_views(targets) as views:

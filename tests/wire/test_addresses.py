@@ -10,6 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from triobatch._wire.addresses import (
+    AF_INET,
+    AF_INET6,
+    AF_UNIX,
     AddressCache,
     SockaddrCache,
     check_port,
@@ -148,7 +151,7 @@ def test_a_strange_sockaddr_is_a_value_error(sockaddr):
 
 
 @given(
-    st.sampled_from([socket.AF_INET, socket.AF_INET6, socket.AF_UNIX]).map(
+    st.sampled_from([AF_INET, AF_INET6, AF_UNIX]).map(
         struct.Struct("=H").pack
     ),
     st.binary(max_size=108),

@@ -9,6 +9,7 @@ Sans-IO: a core fills the slots and the columns (core.h, ``tb_arena``).
 from __future__ import annotations
 
 import mmap
+import socket
 import sys
 from array import array
 from typing import Any, Final
@@ -21,7 +22,8 @@ from triobatch._wire.addresses import (
     SOCKADDR_UN_SIZE,
 )
 
-MSG_TRUNC = 0x20
+# Windows has none; the Python core sets it there.
+MSG_TRUNC = int(getattr(socket, "MSG_TRUNC", 0x20))
 
 # Any UDP datagram and any train fits (a 16-bit length); what a smaller slot
 # cuts off is lost.

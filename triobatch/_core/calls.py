@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 from triobatch._core.borrowed_socket import borrowed_socket
@@ -136,7 +137,7 @@ def accept(fd: int) -> socket.socket:
       BlockingIOError: there is none.
       OSError: the call failed.
     """
-    if os.name == "posix":
+    if sys.platform != "win32":
         os.set_blocking(fd, False)
     with borrowed_socket(fd) as sock:
         return sock.accept()[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from typing import TYPE_CHECKING, cast
 
 from triobatch._core import streams_python
@@ -48,7 +49,7 @@ def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
     """
     # read(2) on a socket is recv(2) without flags (recv(2)), and needs no
     # socket object around the descriptor.
-    receive = os.read if os.name == "posix" else streams_python.receive
+    receive = streams_python.receive if sys.platform == "win32" else os.read
     received: list[bytes | int] = []
     for fd in fds:
         try:

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from triobatch._queues.views import as_integer
@@ -28,6 +29,11 @@ def membership(
     address = _as_group(group)
     index = _as_index(interface)
     if isinstance(address, IPv4Address):
+        if index and sys.platform == "win32":
+            # Its struct names the interface another way.
+            raise OSError(
+                errno.ENOPROTOOPT, "an interface cannot be named on Windows"
+            )
         return (
             socket.IPPROTO_IP,
             socket.IP_ADD_MEMBERSHIP if joining else socket.IP_DROP_MEMBERSHIP,

@@ -151,8 +151,8 @@ _MAX_DISCARDED = 2**16
 # struct sock_filter and struct sock_fprog of linux/filter.h: a program of one
 # instruction, BPF_RET | BPF_K with 0, which keeps no byte of any datagram.
 _DROP_ALL = array("B", struct.pack("HBBI", 0x06, 0, 0, 0))
-_SO_ATTACH_FILTER = 26
-_SO_DETACH_FILTER = 27
+_SO_ATTACH_FILTER = getattr(socket, "SO_ATTACH_FILTER", 26)
+_SO_DETACH_FILTER = getattr(socket, "SO_DETACH_FILTER", 27)
 
 
 def _bind_and_connect(

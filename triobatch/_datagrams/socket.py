@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import sys
 from typing import TYPE_CHECKING, cast, overload
 
 import trio
@@ -80,9 +81,11 @@ class DatagramSocket(AbstractDatagramSocket):
         segments = 1
         if family != AF_UNIX and socket.proto in {0, IPPROTO_UDP}:
             segments = gso_segments()
-            # A kernel before 5.0 does not know it, and hands over one by one.
-            with contextlib.suppress(OSError):
-                socket.setsockopt(SOL_UDP, UDP_GRO, 1)
+            if sys.platform == "linux":
+                # A kernel before 5.0 does not know it, and hands over one by
+                # one; elsewhere the number is another option's.
+                with contextlib.suppress(OSError):
+                    socket.setsockopt(SOL_UDP, UDP_GRO, 1)
         # What the kernel said last: a closed socket says nothing.
         self._drops: int | None = None
         self._readiness = Readiness(socket, keep_errors=error_queue)

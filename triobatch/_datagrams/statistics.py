@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 # include/uapi/asm-generic/socket.h; the ninth number counts the drops.
-SO_MEMINFO = 55
+SO_MEMINFO = getattr(socket, "SO_MEMINFO", 55)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@
 #include <sys/sendfile.h>
 #include <time.h>
 
+/* Places in large files, on 32 bits too (-D_FILE_OFFSET_BITS=64). */
+_Static_assert(sizeof(off_t) == sizeof(int64_t), "off_t is too small");
+
 /* splice(2) and sendfile(2) have no MSG_NOSIGNAL. So SIGPIPE is held off,
  * unless it is ignored, as in Python, and the one that the call has made is
  * taken. It is this thread's own (sk_stream_error() in net/core/stream.c).
@@ -178,6 +181,8 @@ tb_send_more(int fd, const void *data, size_t size)
     return checked(sent, size);
 }
 
+#ifdef RWF_NOWAIT
+
 ssize_t
 tb_cached(int file, int64_t offset, size_t size)
 {
@@ -203,3 +208,17 @@ tb_cached(int file, int64_t offset, size_t size)
     }
     return (ssize_t)size;
 }
+
+#else
+
+/* musl before 1.2.5 has no preadv2. */
+ssize_t
+tb_cached(int file, int64_t offset, size_t size)
+{
+    (void)file;
+    (void)offset;
+    (void)size;
+    return -EOPNOTSUPP;
+}
+
+#endif

@@ -6,6 +6,7 @@ Sans-IO: parses what recvmsg(2) returns with MSG_ERRQUEUE.
 from __future__ import annotations
 
 import errno
+import socket
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,8 +18,8 @@ from triobatch._wire.described import described, errno_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-IP_RECVERR = 11
-IPV6_RECVERR = 25
+IP_RECVERR = getattr(socket, "IP_RECVERR", 11)
+IPV6_RECVERR = getattr(socket, "IPV6_RECVERR", 25)
 
 # struct sock_extended_err, linux/errqueue.h; the sockaddr of the offender
 # follows it.

@@ -1,16 +1,20 @@
 """What an IP header says beside the payload, as control messages (cmsg(3)).
 
 Sans-IO: packs and parses the bytes, and names the socket options that make
-the kernel supply them. The numbers are Linux's (include/uapi/linux/in.h and
-in6.h); Python's socket module lacks most of them.
+the kernel supply them. Names come from Python's socket module where it has
+them; the numbers of the rest are Linux's (include/uapi/linux/in.h, in6.h and
+asm-generic/socket.h). Other systems have other numbers and structs: there
+nothing is asked for, and to ask for something is refused.
 """
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import operator
 import socket
 import struct
+import sys
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,18 +31,18 @@ if TYPE_CHECKING:
     from triobatch._wire.addresses import Address
     from triobatch._wire.control import ControlMessage
 
-IP_TOS = 1
-IP_TTL = 2
-IP_PKTINFO = 8
-IP_RECVTTL = 12
-IP_RECVTOS = 13
-IPV6_RECVPKTINFO = 49
-IPV6_PKTINFO = 50
-IPV6_RECVHOPLIMIT = 51
-IPV6_HOPLIMIT = 52
-IPV6_RECVTCLASS = 66
-IPV6_TCLASS = 67
-SO_TIMESTAMPNS = 35
+IP_TOS = socket.IP_TOS
+IP_TTL = socket.IP_TTL
+IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
+IP_RECVTTL = getattr(socket, "IP_RECVTTL", 12)
+IP_RECVTOS = getattr(socket, "IP_RECVTOS", 13)
+IPV6_RECVPKTINFO = getattr(socket, "IPV6_RECVPKTINFO", 49)
+IPV6_PKTINFO = getattr(socket, "IPV6_PKTINFO", 50)
+IPV6_RECVHOPLIMIT = getattr(socket, "IPV6_RECVHOPLIMIT", 51)
+IPV6_HOPLIMIT = getattr(socket, "IPV6_HOPLIMIT", 52)
+IPV6_RECVTCLASS = getattr(socket, "IPV6_RECVTCLASS", 66)
+IPV6_TCLASS = getattr(socket, "IPV6_TCLASS", 67)
+SO_TIMESTAMPNS = getattr(socket, "SO_TIMESTAMPNS", 35)
 
 _INT = struct.Struct("=i")
 _PKTINFO = struct.Struct("=i4s4s")
@@ -199,7 +203,12 @@ def metadata_options(
       family: The socket's.
       fields: Names of ``Metadata``, or None for all of them and the
         timestamp.
+
+    Returns:
+      The pairs; none where the system is not Linux.
     """
+    if sys.platform != "linux":
+        return []
     wanted = FIELDS if fields is None else fields
     pairs = dict.fromkeys(map(FIELDS.__getitem__, sorted(wanted)))
     options = [ipv4 for ipv4, _ in pairs]
@@ -219,6 +228,7 @@ def encode_metadata(
       TypeError: a number is no int.
       ValueError: the local address is not numeric or of another family, or
         a number is out of range.
+      OSError: the system is not Linux, and there is something to ask for.
     """
     messages: list[ControlMessage] = []
     for name, value, lowest, highest in (
@@ -238,6 +248,8 @@ def encode_metadata(
             raise ValueError(
                 f"{name} must be in {lowest}..{highest}, not {value}"
             )
+    if sys.platform != "linux" and metadata != Metadata():
+        raise OSError(errno.ENOPROTOOPT, "metadata can be sent on Linux only")
     if metadata.tos is not None:
         tos = _INT.pack(metadata.tos)
         messages.append((SOL_IP, IP_TOS, tos))
