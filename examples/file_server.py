@@ -4,10 +4,11 @@
     curl -O http://127.0.0.1:8000/README.md
     curl -r 0-99 http://127.0.0.1:8000/README.md
 
-The header and the file's first bytes leave together, the rest by sendfile(2):
-no byte of a file is ever copied into Python. Parts of files (Range) and what
-has not changed (If-None-Match, If-Modified-Since) are answered as RFC 9110
-says. Ctrl-C stops the server.
+h11 speaks HTTP, and hands on what is no header unseen: the header and the
+file's first bytes leave together, the rest by sendfile(2), and no byte of a
+file is ever copied into Python. Parts of files (Range) and what has not
+changed (If-None-Match, If-Modified-Since) are answered as RFC 9110 says.
+Ctrl-C stops the server.
 """
 
 from __future__ import annotations
@@ -22,20 +23,18 @@ import re
 import stat
 import struct
 import sys
+import time
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+import h11
 import trio
 from echo_server import end_with_the_reader, parse_address, serve
 
-from triobatch import (
-    BufferedReceiveStream,
-    Buffers,
-    FileSlice,
-    FrameTooLargeError,
-)
+from triobatch import Buffers, FileSlice
 
 if sys.platform == "linux":
     import fcntl
@@ -59,44 +58,52 @@ class FileServer:
 
     async def serve(self, stream: BatchSocketStream) -> None:
         """Answer the requests on one connection, until its end."""
-        reader = BufferedReceiveStream(stream)
-        keep = True
+        http = h11.Connection(h11.SERVER, LARGEST_HEADER)
         try:
-            while keep:
-                header = b""
-                with trio.move_on_after(self._patience):
-                    header = await reader.receive_until(
-                        b"\r\n\r\n", LARGEST_HEADER
-                    )
-                if not header:
-                    return
-                request = Request.parse(header)
-                # Opening may wait for a disk.
-                file = await trio.to_thread.run_sync(self.open, request)
-                try:
-                    keep = await self.send(stream, answer(request, file))
-                finally:
-                    if file:
-                        file.close()
-        except (
-            trio.BrokenResourceError,
-            FrameTooLargeError,
-            EOFError,
-            OSError,
-        ):
+            while await self.answer_one(stream, http):
+                http.start_next_cycle()
+        except (trio.BrokenResourceError, EOFError, OSError):
             # An exception would end the whole server. The client is gone, or
-            # has sent what is no header, or the file cannot be read to the
-            # end it had: a closed connection says that no more will come.
+            # the file cannot be read to the end it had: a closed connection
+            # says that no more will come.
             return
 
-    async def send(self, stream: BatchSocketStream, answer: Answer) -> bool:
-        """Send as long as some of it is taken; return whether to go on.
+    async def answer_one(
+        self, stream: BatchSocketStream, http: h11.Connection
+    ) -> bool:
+        """Answer a request, if one comes; return whether to go on."""
+        request = None
+        try:
+            with trio.move_on_after(self._patience):
+                request = await receive_request(stream, http)
+        except h11.RemoteProtocolError as error:
+            # It is no request, and where the next one starts nobody knows.
+            status = HTTPStatus(error.error_status_hint)
+            await self.send(stream, http, Answer(status))
+            return False
+        if request is None:
+            return False
+        # Opening may wait for a disk.
+        file = await trio.to_thread.run_sync(self.open, request)
+        try:
+            if not await self.send(stream, http, answer(request, file)):
+                return False
+        finally:
+            if file:
+                file.close()
+        # A body, which nobody has read, would be taken for the next request.
+        return http.our_state is h11.DONE and http.their_state is h11.DONE
+
+    async def send(
+        self, stream: BatchSocketStream, http: h11.Connection, answer: Answer
+    ) -> bool:
+        """Send as long as some of it is taken; return whether it all was.
 
         A cancelled ``send_file`` has consumed what the kernel took, exactly.
         So it can go on, and the time is that of a client which takes nothing
         at all, not that of a large file.
         """
-        header = Buffers([answer.header()])
+        header = Buffers(answer.header(http))
 
         def left() -> int:
             size = answer.body.nbytes if answer.body else 0
@@ -109,7 +116,7 @@ class FileServer:
                     await stream.send_file(answer.body, header=header)
                 else:
                     await stream.send_buffers(header)
-                return answer.keep
+                return True
             if left() >= before:
                 return False
 
@@ -152,105 +159,126 @@ def in_kernel(stream: BatchSocketStream) -> int:
     return int(size)
 
 
+async def receive_request(
+    stream: BatchSocketStream, http: h11.Connection
+) -> Request | None:
+    """Return the next request, with its header read; None at the end."""
+    request = None
+    while True:
+        event = http.next_event()
+        if event is h11.NEED_DATA:
+            if request is not None:
+                # Its body does not concern us, and may never come.
+                return request
+            http.receive_data(await stream.receive_some())
+        elif isinstance(event, h11.Request):
+            if not event.http_version.startswith(b"1."):
+                status = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+                raise h11.RemoteProtocolError("not HTTP/1", status)
+            request = Request.of(event)
+        elif isinstance(event, h11.Data):
+            continue
+        else:
+            # The end of the request, or that of the connection.
+            return request
+
+
 @dataclass
 class Request:
     """What a client asks for."""
 
     method: str
     target: str
-    version: str
     fields: dict[str, str]
 
     @classmethod
-    def parse(cls, header: bytes) -> Request:
-        """Read a header. What is not understood is left empty."""
-        first, *lines = header.decode("latin-1").rstrip().split("\r\n")
-        method, _, rest = first.partition(" ")
-        target, _, version = rest.partition(" ")
+    def of(cls, event: h11.Request) -> Request:
+        """Return it with fields of one name joined (RFC 9110, 5.3)."""
         fields: dict[str, str] = {}
-        for line in lines:
-            name, _, value = line.partition(":")
-            name, value = name.lower(), value.strip()
-            # RFC 9110, section 5.3.
+        for raw_name, raw_value in event.headers:
+            name, value = raw_name.decode(), raw_value.decode("latin-1")
             fields[name] = (
                 f"{fields[name]}, {value}" if name in fields else value
             )
-        return cls(method, target, version, fields)
-
-    @property
-    def keep(self) -> bool:
-        """Whether another request may follow."""
-        fields = self.fields
-        return (
-            self.version == "HTTP/1.1"
-            and "close" not in fields.get("connection", "").lower()
-            # A body would be taken for the next request.
-            and "content-length" not in fields
-            and "transfer-encoding" not in fields
-        )
+        return cls(event.method.decode(), event.target.decode(), fields)
 
     @property
     def is_served(self) -> bool:
-        """Whether it is a request for a file, in a version we speak."""
-        return self.version.startswith("HTTP/1.") and self.method in (
-            "GET",
-            "HEAD",
-        )
+        """Whether it is a request for a file."""
+        return self.method in ("GET", "HEAD")
+
+
+class Counted:
+    """The length of a part of a file, which is all that h11 asks for."""
+
+    def __init__(self, part: FileSlice) -> None:
+        self._part = part
+
+    def __len__(self) -> int:
+        return self._part.nbytes
 
 
 @dataclass
 class Answer:
     """A header, and the part of a file that goes with it."""
 
-    status: str
-    keep: bool
+    status: HTTPStatus
     fields: dict[str, object] = field(default_factory=dict)
     body: FileSlice | None = None
 
-    def header(self) -> bytes:
-        """Return the header as it is sent."""
-        fields = {
-            "Date": email.utils.formatdate(usegmt=True),
-            "Connection": "keep-alive" if self.keep else "close",
-            **self.fields,
-        }
-        lines = [f"{name}: {value}" for name, value in fields.items()]
-        start = f"HTTP/1.1 {self.status}"
-        return "\r\n".join([start, *lines, "", ""]).encode("latin-1")
+    def header(self, http: h11.Connection) -> list[bytes]:
+        """Return the header as it is sent, and have h11 count the body."""
+        # Without a body there is nothing that could lack a length.
+        fields = {"Content-Length": 0} | self.fields
+        if self.status == HTTPStatus.NOT_MODIFIED:
+            del fields["Content-Length"]
+        if http.their_state is not h11.DONE:
+            # There is more to the request, or it is none.
+            fields["Connection"] = "close"
+        response = h11.Response(
+            status_code=self.status,
+            reason=self.status.phrase,
+            headers=[
+                ("Date", http_date(int(time.time()))),
+                *((name, str(value)) for name, value in fields.items()),
+            ],
+        )
+        chunks = http.send_with_data_passthrough(response) or []
+        if self.body:
+            counted: Any = Counted(self.body)
+            http.send_with_data_passthrough(h11.Data(counted))
+        http.send_with_data_passthrough(h11.EndOfMessage())
+        return chunks
 
 
 def answer(request: Request, file: io.FileIO | None) -> Answer:
     """Return the answer to a request for a file (RFC 9110)."""
-    if not request.version.startswith("HTTP/1."):
-        return Answer("400 Bad Request", False, {"Content-Length": 0})
     if not request.is_served:
-        allowed = {"Allow": "GET, HEAD", "Content-Length": 0}
-        return Answer("405 Method Not Allowed", request.keep, allowed)
+        allowed: dict[str, object] = {"Allow": "GET, HEAD"}
+        return Answer(HTTPStatus.METHOD_NOT_ALLOWED, allowed)
     if file is None:
-        return Answer("404 Not Found", request.keep, {"Content-Length": 0})
+        return Answer(HTTPStatus.NOT_FOUND)
     found = os.fstat(file.fileno())
     size = found.st_size
     etag = f'"{found.st_mtime_ns:x}-{size:x}"'
     fields: dict[str, object] = {
         "ETag": etag,
-        "Last-Modified": email.utils.formatdate(
-            int(found.st_mtime), usegmt=True
-        ),
+        "Last-Modified": http_date(int(found.st_mtime)),
         "Accept-Ranges": "bytes",
     }
     status = precondition(request.fields, etag, int(found.st_mtime))
-    if status.startswith("304"):
-        return Answer(status, request.keep, fields)
-    if status.startswith("412"):
-        return Answer(status, request.keep, {"Content-Length": 0})
+    if status == HTTPStatus.NOT_MODIFIED:
+        return Answer(status, fields)
+    if status == HTTPStatus.PRECONDITION_FAILED:
+        return Answer(status)
     part = range(size)
     if request.method == "GET" and is_current(request.fields, fields):
         asked = parse_range(request.fields.get("range", ""), size)
         if asked is not None and not asked:
-            none = {"Content-Range": f"bytes */{size}", "Content-Length": 0}
-            return Answer("416 Range Not Satisfiable", request.keep, none)
+            none: dict[str, object] = {"Content-Range": f"bytes */{size}"}
+            return Answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, none)
         if asked:
-            part, status = asked, "206 Partial Content"
+            part, status = asked, HTTPStatus.PARTIAL_CONTENT
             fields["Content-Range"] = (
                 f"bytes {part.start}-{part.stop - 1}/{size}"
             )
@@ -263,22 +291,30 @@ def answer(request: Request, file: io.FileIO | None) -> Answer:
     body = None
     if part and request.method == "GET":
         body = FileSlice(file, part.start, len(part))
-    return Answer(status, request.keep, fields, body)
+    return Answer(status, fields, body)
 
 
-def precondition(fields: dict[str, str], etag: str, modified: int) -> str:
+@functools.lru_cache
+def http_date(seconds: int) -> str:
+    """Return a time as HTTP writes it; most are asked for again."""
+    return email.utils.formatdate(seconds, usegmt=True)
+
+
+def precondition(
+    fields: dict[str, str], etag: str, modified: int
+) -> HTTPStatus:
     """Return the status that the conditions lead to (section 13.2.2)."""
     if "if-match" in fields:
         if not matches(fields["if-match"], etag):
-            return "412 Precondition Failed"
+            return HTTPStatus.PRECONDITION_FAILED
     elif modified > parse_date(fields.get("if-unmodified-since"), modified):
-        return "412 Precondition Failed"
+        return HTTPStatus.PRECONDITION_FAILED
     if "if-none-match" in fields:
         if matches(fields["if-none-match"], etag, weakly=True):
-            return "304 Not Modified"
+            return HTTPStatus.NOT_MODIFIED
     elif modified <= parse_date(fields.get("if-modified-since"), -1):
-        return "304 Not Modified"
-    return "200 OK"
+        return HTTPStatus.NOT_MODIFIED
+    return HTTPStatus.OK
 
 
 def matches(tags: str, etag: str, *, weakly: bool = False) -> bool:

@@ -16,6 +16,8 @@ from importlib import util
 import pytest
 from programs import EXAMPLES, PLAIN_ENVIRONMENT, running
 
+pytest.importorskip("h11")
+
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="stops servers with SIGINT"
 )
@@ -25,6 +27,7 @@ needs_curl = pytest.mark.skipif(
 
 
 CONTENT = bytes(range(200))
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 MODIFIED = 1_600_000_000
 
 
@@ -198,13 +201,56 @@ def test_a_pipe_is_not_waited_for(url):
     assert ask(f"{url}pipe")[0] == 404
 
 
-def test_a_header_without_end_closes_the_connection(url):
+def exchange(url, request):
+    """Send what is no request of curl's; return all that comes, to the end."""
     host, _, port = url.removeprefix("http://").strip("/").rpartition(":")
+    answer = b""
     with socket.create_connection((host, int(port)), timeout=30) as client:
+        # What is not read any more is answered by a reset.
         with suppress(ConnectionError):
-            client.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000)
+            client.sendall(request)
         with suppress(ConnectionError):
-            assert client.recv(1) == b""
+            while data := client.recv(2**16):
+                answer += data
+    return answer
+
+
+def test_a_header_without_end_closes_the_connection(url):
+    answer = exchange(url, b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"no request at all\r\n\r\n", 400),
+        # RFC 9112, section 3.2.
+        (b"GET /file.txt HTTP/1.1\r\n\r\n", 400),
+        (b"GET /file.txt HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+        (b"GET /file.txt HTTP/1.0\r\n\r\n", 200),
+        (b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n", 405),
+        (CHUNKED + b"no size\r\n", 400),
+    ],
+)
+def test_a_connection_ends_with_what_cannot_be_followed(url, request_, status):
+    answer = exchange(url, request_)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+def test_requests_that_come_together_are_answered_in_turn(url):
+    ask = b"GET /%s HTTP/1.1\r\nHost: x\r\n%s\r\n"
+    answer = exchange(
+        url,
+        ask % (b"file.txt", b"")
+        + ask % (b"missing", b"")
+        + ask % (b"file.txt", b"Connection: close\r\n"),
+    )
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+    first, second = answer.split(b"HTTP/1.1 404 Not Found")
+    assert first.endswith(CONTENT)
+    assert second.endswith(CONTENT)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +355,7 @@ def downloading(url):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
         client.settimeout(30)
         client.connect((host, int(port)))
-        client.sendall(b"GET /large HTTP/1.1\r\n\r\n")
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         yield client
 
 

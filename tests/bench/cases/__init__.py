@@ -8,10 +8,12 @@ from cases import (
     growth,
     memory,
     quic,
+    readers,
     relays,
     requests,
     senders,
     small_batches,
+    stream_relays,
     streams,
 )
 
@@ -21,6 +23,8 @@ FAMILIES = {
         streams.FAMILY,
         growth.FAMILY,
         files.FAMILY,
+        stream_relays.FAMILY,
+        readers.FAMILY,
         senders.FAMILY,
         broadcast.FAMILY,
         *requests.FAMILIES,
