@@ -7,12 +7,14 @@ is found at once.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 import pytest
 import trio
-from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from machines import disturbances, disturbed, machine_test
 from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
 
@@ -201,38 +203,58 @@ class Play:
         assert scope.cancelled_caught
 
 
-async def play(todo):
-    async with triobatch.open_stream_group(
-        receive_size=RECEIVE_SIZE, max_queued=MAX_QUEUED
-    ) as group:
-        state = Play(group)
-        await state.connect()
-        try:
-            for name, *arguments in todo:
-                if name not in {"receive", "cancel", "send", "connect"}:
-                    arguments[0] %= len(state.models)
-                await getattr(state, name)(*arguments)
-                await wait_all_tasks_blocked()
-                state.check()
-            await state.take_the_rest()
-        finally:
-            for model in state.models:
-                model.peer.close()
-                model.stream.socket.close()
+class GroupMachine(RuleBasedStateMachine):
+    """The rules write a program, and the end runs it; Ctrl-C is survived."""
+
+    epoll = True
+
+    @initialize(disturbance=disturbances)
+    def begin(self, disturbance):
+        kind, after = disturbance
+        # A group that is cancelled is left: that is another test.
+        self.disturbance = (kind and "ctrl-c", 5 * after)
+        self.todo = []
+
+    @rule(operation=operations)
+    def do(self, operation):
+        self.todo.append(operation)
+
+    def teardown(self):
+        if hasattr(self, "todo"):
+            with pytest.MonkeyPatch.context() as patch:
+                if not self.epoll:
+                    patch.setattr(group_readiness, "_EPOLL", False)
+                disturbed(self.play, *self.disturbance).unwrap()
+
+    async def play(self):
+        async with triobatch.open_stream_group(
+            receive_size=RECEIVE_SIZE, max_queued=MAX_QUEUED
+        ) as group:
+            state = Play(group)
+            await state.connect()
+            try:
+                for name, *arguments in self.todo:
+                    if name not in {"receive", "cancel", "send", "connect"}:
+                        arguments[0] %= len(state.models)
+                    with contextlib.suppress(KeyboardInterrupt):
+                        await getattr(state, name)(*arguments)
+                        await wait_all_tasks_blocked()
+                    state.check()
+                while True:
+                    with contextlib.suppress(KeyboardInterrupt):
+                        await state.take_the_rest()
+                        break
+            finally:
+                for model in state.models:
+                    model.peer.close()
+                    model.stream.socket.close()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("epoll", [True, False], ids=["epoll", "tasks"])
-def test_nothing_is_lost_doubled_or_out_of_order(epoll):
-    before = group_readiness._EPOLL
-    group_readiness._EPOLL = epoll and before
+class TaskGroupMachine(GroupMachine):
+    """As elsewhere than on Linux: a task waits for each stream."""
 
-    @settings(max_examples=150, deadline=None)
-    @given(st.lists(operations, max_size=40))
-    def run(todo):
-        trio.run(play, todo)
+    epoll = False
 
-    try:
-        run()
-    finally:
-        group_readiness._EPOLL = before
+
+TestStreamGroup = machine_test(GroupMachine, steps=40)
+TestStreamGroupOfTasks = machine_test(TaskGroupMachine, steps=40)
