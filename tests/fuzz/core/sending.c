@@ -278,7 +278,7 @@ fuzz_sending(void)
     struct column names
         = draw_column(1, draw_count(payloads.count), TB_NAME_SIZE);
     struct column controls
-        = draw_column(2, draw_count(payloads.count), TB_CONTROL_SIZE);
+        = draw_column(2, draw_count(payloads.count), TB_CONTROL_SIZE + 1);
 
     if (kind == 0)
         send_once(&payloads, &names, &controls);

@@ -108,6 +108,8 @@ fuzz_splice(void)
     sigemptyset(&sigpipe);
     sigaddset(&sigpipe, SIGPIPE);
     CHECK(pthread_sigmask(SIG_SETMASK, NULL, &before) == 0);
+    /* As it is in Python. */
+    CHECK(signal(SIGPIPE, (kind & 80) == 64 ? SIG_IGN : SIG_DFL) != SIG_ERR);
     if (kind & 16)
         pthread_sigmask(SIG_BLOCK, &sigpipe, NULL);
     if ((kind & 48) == 48)
