@@ -23,6 +23,7 @@ extensions = [
     "myst_parser",
     "links",
     "sources",
+    "samples",
 ]
 toc_object_entries_show_parents = "hide"
 exclude_patterns = ["samples", "inventories", "*-tables.rst"]
