@@ -26,7 +26,7 @@ extensions = [
     "samples",
 ]
 toc_object_entries_show_parents = "hide"
-exclude_patterns = ["samples", "inventories", "*-tables.rst"]
+exclude_patterns = ["_build", "samples", "inventories", "*-tables.rst"]
 nitpicky = True
 
 autodoc_member_order = "bysource"
