@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -23,9 +24,10 @@ extensions = [
     "myst_parser",
     "links",
     "sources",
+    "samples",
 ]
 toc_object_entries_show_parents = "hide"
-exclude_patterns = ["samples", "inventories", "*-tables.rst"]
+exclude_patterns = ["_build", "samples", "inventories", "*-tables.rst"]
 nitpicky = True
 
 autodoc_member_order = "bysource"
@@ -75,6 +77,8 @@ html_theme = "furo"
 html_title = "triobatch"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+# The version that search engines are to show.
+html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
 html_copy_source = False
 html_theme_options = {
     "source_repository": "https://github.com/triobatch/triobatch",

@@ -8,8 +8,7 @@ Every answer says which process it is from, and who it takes its client for::
 Kill one with ``kill -9``: its own connections break, the others go on, and
 another takes its place. Behind a balancer, set PROXY_PROTOCOL=1, and let that
 put its header in front of each connection: then the client is not taken for
-the balancer. See
-``docs/explanation/many-processes.rst``.
+the balancer. ``docs/explanation/many-processes.rst`` says more.
 """
 
 from __future__ import annotations
