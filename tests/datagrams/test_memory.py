@@ -12,8 +12,6 @@ from traced import tracemalloc
 
 from triobatch._core.arena import Arena
 
-from triobatch._core.arena import Arena
-
 # In a process of its own, where nothing else allocates. It prints how much
 # larger the process is than after the first tenth, in KiB.
 PROGRAM = """
