@@ -29,6 +29,8 @@ extensions = [
 toc_object_entries_show_parents = "hide"
 exclude_patterns = ["_build", "samples", "inventories", "*-tables.rst"]
 nitpicky = True
+# A TypeVarTuple of a signature, and nothing to look up.
+nitpick_ignore = [("py:class", "Args")]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
