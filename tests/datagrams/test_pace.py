@@ -3,6 +3,7 @@
 import pytest
 from helpers import address_of, received
 
+from triobatch._core.probes import gso_segments
 from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.pace import DENSE, PLANNED, WITH_CARE, Pace
 
@@ -10,7 +11,7 @@ NOWHERE = ("127.0.0.1", 0)
 
 
 def test_behind_a_refused_run_nothing_is_cut_up_until_few_are_refused():
-    pace = Pace()
+    pace = Pace(plain=False)
     assert (pace.size, pace.plain) == (PLANNED, False)
     pace.note_refused_run()
     assert (pace.size, pace.plain) == (PLANNED, True)
@@ -21,13 +22,29 @@ def test_behind_a_refused_run_nothing_is_cut_up_until_few_are_refused():
 
 
 def test_where_each_must_be_looked_at_little_is_planned():
-    pace = Pace()
+    pace = Pace(plain=False)
     pace.note_judged()
     assert pace.size == WITH_CARE
     pace.note_tried(0, WITH_CARE - 1, whole=False)
     assert pace.size == WITH_CARE
     pace.note_tried(0, WITH_CARE, whole=True)
     assert pace.size == 4 * WITH_CARE
+
+
+async def test_a_batch_behind_one_that_was_refused_begins_without_runs(
+    make_socket, play
+):
+    sender, receiver = await make_socket(), await make_socket()
+    equal = [(bytes(9), address_of(receiver)), (bytes(8), NOWHERE)] * 2
+    assert await sender.send_batch(equal, errors="ignore") == 2
+    script, _ = play(sender)
+    for _ in range(2):
+        equal = [(bytes(9 - i % 2), address_of(receiver)) for i in range(4)]
+        await sender.send_batch(equal)
+    # And the next with them, where there are any.
+    runs = [17, 17] if gso_segments() > 1 else [9, 8] * 2
+    assert script.offered == [[9, 8] * 2, runs]
+    assert len(await received(receiver)) == 10
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ class Dispatch:
         self._withdrawn: set[int] = set()
         # The destinations that have no room.
         self._held: set[bytes] = set()
-        self._pace = Pace()
+        self._pace = Pace(plain=outlet.plain)
 
     def step(self, fd: int) -> Outcome:
         """See ``AnyDispatch``."""
@@ -222,6 +222,7 @@ class Dispatch:
             self._congested = self._floods = 0
         whole = done == len(messages.sizes)
         self._pace.note_tried(len(numbers), len(refused), whole=whole)
+        self._outlet.plain = self._pace.plain
         if numbers:
             self._refuse(numbers)
 

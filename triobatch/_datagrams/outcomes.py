@@ -97,6 +97,8 @@ class Outlet:
       counters: What is counted of them.
       refused_here: Says whether it was this host, and no report of another,
         that has just answered EMSGSIZE; None if that cannot be told.
+      plain: Whether many were refused of late, so that a batch begins
+        without runs; see ``pace``.
     """
 
     segmentation: gso.Segmentation
@@ -105,6 +107,7 @@ class Outlet:
     ipv4: bool = False
     counters: SendCounters = field(default_factory=SendCounters)
     refused_here: Callable[[], bool] | None = None
+    plain: bool = False
 
     def is_fatal(self, number: int) -> bool:
         """Whether the socket has failed, and not one datagram."""

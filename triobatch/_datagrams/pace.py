@@ -3,7 +3,9 @@
 A call of the core goes past what is refused, but for a run: it says little
 about its datagrams, so each of them is to go by itself. So do the others of
 the next call, until one in which few are refused: a plan and a call for each
-refused run would cost more than the segmentation of the rest gains.
+refused run would cost more than the segmentation of the rest gains. Nor does
+the socket's next batch begin with runs then: who answers whoever asks is told
+to send to the same bad addresses again and again.
 
 Sans-IO.
 """
@@ -24,6 +26,9 @@ DENSE = 32
 class Pace:
     """The pace of one batch.
 
+    Args:
+      plain: What the socket's last batch came to.
+
     Attributes:
       size: Datagrams that the next call is given at most.
       plain: Whether none of them is cut up.
@@ -31,9 +36,9 @@ class Pace:
 
     __slots__ = ("plain", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, *, plain: bool) -> None:
         self.size = PLANNED
-        self.plain = False
+        self.plain = plain
 
     def note_judged(self) -> None:
         """Note a refusal behind which each must be looked at alone."""
@@ -46,7 +51,6 @@ class Pace:
 
     def note_tried(self, refused: int, count: int, *, whole: bool) -> None:
         """Note that some of so many were refused; perhaps none was stopped."""
-        if refused * DENSE < count:
-            self.plain = False
+        self.plain = refused * DENSE >= count
         if whole:
             self.size = min(4 * self.size, PLANNED)
