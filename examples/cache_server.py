@@ -142,7 +142,7 @@ class Cache:
         self._values: dict[bytes, bytes] = {}
         self._deadlines: dict[bytes, float] = {}
         self._next: list[tuple[float, bytes]] = []
-        self._commands = {
+        self._commands: dict[bytes, Callable[..., bytes]] = {
             b"GET": self.get,
             b"SET": self.set,
             b"DEL": self.delete,

@@ -176,7 +176,7 @@ async def run(address: Address | None, path: Path, content: Buffers) -> int:
         if address is None:
             listeners = await listen(("127.0.0.1", 0))
             nursery.start_soon(trio.serve_listeners, echo, listeners)
-            address = listeners[0].socket.getsockname()
+            address = "127.0.0.1", listeners[0].socket.getsockname()[1]
         status = await converse(address, path, content)
         nursery.cancel_scope.cancel()
     if status is None:

@@ -83,7 +83,9 @@ def end_with_the_reader() -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
-def format_address(address: Address) -> str:
+def format_address(
+    address: Address | tuple[str, int, int, int],
+) -> str:
     """Write an address as ``parse_address`` reads it."""
     if isinstance(address, str):
         return f"unix:{address}"
@@ -134,9 +136,18 @@ def cannot_listen(address: Address, error: OSError) -> int:
     return 1
 
 
+def say(text: str) -> None:
+    """Print a line at once; end as ``end_with_the_reader`` does, anywhere."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGPIPE)
+
+
 def announce(address: Address, text: str = "listening at {}") -> None:
     """Tell whoever starts a server where it is."""
-    print(text.format(format_address(address)), flush=True)
+    say(text.format(format_address(address)))
 
 
 async def serve(

@@ -158,7 +158,7 @@ async def run(address: tuple[str, int] | None, count: int) -> int:
                 local_address=("127.0.0.1", 0)
             )
             nursery.start_soon(serve, server)
-            address = server.socket.getsockname()
+            address = "127.0.0.1", server.socket.getsockname()[1]
         status = await converse(address, count)
         nursery.cancel_scope.cancel()
     if status is None:
