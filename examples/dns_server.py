@@ -200,7 +200,7 @@ async def start(
 async def run(host: str, port: int, server: Server, *, plain: bool) -> int:
     """Serve until Ctrl-C; return the exit status."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         tries = 1 if port else TRIES
         while True:
             tries -= 1

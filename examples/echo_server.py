@@ -122,9 +122,15 @@ async def listen(address: Address) -> list[BatchSocketListener]:
     return await triobatch.open_tcp_listeners(port, host=host)
 
 
-async def cancel_on_ctrl_c(scope: trio.CancelScope) -> None:
+async def cancel_on_ctrl_c(
+    scope: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
     """Make Ctrl-C a cancellation, so that every task can clean up."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        # Whoever is told that it serves may stop it at once.
+        task_status.started()
         async for _ in signals:
             scope.cancel()
 
@@ -161,7 +167,7 @@ async def serve(
     except OSError as error:
         return cannot_listen(address, error)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         nursery.start_soon(start, listeners)
         for listener in listeners:
             announce(listener.socket.getsockname(), text)
@@ -182,7 +188,7 @@ async def serve_batches(
     """
     host, port = address
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         start = functools.partial(
             triobatch.serve_tcp_batches, handler, port, host=host
         )

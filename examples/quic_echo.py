@@ -232,7 +232,7 @@ async def run(options: argparse.Namespace) -> int:
     # Ctrl-C is how a server ends; of a client, this is how shells have it.
     status = 0 if options.serve else 128 + signal.SIGINT
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         try:
             status = await play(options, nursery)
         except OSError as error:

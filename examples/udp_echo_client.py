@@ -152,7 +152,7 @@ async def run(address: tuple[str, int] | None, count: int) -> int:
     """Talk to the server, our own if need be, until done or Ctrl-C."""
     status = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         if address is None:
             server = await triobatch.open_udp_socket(
                 local_address=("127.0.0.1", 0)

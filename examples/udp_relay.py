@@ -149,7 +149,7 @@ async def serve(
         return cannot_listen(address, error)
     relay = Relay(front, server, idle)
     async with front, trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         nursery.start_soon(relay.run)
         announce(front.socket.getsockname())
     print(

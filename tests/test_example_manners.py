@@ -114,21 +114,15 @@ def test_help_says_what_it_does(name):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_an_unknown_option_is_a_usage_error(name):
-    skip_without_extras(name)
-    done = run(name, *SERVERS.get(name, ()), "--no-such-option")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"usage: {name} ")
-    assert f"{name}: error: " in done.stderr.splitlines()[-1]
-
-
-@pytest.mark.parametrize("name", PROGRAMS)
 def test_arguments_that_are_none_are_a_usage_error(name):
     skip_without_extras(name)
     bad = ["--at", "nonsense"] if name == "quic_echo.py" else ["nonsense"]
     done = run(name, *bad)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "nonsense" in done.stderr.splitlines()[-1]
+    assert done.stderr.startswith(f"usage: {name} ")
+    *_, last = done.stderr.splitlines()
+    assert last.startswith(f"{name}: error: ")
+    assert "nonsense" in last
 
 
 @pytest.mark.parametrize("name", [*SERVERS, *DEMONSTRATIONS])
