@@ -142,7 +142,7 @@ class Cache:
         self._values: dict[bytes, bytes] = {}
         self._deadlines: dict[bytes, float] = {}
         self._next: list[tuple[float, bytes]] = []
-        self._commands = {
+        self._commands: dict[bytes, Callable[..., bytes]] = {
             b"GET": self.get,
             b"SET": self.set,
             b"DEL": self.delete,
@@ -311,7 +311,7 @@ async def run_tasks(address: tuple[str, int]) -> int:
     """Serve each connection in a task of its own."""
     host, port = address
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         serve = functools.partial(serve_tasks, Cache())
         start = functools.partial(trio.serve_tcp, serve, port, host=host)
         try:

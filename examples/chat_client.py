@@ -12,6 +12,7 @@ others must not notice.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 import chat_server
@@ -110,7 +111,11 @@ async def converse(host: str, port: int, clients: int, lines: int) -> None:
     slow = trio.socket.socket()
     # It shall be full soon.
     slow.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
-    await slow.connect((host, port))
+    try:
+        await slow.connect((host, port))
+    except OSError:
+        slow.close()
+        raise
     streams = [
         await triobatch.open_tcp_stream(host, port) for _ in range(clients)
     ]
@@ -155,9 +160,10 @@ async def run(
         if address is None:
             listeners = await triobatch.open_tcp_listeners(0, host="127.0.0.1")
             nursery.start_soon(chat_server.serve_room, listeners)
-            address = listeners[0].socket.getsockname()
+            address = "127.0.0.1", listeners[0].socket.getsockname()[1]
         try:
-            await converse(*address[:2], clients, lines)
+            host, port = address[:2]
+            await converse(host, port, clients, lines)
             status = 0
         except (ChatError, OSError) as error:
             print(f"{format_address(address)}: {error}", file=sys.stderr)
@@ -169,6 +175,8 @@ async def run(
 def main() -> int:
     """Read the command line, and run."""
     end_with_the_reader()
+    # There is nothing to clean up.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parser = argparse.ArgumentParser(
         description="Many chat clients, each of which gets every line."
     )

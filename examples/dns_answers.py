@@ -31,6 +31,8 @@ from dns.rdatatype import (
 from dns_zone import ZoneIndex
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dns.message import Message
     from dns.rcode import Rcode
     from dns.rrset import RRset
@@ -181,7 +183,7 @@ class Answers:
                 return None
         return query[:ID_SIZE] + rest
 
-    def answer_frames(self, queries: list[bytes]) -> list[bytes]:
+    def answer_frames(self, queries: Sequence[bytes]) -> list[bytes]:
         """Return the answers to messages that have come over TCP.
 
         Returns:

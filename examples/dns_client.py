@@ -9,14 +9,23 @@ sent as fast as they are answered, a batch at a time, for some seconds.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
-import dns.message
-import dns.rcode
 import trio
-from echo_server import end_with_the_reader, format_address, parse_address
+from echo_server import (
+    end_with_the_reader,
+    format_address,
+    parse_address,
+)
 
 import triobatch
+
+try:
+    import dns.message
+    import dns.rcode
+except ModuleNotFoundError:
+    sys.exit("needs dnspython: pip install 'triobatch[examples]'")
 
 # What is asked, and what the answer holds.
 EXPECTED = [
@@ -85,17 +94,17 @@ async def load(sock: triobatch.DatagramSocket, seconds: float) -> float:
 
 async def run(host: str, port: int, seconds: float) -> int:
     """Ask, and return the exit status."""
-    async with await triobatch.open_udp_socket(
-        remote_address=(host, port)
-    ) as sock:
-        try:
+    try:
+        async with await triobatch.open_udp_socket(
+            remote_address=(host, port)
+        ) as sock:
             right = await compare(sock)
-        except (OSError, TimeoutError) as error:
-            name = format_address((host, port))
-            print(f"cannot ask {name}: {error}", file=sys.stderr)
-            return 1
-        if seconds:
-            print(f"{await load(sock, seconds):,.0f} answers a second")
+            if seconds:
+                print(f"{await load(sock, seconds):,.0f} answers a second")
+    except (OSError, TimeoutError) as error:
+        name = format_address((host, port))
+        print(f"cannot ask {name}: {error}", file=sys.stderr)
+        return 1
     print("the answers are right" if right else "an answer is wrong")
     return 0 if right else 1
 
@@ -103,17 +112,23 @@ async def run(host: str, port: int, seconds: float) -> int:
 def main() -> int:
     """Read the command line, and ask."""
     end_with_the_reader()
+    # There is nothing to clean up.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parser = argparse.ArgumentParser(
         description="Ask a DNS server, and measure it."
     )
     parser.add_argument("address", type=parse_address, help="host:port")
     parser.add_argument(
-        "--seconds", type=float, default=0, help="how long to load it"
+        "--seconds",
+        type=float,
+        default=0,
+        help="how long to load it (default: not at all)",
     )
     options = parser.parse_args()
     if isinstance(options.address, str):
         parser.error("DNS is served at host:port")
-    return trio.run(run, *options.address, options.seconds)
+    host, port = options.address
+    return trio.run(run, host, port, options.seconds)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import dns.exception
-import dns.zone
 import trio
-from dns_answers import Answers
 from echo_server import (
     announce,
     cancel_on_ctrl_c,
@@ -35,8 +32,19 @@ from echo_server import (
 
 import triobatch
 
+try:
+    import dns.exception
+    import dns.zone
+    from dns_answers import Answers
+except ModuleNotFoundError:
+    sys.exit("needs dnspython: pip install 'triobatch[examples]'")
+
 if TYPE_CHECKING:
-    from triobatch import BatchSocketStream, DatagramBatchSender
+    from triobatch import (
+        BatchSocketStream,
+        DatagramBatchSender,
+        ReceivedDatagram,
+    )
 
 ZONE = """
 $ORIGIN example.org.
@@ -100,7 +108,7 @@ class Server:
 
     async def serve_batch(
         self,
-        queries: list[tuple[bytes, tuple[str, int]]],
+        queries: list[ReceivedDatagram],
         sender: DatagramBatchSender,
     ) -> None:
         """Answer a batch with a batch."""
@@ -192,7 +200,7 @@ async def start(
 async def run(host: str, port: int, server: Server, *, plain: bool) -> int:
     """Serve until Ctrl-C; return the exit status."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         tries = 1 if port else TRIES
         while True:
             tries -= 1
@@ -248,8 +256,9 @@ def main() -> int:
         print(f"cannot read the zone: {error}", file=sys.stderr)
         return 1
     server = Server(Answers(zone), options.patience)
+    host, port = options.address
     return trio.run(
-        functools.partial(run, *options.address, server, plain=options.plain)
+        functools.partial(run, host, port, server, plain=options.plain)
     )
 
 

@@ -4,10 +4,13 @@ A name and a type in, the sections of an answer out: no sockets, and no bytes.
 It does not sign answers, nor say that it could.
 """
 
+# The fields of a record are known to dnspython alone.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import dns.name
 import dns.rcode
@@ -81,7 +84,7 @@ class ZoneIndex:
                 dns.rrset.from_rdata_list(name, rdataset.ttl, list(rdataset))
                 for rdataset in node
             ]
-            for name, node in zone.items()
+            for name, node in zone.items()  # type: ignore[no-untyped-call]
         }
         # A name exists if something below it does, and has no records of its
         # own then: an empty non-terminal (RFC 8020, 2).
@@ -93,7 +96,7 @@ class ZoneIndex:
         (soa,) = self._rrsets(self.origin, SOA)
         # For how long a client may remember that there is nothing (RFC 2308,
         # 5).
-        self._nothing = soa.copy()
+        self._nothing = copy_of(soa)
         self._nothing.ttl = min(soa.ttl, soa[0].minimum)
 
     def find(self, name: Name, rdtype: RdataType) -> Found:
@@ -117,6 +120,7 @@ class ZoneIndex:
         self, found: Found, name: Name, rdtype: RdataType
     ) -> Name | None:
         """Add what there is at a name; return where an alias leads."""
+        closest = self.origin
         for encloser in self._from_origin(name):
             if encloser not in self._names:
                 break
@@ -140,7 +144,7 @@ class ZoneIndex:
         rrsets = self._rrsets(owner, rdtype) or self._rrsets(owner, CNAME)
         for rrset in rrsets:
             # As the client has written it.
-            answer = rrset.copy()
+            answer = copy_of(rrset)
             answer.name = name
             found.answer.append(answer)
         if not rrsets:
@@ -196,6 +200,12 @@ class ZoneIndex:
 def hosts_of(rrset: RRset) -> list[Name]:
     """Return the hosts that records name."""
     return [getattr(rdata, HOSTS[rrset.rdtype]) for rdata in rrset]
+
+
+def copy_of(rrset: RRset) -> RRset:
+    """Return a copy, which dnspython does not tell is one."""
+    copy: Any = rrset.copy()  # type: ignore[no-untyped-call]
+    return cast("RRset", copy)
 
 
 def rename(found: Found, name: Name, renamed: RRset) -> Name | None:

@@ -172,11 +172,11 @@ async def run(address: Address | None, path: Path, content: Buffers) -> int:
     """Talk to the server, our own if need be, until done or Ctrl-C."""
     status = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         if address is None:
             listeners = await listen(("127.0.0.1", 0))
             nursery.start_soon(trio.serve_listeners, echo, listeners)
-            address = listeners[0].socket.getsockname()
+            address = "127.0.0.1", listeners[0].socket.getsockname()[1]
         status = await converse(address, path, content)
         nursery.cancel_scope.cancel()
     if status is None:

@@ -83,7 +83,9 @@ def end_with_the_reader() -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
-def format_address(address: Address) -> str:
+def format_address(
+    address: Address | tuple[str, int, int, int],
+) -> str:
     """Write an address as ``parse_address`` reads it."""
     if isinstance(address, str):
         return f"unix:{address}"
@@ -120,9 +122,15 @@ async def listen(address: Address) -> list[BatchSocketListener]:
     return await triobatch.open_tcp_listeners(port, host=host)
 
 
-async def cancel_on_ctrl_c(scope: trio.CancelScope) -> None:
+async def cancel_on_ctrl_c(
+    scope: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
     """Make Ctrl-C a cancellation, so that every task can clean up."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        # Whoever is told that it serves may stop it at once.
+        task_status.started()
         async for _ in signals:
             scope.cancel()
 
@@ -134,9 +142,18 @@ def cannot_listen(address: Address, error: OSError) -> int:
     return 1
 
 
+def say(text: str) -> None:
+    """Print a line at once; end as ``end_with_the_reader`` does, anywhere."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGPIPE)
+
+
 def announce(address: Address, text: str = "listening at {}") -> None:
     """Tell whoever starts a server where it is."""
-    print(text.format(format_address(address)), flush=True)
+    say(text.format(format_address(address)))
 
 
 async def serve(
@@ -150,7 +167,7 @@ async def serve(
     except OSError as error:
         return cannot_listen(address, error)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         nursery.start_soon(start, listeners)
         for listener in listeners:
             announce(listener.socket.getsockname(), text)
@@ -171,7 +188,7 @@ async def serve_batches(
     """
     host, port = address
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         start = functools.partial(
             triobatch.serve_tcp_batches, handler, port, host=host
         )

@@ -6,6 +6,9 @@ The chunks of a ``Buffers`` are gathered into one datagram; the payloads of
 ``send_many`` are a datagram each. Either way it is one system call.
 """
 
+import argparse
+import signal
+
 import trio
 
 import triobatch
@@ -37,4 +40,8 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description="Ten greetings.").parse_args()
+    # Ctrl-C and `| head` end it without a traceback.
+    for name in {"SIGINT", "SIGPIPE"} & {*dir(signal)}:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
     trio.run(main)

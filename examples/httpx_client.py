@@ -1,13 +1,22 @@
 """httpx over triobatch, by public names: a transport, a pool, a backend."""
 
+from __future__ import annotations
+
+import argparse
+import signal
 import sys
 from math import inf
+from typing import Any
 
-import httpcore
-import httpx
 import trio
 
 import triobatch
+
+try:
+    import httpcore
+    import httpx
+except ModuleNotFoundError as error:
+    sys.exit(f"needs {error.name}: pip install 'triobatch[examples]'")
 
 
 class Connection(httpcore.AsyncNetworkStream):
@@ -15,21 +24,32 @@ class Connection(httpcore.AsyncNetworkStream):
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
-        self.aclose = stream.aclose
 
-    async def read(self, max_bytes, timeout=None):
+    async def read(
+        self, max_bytes: int, timeout: float | None = None
+    ) -> bytes:
         with trio.fail_after(timeout or inf):
-            return await self.stream.receive_some(max_bytes)
+            return bytes(await self.stream.receive_some(max_bytes))
 
-    async def write(self, buffer, timeout=None):
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         with trio.fail_after(timeout or inf):
             await self.stream.send_all(buffer)
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
 
 
 class Backend(httpcore.AsyncNetworkBackend):
     """Connects as triobatch does."""
 
-    async def connect_tcp(self, host, port, timeout=None, **_options):
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        *_: Any,
+        **__: Any,
+    ) -> Connection:
         with trio.fail_after(timeout or inf):
             return Connection(await triobatch.open_tcp_stream(host, port))
 
@@ -40,13 +60,17 @@ class Transport(httpx.AsyncBaseTransport):
     def __init__(self) -> None:
         self.pool = httpcore.AsyncConnectionPool(network_backend=Backend())
 
-    async def handle_async_request(self, request):
+    async def handle_async_request(
+        self, request: httpx.Request
+    ) -> httpx.Response:
         url, headers = str(request.url), request.headers.raw
+        body = await request.aread()
         reply = await self.pool.request(
-            request.method, url, headers=headers, content=await request.aread()
+            request.method, url, headers=headers, content=body
         )
-        body = {"headers": reply.headers, "content": reply.content}
-        return httpx.Response(reply.status, **body)
+        return httpx.Response(
+            reply.status, headers=reply.headers, content=reply.content
+        )
 
 
 async def main(url: str) -> None:
@@ -57,4 +81,15 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, *sys.argv[1:] or sys.exit("usage: httpx_client.py URL"))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url", help="of a document: http://...")
+    url = parser.parse_args().url
+    if not url.startswith("http://"):
+        parser.error(f"{url!r} does not begin with http://")
+    # Ctrl-C and `| head` end it without a traceback.
+    for name in {"SIGINT", "SIGPIPE"} & {*dir(signal)}:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    try:
+        trio.run(main, url)
+    except (OSError, trio.TooSlowError, httpx.HTTPError) as error:
+        sys.exit(f"cannot get {url}: {error}")

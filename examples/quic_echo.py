@@ -18,15 +18,13 @@ alone; a server for everybody counts what it owes.
 from __future__ import annotations
 
 import argparse
+import signal
 import struct
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
-import trustme
-from aioquic.quic import events
-from aioquic.quic.configuration import QuicConfiguration
 from echo_server import (
     cancel_on_ctrl_c,
     end_with_the_reader,
@@ -34,9 +32,16 @@ from echo_server import (
     natural,
     parse_host_and_port,
 )
-from quic_endpoint import Connection, Endpoint
 
 import triobatch
+
+try:
+    import trustme
+    from aioquic.quic import events
+    from aioquic.quic.configuration import QuicConfiguration
+    from quic_endpoint import Connection, Endpoint
+except ModuleNotFoundError as error:
+    sys.exit(f"needs {error.name}: pip install 'triobatch[examples]'")
 
 if TYPE_CHECKING:
     from aioquic.quic.connection import QuicConnection
@@ -202,28 +207,38 @@ def configure_server(certificate: str, key: str | None) -> QuicConfiguration:
     return configuration
 
 
-async def run(options: argparse.Namespace) -> int:
+async def play(options: argparse.Namespace, nursery: trio.Nursery) -> int:
     """Be what the command line says; return the exit status."""
-    size = options.size * PIECE_SIZE
+    if options.serve:
+        own = configure_server(options.certificate, options.key)
+        at = await nursery.start(serve, options.at, own)
+        print(f"serving at {format_address(at)}", flush=True)
+        await trio.sleep_forever()
+    at, size = options.at, options.size * PIECE_SIZE
+    if options.ca:
+        ca = await trio.Path(options.ca).read_bytes()
+    else:
+        authority = trustme.CA()
+        issued = authority.issue_cert("127.0.0.1")
+        with issued.private_key_and_cert_chain_pem.tempfile() as path:
+            own = configure_server(path, None)
+        at = await nursery.start(serve, ("127.0.0.1", 0), own)
+        ca = authority.cert_pem.bytes()
+    return await ask(at, ca, size, upload=options.upload)
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Play until it is over, or Ctrl-C; return the exit status."""
+    # Ctrl-C is how a server ends; of a client, this is how shells have it.
+    status = 0 if options.serve else 128 + signal.SIGINT
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
-        status = 0
-        if options.serve:
-            own = configure_server(options.certificate, options.key)
-            at = await nursery.start(serve, options.at, own)
-            print(f"serving at {format_address(at)}", flush=True)
-            await trio.sleep_forever()
-        elif options.ca:
-            ca = await trio.Path(options.ca).read_bytes()
-            status = await ask(options.at, ca, size, upload=options.upload)
-        else:
-            authority = trustme.CA()
-            issued = authority.issue_cert("127.0.0.1")
-            with issued.private_key_and_cert_chain_pem.tempfile() as path:
-                own = configure_server(path, None)
-            at = await nursery.start(serve, ("127.0.0.1", 0), own)
-            ca = authority.cert_pem.bytes()
-            status = await ask(at, ca, size, upload=options.upload)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
+        try:
+            status = await play(options, nursery)
+        except OSError as error:
+            # No such file, or the port is another's.
+            print(f"error: {error}", file=sys.stderr)
+            status = 1
         nursery.cancel_scope.cancel()
     return status
 

@@ -13,7 +13,7 @@ import math
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import trio
-from aioquic.buffer import Buffer
+from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic import events
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE
 from aioquic.quic.connection import QuicConnection
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
     from aioquic.quic.configuration import QuicConfiguration
 
-    Datagrams = list[tuple[bytes, tuple[str, int]]]
+    from triobatch import Address, Errors, ReceivedDatagram
+
+    Datagrams = list[ReceivedDatagram]
 
 P = TypeVar("P", bound="Connection")
 
@@ -40,7 +42,7 @@ class Socket(Protocol):
         """Return what has come, some at a time."""
         ...
 
-    async def send_batch(self, datagrams: Datagrams, *, errors: str) -> int:
+    async def send_batch(self, datagrams: Datagrams, *, errors: Errors) -> int:
         """Send all of it, without an error where one is refused."""
         ...
 
@@ -186,9 +188,7 @@ class Endpoint(Generic[P]):
             if datagrams:
                 await self._sock.send_batch(datagrams, errors="ignore")
 
-    def _receive(
-        self, data: bytes, address: tuple[str, int], now: float
-    ) -> Datagrams:
+    def _receive(self, data: bytes, address: Address, now: float) -> Datagrams:
         """Hand on a datagram; return what answers one of another version."""
         try:
             header = pull_quic_header(Buffer(data=data), host_cid_length=8)

@@ -183,7 +183,7 @@ def say(text: str) -> None:
 async def supervise(group: Group) -> int:
     """Keep a group running until Ctrl-C; return the exit status."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         # One after another, as the first one says what the port is.
         for number in range(group.count):
             if not await nursery.start(group.keep_running, number):

@@ -17,7 +17,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import trio
-from echo_server import parse_address, parse_host_and_port, serve
+from echo_server import parse_address, parse_host_and_port, say, serve
 
 import triobatch
 from triobatch import BufferedReceiveStream, ProxyHeader
@@ -65,7 +65,7 @@ async def hand_on(
     except ERRORS as error:
         print(f"a connection broke: {error}", file=sys.stderr, flush=True)
     else:
-        print(f"{there:,} bytes there, {back:,} back", flush=True)
+        say(f"{there:,} bytes there, {back:,} back")
 
 
 def main() -> int:

@@ -10,13 +10,19 @@ of making one a chunk, and then a thousand tasks send through one
 
 from __future__ import annotations
 
+import argparse
+import signal
 import ssl
 import sys
 
 import trio
-import trustme
 
 import triobatch
+
+try:
+    import trustme
+except ModuleNotFoundError as error:
+    sys.exit(f"needs {error.name}: pip install 'triobatch[examples]'")
 
 CHUNKS = [b"chunk %d\n" % number for number in range(100)]
 TASKS = 1000
@@ -32,7 +38,9 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return client, server
 
 
-async def converse(stream: trio.SSLStream) -> bool:
+async def converse(
+    stream: trio.SSLStream[triobatch.BatchSocketStream],
+) -> bool:
     """Send in both ways; return whether the echo is right."""
     reader = triobatch.BufferedReceiveStream(stream)
     start = trio.current_time()
@@ -87,4 +95,8 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description="Batches through TLS.").parse_args()
+    # Ctrl-C and `| head` end it without a traceback.
+    for name in {"SIGINT", "SIGPIPE"} & {*dir(signal)}:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
     sys.exit(trio.run(main))

@@ -152,13 +152,13 @@ async def run(address: tuple[str, int] | None, count: int) -> int:
     """Talk to the server, our own if need be, until done or Ctrl-C."""
     status = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         if address is None:
             server = await triobatch.open_udp_socket(
                 local_address=("127.0.0.1", 0)
             )
             nursery.start_soon(serve, server)
-            address = server.socket.getsockname()
+            address = "127.0.0.1", server.socket.getsockname()[1]
         status = await converse(address, count)
         nursery.cancel_scope.cancel()
     if status is None:

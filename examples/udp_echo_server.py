@@ -47,7 +47,7 @@ async def serve(address: tuple[str, int]) -> int:
     except OSError as error:
         return cannot_listen(address, error)
     async with sock, trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         nursery.start_soon(echo, sock)
         announce(sock.socket.getsockname())
     done = sock.statistics()

@@ -30,15 +30,13 @@ from echo_server import (
 import triobatch
 
 if TYPE_CHECKING:
-    from triobatch import DatagramSocket, Run
+    from triobatch import Address, DatagramSocket, Run
 
 # What arrives while others are served; the kernel caps it at
 # net.core.rmem_max, and drops what does not fit.
 RECEIVE_BUFFER = 4 << 20
 # Each has a descriptor. What others send meanwhile is dropped.
 MAX_CLIENTS = 500
-
-Address = tuple[str, int]
 
 
 class Client:
@@ -63,7 +61,7 @@ class Relay:
     """The relay of one socket, where the clients are, to one server."""
 
     def __init__(
-        self, front: DatagramSocket, server: Address, idle: float
+        self, front: DatagramSocket, server: tuple[str, int], idle: float
     ) -> None:
         self.there = self.back = self.dropped = self.served = 0
         self._front = front
@@ -139,7 +137,9 @@ class Relay:
             del self._clients[address]
 
 
-async def serve(address: Address, server: Address, idle: float) -> int:
+async def serve(
+    address: tuple[str, int], server: tuple[str, int], idle: float
+) -> int:
     """Serve until Ctrl-C; return the exit status."""
     try:
         front = await triobatch.open_udp_socket(
@@ -149,7 +149,7 @@ async def serve(address: Address, server: Address, idle: float) -> int:
         return cannot_listen(address, error)
     relay = Relay(front, server, idle)
     async with front, trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_ctrl_c, nursery.cancel_scope)
+        await nursery.start(cancel_on_ctrl_c, nursery.cancel_scope)
         nursery.start_soon(relay.run)
         announce(front.socket.getsockname())
     print(

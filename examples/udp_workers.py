@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
     import trio
 
-    from triobatch import DatagramBatchSender, DatagramSocket
+    from triobatch import (
+        DatagramBatchSender,
+        DatagramSocket,
+        ReceivedDatagram,
+    )
 
 # What arrives while the answers are on their way, for each worker; the kernel
 # caps it at net.core.rmem_max, and drops what does not fit.
@@ -36,7 +40,7 @@ WHO = b"%d " % os.getpid()
 
 
 async def answer(
-    datagrams: list[tuple[bytes, object]], sender: DatagramBatchSender
+    datagrams: list[ReceivedDatagram], sender: DatagramBatchSender
 ) -> None:
     """Send back what came, and who we are."""
     await sender.send_batch([(WHO + data, peer) for data, peer in datagrams])
@@ -55,7 +59,8 @@ async def serve(
         reuse_port=True,
         receive_buffer_size=RECEIVE_BUFFER,
     )
-    task_status.started((sock.local_address, partial(count, sock)))
+    bound = sock.socket.getsockname()
+    task_status.started((bound, partial(count, sock)))
     await triobatch.serve_datagrams(answer, [sock])
 
 

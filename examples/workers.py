@@ -44,7 +44,8 @@ async def client_of(
         with trio.fail_after(HEADER_TIMEOUT):
             header = await triobatch.receive_proxy_header(reader)
         # None is the balancer itself, which sees whether we are well.
-        address = header.source or address
+        if isinstance(header.source, str | tuple):
+            address = header.source
     return format_address(address)
 
 

@@ -25,7 +25,10 @@ NAMES = ["hypercorn_app.py", "httpx_client.py", "websocket_broadcast.py"]
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_is_short_and_uses_public_names(name):
     text = (EXAMPLES / name).read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 60
+    # Between what it imports and how it behaves as a program.
+    _, _, shown = text.partition("pip install 'triobatch[examples]'\")\n")
+    shown, _, _ = shown.partition('if __name__ == "__main__":')
+    assert 30 < len(shown.strip().splitlines()) <= 60
     assert not re.search(r"\._[a-z]", text)
 
 

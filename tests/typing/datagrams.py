@@ -1,5 +1,7 @@
 """What a type checker makes of datagrams; ``.ci/types`` runs it."""
 
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
