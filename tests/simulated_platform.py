@@ -19,10 +19,14 @@ import socket
 import ssl
 import subprocess
 import sys
+from types import SimpleNamespace
 
 # They choose by the system when they are imported, and are not to be fooled.
 import pytest_trio.plugin
 import trio.testing
+
+if sys.platform == "linux":
+    from trio._core import _io_epoll
 
 _CHOSEN = (
     asyncio,
@@ -75,8 +79,13 @@ def _absent(self):
 def become(system: str) -> None:
     """Take away what ``system`` does not have."""
     os.environ["TRIOBATCH_CORE"] = "python"
+    # Trio runs on, with what it was made for.
+    _io_epoll.select = SimpleNamespace(**vars(select))
     _take_away(_NOT_ELSEWHERE)
     if system == "win32":
+        # Windows has pairs of its own, which the standard library makes.
+        family, pair = socket.AF_UNIX, socket.socketpair
+        socket.socketpair = lambda *own: pair(*(own or (family,)))
         _take_away(_NOT_ON_WINDOWS)
         for module in ("fcntl", "termios", "resource"):
             sys.modules[module] = None

@@ -8,6 +8,7 @@ import functools
 import helpers
 import pytest
 import trio
+from helpers import exports_lock
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import Buffers, DatagramError, open_batch_sender
@@ -146,6 +147,7 @@ async def test_send_nowait_says_when_there_is_no_room(stuck_pair):
             assert await receive_all(right, count) == [b""] * count
 
 
+@exports_lock
 async def test_a_mutable_payload_is_exported_until_it_is_sent(stuck_pair):
     left, right = stuck_pair
     payload = bytearray(b"mutable")

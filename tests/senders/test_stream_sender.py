@@ -6,7 +6,7 @@ import array
 
 import pytest
 import trio
-from helpers import discard, receive_exactly, receive_to_end
+from helpers import discard, exports_lock, receive_exactly, receive_to_end
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import triobatch
@@ -103,6 +103,7 @@ async def test_a_mutable_message_can_be_used_again_at_once(clogged_pair):
     assert received.lstrip(b"x") == b"first second!!!!!"
 
 
+@exports_lock
 async def test_a_chunk_of_a_buffers_is_exported_until_it_is_sent(pair, clog):
     left, right = pair
     await clog(left)

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import sys
 import time
 
 import pytest
@@ -19,6 +20,10 @@ from triobatch._wire.metadata import (
     decode_metadata,
     encode_metadata,
     metadata_options,
+)
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="metadata are known for Linux only"
 )
 
 BROADCAST = "255.255.255.255"

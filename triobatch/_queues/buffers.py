@@ -75,7 +75,7 @@ class Buffers:
         copied nor changed. Empty ones are dropped. A mutable one stays
         exported until its last byte is consumed (resizing it raises
         ``BufferError`` until then); what it holds when the kernel takes it is
-        what is sent.
+        what is sent. PyPy, whose exports lock nothing, copies it instead.
 
     Raises:
       TypeError: a chunk does not have the buffer protocol, as ``str`` and
