@@ -1,5 +1,6 @@
 """Serve the files of a directory over HTTP/1.1.
 
+    pip install h11
     python examples/file_server.py 127.0.0.1:8000 --directory .
     curl -O http://127.0.0.1:8000/README.md
     curl -r 0-99 http://127.0.0.1:8000/README.md

@@ -1,5 +1,6 @@
 """What the benchmarks print and draw: figures, tables, charts."""
 
+import io
 import json
 import re
 import sys
@@ -16,6 +17,7 @@ pytest.importorskip("rich")
 from harness import charts
 from harness.families import Case, Contestant, Family, Figure, faster, within
 from harness.figures import Figures, estimate, load, ratio, save
+from harness.progress import Reporter, spoken
 from harness.rounds import Result
 from harness.svg import DARK
 from harness.tables import promises_of, table_of
@@ -177,6 +179,35 @@ def test_figures_come_back_from_json(tmp_path):
     assert json.loads("{" + line.strip().rstrip(",") + "}") == {
         "ours": [1.8, 2.0, 2.8]
     }
+
+
+def test_where_there_is_no_terminal_each_benchmark_is_told_once(capsys):
+    with Reporter(Console(file=io.StringIO()), 10) as progress:
+        for benchmark in ("streams", "senders"):
+            for number in (1, 2):
+                progress(benchmark, f"round {number}", 1.0)
+    assert capsys.readouterr().err.splitlines() == [
+        "streams: round 1",
+        "senders: round 1",
+    ]
+
+
+def test_a_terminal_is_told_how_long_it_still_takes():
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100)
+    with Reporter(console, 10) as progress:
+        progress("streams", "round 1", 4.0)
+        progress.refresh()
+    assert "streams: round 1" in out.getvalue()
+    assert "40 %" in out.getvalue()
+    assert "left:" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "1 s"), (89.4, "89 s"), (170, "3 min")]
+)
+def test_a_duration_is_said_as_people_do(seconds, said):
+    assert spoken(seconds) == said
 
 
 def test_figures_of_tests_that_are_gone_are_left_out(tmp_path):

@@ -100,13 +100,16 @@ def build(revision: str, directory: Path) -> str:
     return commit
 
 
-def calls_of(*directories: str) -> set[str]:
-    """Return the calls that a revision has."""
-    command = [sys.executable, TOP / "tests/bench/peers" / SOURCE, "--list"]
+def calls_of(directory: Path) -> tuple[set[str], str]:
+    """Return the calls that a revision has, and its core."""
+    source = TOP / "tests/bench/peers" / SOURCE
     done = subprocess.run(
-        [*command, *directories], stdout=subprocess.PIPE, check=True
+        [sys.executable, source, "--list", directory],
+        stdout=subprocess.PIPE,
+        check=True,
     )
-    return set(json.loads(done.stdout)["names"])
+    said = json.loads(done.stdout)
+    return set(said["names"]), said["core"]
 
 
 def family_of(names: list[str], commit: str, built: Path) -> Family:
@@ -116,7 +119,7 @@ def family_of(names: list[str], commit: str, built: Path) -> Family:
         title=f"This tree, against {commit}",
         contestants=(
             Contestant(commit, "triobatch", SOURCE, (str(built),)),
-            Contestant(HERE, "triobatch", SOURCE),
+            Contestant(HERE, "triobatch", SOURCE, (str(TOP),)),
         ),
         cases=tuple(
             Case(f"{name}:{count}", f"{name}, {count}")
@@ -184,11 +187,14 @@ def main() -> int:
         out.print(f"building {options.revision}")
         commit = build(options.revision, directory)
         built = directory / "built"
-        both = calls_of() & calls_of(str(built))
+        now, core = calls_of(TOP)
+        then, other_core = calls_of(built)
+        if core != other_core:
+            sys.exit(f"this tree runs on the {core} core: install it first")
         names = [
             name
             for name in WAYS
-            if name in both and options.calls.search(name)
+            if name in now & then and options.calls.search(name)
         ]
         if not names:
             sys.exit("there is no such call in both revisions")

@@ -91,6 +91,8 @@ async def guard(record: str | None) -> list[str]:
     wrong: list[str] = []
     traced = None
     if why := untraceable():
+        if record is not None:
+            sys.exit(f"what cannot be counted cannot be recorded: {why}")
         show(f"system calls are not counted: {why}")
     else:
         traced = count_system_calls(__file__, "--traced")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -140,10 +141,12 @@ def save(
         for figures in run
     }
     content = {"machine": dict(machine), "families": families}
-    # A line for each contestant: readable, and a change of one is one line.
-    text = json.dumps(content, indent=1)
-    for inner in ("\n       ", "\n      ]"):
-        text = text.replace(inner, " " if inner.endswith(" ") else "]")
+    # A line for each contestant: a change of one is a change of one line.
+    text = re.sub(
+        r"\[([^][{}]+)\]",
+        lambda found: f"[{' '.join(found[1].split())}]",
+        json.dumps(content, indent=1),
+    )
     path.write_text(text + "\n", encoding="utf-8")
 
 

@@ -68,6 +68,10 @@ class Reporter:
             print(f"{benchmark}: {what}", file=sys.stderr, flush=True)
         self._benchmark = benchmark
 
+    def refresh(self) -> None:
+        """Draw the line now."""
+        self._progress.refresh()
+
 
 def spoken(seconds: float) -> str:
     """Return a duration as a person says it."""

@@ -1,10 +1,10 @@
 """Every public call that sends or receives, of some revision.
 
-    public_calls.py [DIRECTORY]           be measured
-    public_calls.py --list [DIRECTORY]    print the calls that can be done
+    public_calls.py DIRECTORY           be measured
+    public_calls.py --list DIRECTORY    print the calls that can be done
 
-``triobatch`` is imported from the directory, or as the environment has it.
-How each call is done is told by this revision's ``guards`` either way.
+``triobatch`` is imported from the directory. How each call is done is told by
+this revision's ``guards`` either way.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ sys.path[:0] = [
 import trio  # noqa: E402
 from guards import public_calls  # noqa: E402
 from measuring import answer, requests  # noqa: E402
+
+import triobatch  # noqa: E402
 
 
 def name_of(row: tuple[str, int]) -> str:
@@ -49,7 +51,7 @@ async def list_rows() -> None:
     """Print what can be measured."""
     # With one item tells of the others.
     names = [name for name in public_calls.WAYS if await works((name, 1))]
-    answer(names=names)
+    answer(names=names, core=triobatch.capabilities().core)
 
 
 async def measure() -> None:
