@@ -234,7 +234,7 @@ class SenderMachine(RuleBasedStateMachine):
     async def all_leaves(self):
         """See that nothing stays queued while the peer reads."""
         with trio.fail_after(5):
-            while self.sender.statistics().buffered_size:
+            while self.sender.statistics().buffered_size:  # noqa: ASYNC110
                 await trio.sleep(0.001)
 
     async def run(self):
