@@ -141,16 +141,15 @@ def disturbed(operation, kind=None, after=0, *, act=None, beside=()):
                 for function in beside:
                     nursery.start_soon(function)
                 nursery.start_soon(disturbance.at_last)
-                with trio.fail_after(20), trio.CancelScope() as scope:
-                    disturbance.scope = scope
-                    disturbance.task = trio.lowlevel.current_task()
+                with trio.fail_after(20):
                     try:
-                        result = outcome.Value(await unprotected(operation))
-                    except BaseException as error:
-                        if has(error, trio.Cancelled):
-                            raise
-                        if not has(error, KeyboardInterrupt):
-                            result = outcome.Error(error)
+                        with trio.CancelScope() as scope:
+                            disturbance.scope = scope
+                            disturbance.task = trio.lowlevel.current_task()
+                            result = await outcome_of(operation)
+                    except Exception as error:  # noqa: BLE001
+                        # What came beside the cancellation.
+                        result = outcome.Error(error)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             if not has(group, KeyboardInterrupt):
@@ -166,6 +165,17 @@ def has(error, kind):
     if isinstance(error, BaseExceptionGroup):
         return error.subgroup(kind) is not None
     return isinstance(error, kind)
+
+
+async def outcome_of(operation):
+    try:
+        return outcome.Value(await unprotected(operation))
+    except BaseException as error:
+        if has(error, trio.Cancelled):
+            raise
+        if has(error, KeyboardInterrupt):
+            return DISTURBED
+        return outcome.Error(error)
 
 
 @trio.lowlevel.disable_ki_protection

@@ -231,6 +231,12 @@ class SenderMachine(RuleBasedStateMachine):
             while True:
                 self.received.append(await peer.recv(65536))
 
+    async def all_leaves(self):
+        """See that nothing stays queued while the peer reads."""
+        with trio.fail_after(5):
+            while self.sender.statistics().buffered_size:  # noqa: ASYNC110
+                await trio.sleep(0.001)
+
     async def run(self):
         async with open_batch_sender(
             self.socket, max_buffered=self.max_buffered
@@ -240,6 +246,8 @@ class SenderMachine(RuleBasedStateMachine):
             async with trio.open_nursery() as self.nursery:
                 for call, *args in self.program:
                     await call(*args)
+                if self.reads:
+                    await self.all_leaves()
                 if self.end == "leave":
                     return
                 await wait_all_tasks_blocked()

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-import socket
 
+import outcome
 import trio
 from helpers import drain
-from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from machines import (
+    DISTURBED,
+    disturbances,
+    disturbed,
+    has,
+    machine_test,
+    stream_sockets,
+)
 from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
 
@@ -16,6 +25,7 @@ import triobatch
 from triobatch import BatchSocketStream, Buffers, open_shared_stream
 
 HEADER = 12
+TASKS = 20
 WAYS = ["send_all", "send_buffers", "gathered", "nowait", "broadcast"]
 
 messages = st.tuples(
@@ -24,7 +34,6 @@ messages = st.tuples(
     # Whether it is cancelled, and after how many turns.
     st.one_of(st.none(), st.integers(0, 3)),
 )
-tasks = st.lists(st.lists(messages, max_size=5), min_size=20, max_size=20)
 ends = st.sampled_from(["leave", "error", "aclose", "cancelled aclose", "eof"])
 
 
@@ -95,74 +104,103 @@ class Play:
         return True
 
 
-async def play(plans, end, reads, seed, max_buffered):
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
-    stream = BatchSocketStream(tsocket.from_stdlib_socket(ours))
-    peer = tsocket.from_stdlib_socket(theirs.dup())
-    received = bytearray()
-    chance = random.Random(seed)
+class SharedMachine(RuleBasedStateMachine):
+    """The rules write what each task does, and the end runs it."""
 
-    async def read():
-        while data := await peer.recv(chance.choice([1, 1000, 100_000])):
-            received.extend(data)
+    @initialize(
+        end=ends,
+        reads=st.booleans(),
+        seed=st.integers(0, 2**16),
+        max_buffered=st.sampled_from([0, 1000, 2**18]),
+        disturbance=disturbances,
+    )
+    def begin(self, end, reads, seed, max_buffered, disturbance):
+        self.end, self.reads, self.seed = end, reads, seed
+        self.max_buffered, self.disturbance = max_buffered, disturbance
+        self.plans = [[] for _ in range(TASKS)]
 
-    with theirs, peer:
+    @rule(task=st.integers(0, TASKS - 1), plan=messages)
+    def send(self, task, plan):
+        self.plans[task].append(plan)
+
+    @rule(plan=messages)
+    def all_send(self, plan):
+        for task in range(TASKS):
+            self.plans[task].append(plan)
+
+    def teardown(self):
+        if hasattr(self, "plans"):
+            self.play()
+
+    async def read(self):
+        chance = random.Random(self.seed)
+        with (
+            tsocket.from_stdlib_socket(self.theirs.dup()) as peer,
+            contextlib.suppress(ConnectionResetError),
+        ):
+            while data := await peer.recv(chance.choice([1, 1000, 100_000])):
+                self.received.extend(data)
+
+    async def run(self):
         async with trio.open_nursery() as readers:
-            if reads:
-                readers.start_soon(read)
-            try:
-                async with open_shared_stream(
-                    stream, max_buffered=max_buffered, grace=0
-                ) as shared:
-                    played = Play(shared)
-                    async with trio.open_nursery() as nursery:
-                        for task, plan in enumerate(plans):
-                            nursery.start_soon(played.run, task, plan)
-                        await wait_all_tasks_blocked()
-                        if end == "error":
-                            raise EndError
-                        if end == "aclose":
-                            await shared.aclose()
-                        elif end == "cancelled aclose":
-                            await trio.aclose_forcefully(shared)
-                        elif not reads:
-                            readers.start_soon(read)
-                        if end == "eof":
-                            await shared.send_eof()
-            except Exception:
-                # In groups, of which Python 3.10 has none to catch by.
-                if end != "error":
-                    raise
-            await stream.aclose()
-            await wait_all_tasks_blocked()
+            async with open_shared_stream(
+                self.stream, max_buffered=self.max_buffered, grace=0
+            ) as shared:
+                self.played = Play(shared)
+                await self.share(shared, readers)
             readers.cancel_scope.cancel()
-        received.extend(drain(theirs))
-    return played, bytes(received)
+
+    async def share(self, shared, readers):
+        async with trio.open_nursery() as nursery:
+            for task, plan in enumerate(self.plans):
+                nursery.start_soon(self.played.run, task, plan)
+            await wait_all_tasks_blocked()
+            if self.end == "error":
+                raise EndError
+            if self.end == "aclose":
+                await shared.aclose()
+            elif self.end == "cancelled aclose":
+                await trio.aclose_forcefully(shared)
+            elif not self.reads:
+                readers.start_soon(self.read)
+            if self.end == "eof":
+                await shared.send_eof()
+
+    def play(self):
+        ours, self.theirs = stream_sockets("unix")
+        self.stream = BatchSocketStream(tsocket.from_stdlib_socket(ours))
+        self.received = bytearray()
+        self.played = None
+        with ours, self.theirs:
+            result = disturbed(
+                self.run,
+                *self.disturbance,
+                beside=[self.read] if self.reads else (),
+            )
+            ours.close()
+            with contextlib.suppress(ConnectionResetError):
+                self.received.extend(drain(self.theirs))
+        if self.played is None:
+            assert result is DISTURBED
+        else:
+            self.check(result)
+
+    def check(self, result):
+        played, sender = self.played, self.played.shared.sender
+        assert sender.uncertain == []
+        left = [sender.unfinished, *sender.unsent]
+        found = parse(bytes(self.received) + b"".join(left))
+        for task in range(TASKS):
+            numbers = [number for t, number in found if t == task]
+            assert numbers == sorted(numbers)
+        assert len(set(found)) == len(found)
+        # A task that is cancelled by the end may not know that it was queued.
+        assert set(found) == played.queued
+        if isinstance(result, outcome.Value):
+            if self.end in ("leave", "eof"):
+                assert left == [b""]
+        elif result is not DISTURBED:
+            assert has(result.error, EndError) == (self.end == "error")
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    tasks,
-    ends,
-    st.booleans(),
-    st.integers(0, 2**16),
-    st.sampled_from([0, 1000, 2**18]),
-)
-def test_every_message_is_whole_in_order_and_accounted_for(
-    plans, end, reads, seed, max_buffered
-):
-    played, received = trio.run(play, plans, end, reads, seed, max_buffered)
-    sender = played.shared.sender
-    assert sender.uncertain == []
-    left = [sender.unfinished, *sender.unsent]
-    found = parse(received + b"".join(left))
-    for task in range(20):
-        numbers = [number for t, number in found if t == task]
-        assert numbers == sorted(numbers)
-    # A task that is cancelled by the end may not know that it was queued.
-    assert len(set(found)) == len(found)
-    assert set(found) == played.queued
-    if end in ("leave", "eof"):
-        assert left == [b""]
+TestSharedStream = machine_test(SharedMachine, steps=25)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import struct
 
 import outcome
 import trio
@@ -43,6 +44,7 @@ class StreamMachine(RuleBasedStateMachine):
 
     @initialize(family=st.sampled_from(["unix", "tcp"]))
     def connect(self, family):
+        self.family = family
         self.ours, self.peer = stream_sockets(family)
         self.stream = BatchSocketStream(tsocket.from_stdlib_socket(self.ours))
         # Positions: how many bytes left, and arrived, in each direction.
@@ -94,11 +96,14 @@ class StreamMachine(RuleBasedStateMachine):
         way=st.sampled_from(["all", "list", "iterator", "Buffers"]),
         reads=st.booleans(),
         script=steps,
-        disturbance=disturbances,
+        disturbance=st.one_of(
+            disturbances,
+            st.tuples(st.sampled_from(["close", "reset"]), st.integers(1, 6)),
+        ),
     )
     def send(self, sizes, kind, way, reads, script, disturbance):
         size = sum(sizes)
-        data = sequence(self.sent, size)
+        data = self.offered = sequence(self.sent, size)
         chunks = [kind(piece) for piece in cut(data, sizes)]
         queue = Buffers(chunks)
         stream = self.stream
@@ -116,10 +121,13 @@ class StreamMachine(RuleBasedStateMachine):
             result = disturbed(
                 operation,
                 *disturbance,
-                act=None,
+                act=getattr(self, f"{disturbance[0]}_now", None),
                 beside=[self.listen] if reads else (),
             )
         left = size
+        if disturbance[0] in {"close", "reset"}:
+            self.check_broken_off(result, queue if way == "Buffers" else None)
+            return
         if self.closed or self.ended:
             assert isinstance(result, outcome.Error)
             assert (
@@ -144,6 +152,36 @@ class StreamMachine(RuleBasedStateMachine):
             most = 0 if self.closed else size
             self.catch_up(self.sent + size - left, self.sent + most)
         self.sent = self.arrived
+
+    def close_now(self):
+        self.stream.socket.close()
+
+    def reset_now(self):
+        # Data that is unread, or SO_LINGER, make it a reset.
+        linger = struct.pack("ii", 1, 0)
+        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.peer.close()
+
+    def check_broken_off(self, result, queue):
+        """Look at a stream that was closed or reset in the middle."""
+        if isinstance(result, outcome.Error):
+            assert isinstance(
+                result.error,
+                (trio.ClosedResourceError, trio.BrokenResourceError),
+            )
+        elif queue is not None:
+            assert not queue
+        if self.peer.fileno() != -1:
+            with contextlib.suppress(ConnectionResetError):
+                self.take(drain(self.peer))
+        if queue is not None:
+            # What the peer has got is not left.
+            offered = self.sent + len(self.offered)
+            assert self.arrived <= offered - queue.nbytes
+            assert self.offered.endswith(bytes(queue))
+        # All that follows is another stream.
+        self.teardown()
+        self.connect(self.family)
 
     @rule(sizes=sizes, kind=kinds, script=steps)
     def send_nowait(self, sizes, kind, script):

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from triobatch import DatagramError
+from triobatch import DatagramError, Metadata
 from triobatch.testing import (
     NetworkConditions,
     SimulatedDatagramSocket,
@@ -36,8 +36,13 @@ async def test_ipv6_works_too():
         other = network.open_socket(
             ("fd00::2", 2), remote_address=("fd00::1", 1)
         )
-        await other.send(b"x")
-        assert await one.receive() == (b"x", ("fd00::2", 2, 0, 0))
+        await other.send(b"x", metadata=Metadata(tos=1))
+        (message,) = await one.receive_messages(fields={"tos"})
+        assert message[:2] == (b"x", ("fd00::2", 2, 0, 0))
+        assert message.metadata == Metadata(tos=1)
+        await other.send(b"y")
+        (message,) = await one.receive_messages()
+        assert message.metadata == Metadata(0, 64, "fd00::1", 1)
 
 
 async def test_a_host_chooses_a_port_that_is_free():
@@ -108,6 +113,17 @@ async def test_the_end_of_the_network_closes_all_sockets():
         sock.send_nowait(b"x", B)
     await sock.aclose()
     assert repr(sock).startswith("<closed ")
+
+
+async def test_an_error_comes_out_with_what_it_came_from():
+    error, cause, context = KeyError(1), ValueError(2), TypeError(3)
+    error.__context__, error.__cause__ = context, cause
+    with pytest.raises(KeyError) as caught:
+        async with open_simulated_network(0):
+            raise error
+    assert caught.value is error
+    assert error.__cause__ is cause
+    assert error.__context__ is context
 
 
 def arrivals(network, a, b):

@@ -25,7 +25,8 @@ class AbstractDatagramSocket(
     """A datagram socket that sends and receives in batches, of any kind.
 
     What takes one in an annotation takes a ``DatagramSocket``, and in its
-    tests one end of ``triobatch.testing.memory_datagram_pair()``. All that
+    tests one end of ``triobatch.testing.memory_datagram_pair()``, or a socket
+    of a simulated network (``triobatch.testing.simulate()``). All that
     moves datagrams is written once, here; a kind of socket adds how it is made
     and closed. It is not for other packages to derive from, since what it
     stands on is private.

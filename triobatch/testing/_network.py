@@ -81,7 +81,14 @@ async def open_simulated_network(
         # The nursery has nothing to add: its task does not fail.
         if len(group.exceptions) > 1:
             raise
-        raise group.exceptions[0] from None
+        error = group.exceptions[0]
+        context = error.__context__
+        try:
+            raise error
+        finally:
+            # And not the group, which has it.
+            error.__context__ = context
+            del error, context
 
 
 class SimulatedNetwork:
