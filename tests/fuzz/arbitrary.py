@@ -305,8 +305,15 @@ def a_stream(rng, bench):
 
 
 def a_header(rng, bench):
-    """Return two addresses as a ``ProxyHeader`` has them."""
-    return attempt(ProxyHeader, address(rng, bench), address(rng, bench))
+    """Return a ``ProxyHeader``, whose addresses may be none."""
+    extensions = rng.choice(((), (), ((1, b"h2"),), ((300, b"x"),), (5,)))
+    return ProxyHeader(
+        address(rng, bench),
+        address(rng, bench),
+        rng.random() < 0.1,
+        rng.choice(("stream", "stream", "datagram", "other", None)),
+        extensions,
+    )
 
 
 async def handler(*_):

@@ -24,7 +24,7 @@ import trio
 
 sys.path[:0] = [str(Path(__file__).parent)]
 
-from arbitrary import Boom, argument  # noqa: E402
+from arbitrary import Boom, a_header, argument  # noqa: E402
 
 import triobatch  # noqa: E402
 from triobatch import (  # noqa: E402
@@ -34,7 +34,6 @@ from triobatch import (  # noqa: E402
     Datagrams,
     DatagramSocket,
     Metadata,
-    ProxyHeader,
     Run,
     lowlevel,
     testing,
@@ -229,6 +228,13 @@ async def listener(bench, rng):
     yield
 
 
+@contextlib.asynccontextmanager
+async def proxy_header(bench, rng):
+    _datagram_pair(bench, "ipv4")
+    bench.target = a_header(rng, bench)
+    yield
+
+
 def plain(make):
     """Return a maker of an object that has nothing to be closed."""
 
@@ -252,9 +258,7 @@ TARGETS = {
     triobatch.Datagrams: plain(lambda: Datagrams([(b"a", None)] * 3)),
     triobatch.DatagramSocket: datagram_socket,
     triobatch.Metadata: plain(lambda: Metadata(tos=1)),
-    triobatch.ProxyHeader: plain(
-        lambda: ProxyHeader(("127.0.0.1", 1), ("127.0.0.1", 2))
-    ),
+    triobatch.ProxyHeader: proxy_header,
     triobatch.Run: plain(lambda: Run(b"abcdef", 2)),
     triobatch.SharedStream: shared_stream,
     triobatch.StreamGroup: group,

@@ -29,6 +29,8 @@ from triobatch import capabilities  # noqa: E402
 # Seconds; the first rounds fill caches and pools.
 ROUND = 10
 WARM_UP = 2
+# How long a load may take to end.
+PATIENCE = 60
 # What may be there more after the last round than after the warm-up: objects,
 # of interned names and the like, and bytes, of malloc's free lists.
 MORE_OBJECTS = 500
@@ -54,6 +56,12 @@ async def one_round(tally, seed, seconds, chosen):
     def over():
         return trio.current_time() > end
 
+    # A load that hangs is a finding as well.
+    with trio.fail_after(seconds + PATIENCE):
+        await _run_loads(tally, seed, over, chosen)
+
+
+async def _run_loads(tally, seed, over, chosen):
     async with trio.open_nursery() as nursery:
         for name, load in chosen.items():
             nursery.start_soon(load, tally, loads.new_random(seed, name), over)

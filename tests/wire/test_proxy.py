@@ -299,3 +299,36 @@ def test_no_bytes_raise_anything_else(data, tail):
                 parse_header(offered[:size])
         except ProxyHeaderError:
             pass
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    "address",
+    [
+        (None, None),
+        ("127.0.0.1",),
+        (),
+        ("127.0.0.1", None),
+        ("127.0.0.1", "1"),
+        ("127.0.0.1", 1.5),
+        ("127.0.0.1", True),
+        (b"127.0.0.1", 1),
+        ["127.0.0.1", 1],
+        {},
+        5,
+    ],
+)
+def test_what_is_no_address_is_a_type_error(address, version):
+    good = ("127.0.0.1", 2)
+    for header in (ProxyHeader(address, good), ProxyHeader(good, address)):
+        with pytest.raises(TypeError, match="of an address must be|address "):
+            header.encode(version)
+
+
+@pytest.mark.parametrize("transport", ["other", None, "STREAM"])
+def test_there_are_two_transports(transport):
+    header = ProxyHeader(
+        ("127.0.0.1", 1), ("127.0.0.1", 2), transport=transport
+    )
+    with pytest.raises(ValueError, match="transport must be stream or|TCP"):
+        header.encode(2)

@@ -15,6 +15,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from triobatch._wire.addresses import check_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -33,6 +35,7 @@ _LOCAL: Final = 0
 _PROXY: Final = 1
 _INET, _INET6, _UNIX = 1, 2, 3
 _STREAM, _DATAGRAM = 1, 2
+_PROTOCOLS: Final = {"stream": _STREAM, "datagram": _DATAGRAM}
 
 # How the addresses of a family lie: source, destination, and their ports.
 _ADDRESSES: Final = {
@@ -89,6 +92,7 @@ class ProxyHeader:
             extensions.
 
         Raises:
+          TypeError: the source or the destination is no address.
           ValueError: it cannot be said in this version; the source and the
             destination are not of one family; they do not fit.
         """
@@ -104,13 +108,13 @@ class ProxyHeader:
         if self.source is None or self.destination is None:
             self._check_without()
             return b"PROXY UNKNOWN\r\n"
-        family, source, destination = self._packed()
+        family, (source, destination), ports = self._packed()
         if family == _UNIX:
             raise ValueError("version 1 has no Unix sockets")
         name = "TCP4" if family == _INET else "TCP6"
         return (
             f"PROXY {name} {_host(source)} {_host(destination)} "
-            f"{self.source[1]} {self.destination[1]}\r\n"
+            f"{ports[0]} {ports[1]}\r\n"
         ).encode("ascii")
 
     def _block(self) -> bytes:
@@ -122,14 +126,14 @@ class ProxyHeader:
             command = _LOCAL if self.local else _PROXY
         else:
             command = _PROXY
-            family, source, destination = self._packed()
-            protocol = _STREAM if self.transport == "stream" else _DATAGRAM
-            ports = (
-                ()
-                if family == _UNIX
-                else (self.source[1], self.destination[1])
-            )
-            body = _ADDRESSES[family].pack(source, destination, *ports)
+            family, both, ports = self._packed()
+            protocol = _PROTOCOLS.get(self.transport, 0)
+            if not protocol:
+                raise ValueError(
+                    "transport must be stream or datagram, "
+                    f"not {self.transport!r}"
+                )
+            body = _ADDRESSES[family].pack(*both, *ports)
         try:
             for kind, value in self.extensions:
                 body += struct.pack("!BH", kind, len(value)) + value
@@ -149,20 +153,24 @@ class ProxyHeader:
                 "source and destination must be given both, or neither"
             )
 
-    def _packed(self) -> tuple[int, bytes, bytes]:
-        """Return the family, and both addresses without their ports."""
+    def _packed(self) -> tuple[int, tuple[bytes, bytes], tuple[int, ...]]:
+        """Return the family, both addresses, and their ports if any."""
         assert self.source is not None
         assert self.destination is not None
         if self.local:
             raise ValueError("a local connection has no addresses")
-        family, source = _pack(self.source)
-        other, destination = _pack(self.destination)
+        family, source, source_port = _pack(self.source)
+        other, destination, destination_port = _pack(self.destination)
         if family != other:
             raise ValueError(
                 "source and destination must be of one family, not "
                 f"{self.source!r} and {self.destination!r}"
             )
-        return family, source, destination
+        return (
+            family,
+            (source, destination),
+            (*source_port, *destination_port),
+        )
 
 
 def header_size(data: memoryview, limit: int) -> int | None:
@@ -353,17 +361,20 @@ def _address(family: int, packed: bytes, port: int) -> Address:
     return _host(packed), port, 0, 0
 
 
-def _pack(address: Address) -> tuple[int, bytes]:
-    """Return the family and the bytes of an address without its port."""
+def _pack(address: Address) -> tuple[int, bytes, tuple[int, ...]]:
+    """Return the family and the bytes of an address, and its port if any."""
     if isinstance(address, str | bytes):
         path = os.fsencode(address)
         if len(path) > 108:
             raise ValueError(f"path must be at most 108 bytes: {address!r}")
-        return _UNIX, path
-    if address is None:
-        raise ValueError("address must not be None")
-    host, port = address[0], address[1]
-    if not 0 <= port <= 0xFFFF:
-        raise ValueError(f"port must be between 0 and 65535, not {port}")
+        return _UNIX, path, ()
+    if not isinstance(address, tuple) or not 2 <= len(address) <= 4:
+        raise TypeError(
+            f"address must be a (host, port) tuple or a path, not {address!r}"
+        )
+    host, port = address[:2]
+    if not isinstance(host, str):
+        raise TypeError(f"the host of an address must be a str: {address!r}")
+    port = check_port(port, "the port of an address")
     packed = ipaddress.ip_address(host.partition("%")[0]).packed
-    return _INET if len(packed) == 4 else _INET6, packed
+    return (_INET if len(packed) == 4 else _INET6), packed, (port,)
