@@ -78,6 +78,7 @@ def run():
             process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SAMPLES, ids=name_of)
 def test_a_sample_says_what_the_page_says(path, run, tmp_path):
     skip_what_cannot_run(path.read_text(encoding="utf-8"))
