@@ -1,4 +1,5 @@
 """A UDP server, step 5: what was lost, and where."""
+# Only on Linux.
 
 from __future__ import annotations
 
