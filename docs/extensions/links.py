@@ -82,6 +82,7 @@ HOMES = {
 
 # Names that say enough by themselves, and have no place of their own.
 PLAIN = {
+    "Args",
     "Inherited",
     "Link",
     "LocalAddress",
@@ -191,7 +192,7 @@ def find_home(
     if home is None:
         # All that moves datagrams is documented once.
         owner, _, member = target.rpartition(".")
-        if owner.endswith(("AbstractDatagramSocket", "MemoryDatagramSocket")):
+        if owner.endswith("DatagramSocket"):
             home = f"triobatch.DatagramSocket.{member}"
     if home is None:
         return None
