@@ -186,6 +186,7 @@ def find_home(
     if node.get("refdomain") != "py":
         return None
     target = node["reftarget"]
+    # What signatures have of the package's own, as the type of a variable.
     if target in PLAIN or target.startswith("triobatch._"):
         return contnode
     home = HOMES.get(target)
