@@ -82,6 +82,7 @@ HOMES = {
 
 # Names that say enough by themselves, and have no place of their own.
 PLAIN = {
+    "Args",
     "Inherited",
     "Link",
     "LocalAddress",
@@ -185,13 +186,14 @@ def find_home(
     if node.get("refdomain") != "py":
         return None
     target = node["reftarget"]
+    # What signatures have of the package's own, as the type of a variable.
     if target in PLAIN or target.startswith("triobatch._"):
         return contnode
     home = HOMES.get(target)
     if home is None:
         # All that moves datagrams is documented once.
         owner, _, member = target.rpartition(".")
-        if owner.endswith(("AbstractDatagramSocket", "MemoryDatagramSocket")):
+        if owner.endswith("DatagramSocket"):
             home = f"triobatch.DatagramSocket.{member}"
     if home is None:
         return None

@@ -25,6 +25,7 @@ DIRECTIVE = re.compile(
 LIKE = {
     "triobatch.AbstractDatagramSocket": "triobatch.DatagramSocket",
     "triobatch.testing.MemoryDatagramSocket": "triobatch.DatagramSocket",
+    "triobatch.testing.SimulatedDatagramSocket": "triobatch.DatagramSocket",
 }
 
 # Of the package's own use, and not promised.
