@@ -46,6 +46,7 @@ def runs(sizes, segments=64, size=MAX_SIZE_V4, segment_size=MAX_SIZE_V4):
         ([1200, 700, 700], [(1900, 1200, 2), (700, 0, 1)]),
         ([9, 9, 5, 9, 9], [(23, 9, 3), (18, 9, 2)]),
         ([9, 5, 3], [(14, 9, 2), (3, 0, 1)]),
+        ([2, 2, 1], [(5, 2, 3)]),
         ([0], [(0, 0, 1)]),
         ([0, 0], [(0, 0, 1), (0, 0, 1)]),
         ([9, 0, 9], [(9, 0, 1), (0, 0, 1), (9, 0, 1)]),
@@ -89,6 +90,11 @@ def test_a_segment_too_large_for_the_path_goes_plain():
     ]
 
 
+def test_a_segment_as_large_as_the_path_takes_grows_by_a_shorter_one():
+    assert runs([9, 5], segment_size=9) == [(14, 9, 2)]
+    assert runs([9, 5], segment_size=8) == [(9, 0, 1), (5, 0, 1)]
+
+
 def test_ipv6_holds_twenty_bytes_more():
     assert runs([1] * 2, size=MAX_SIZE_V6) == [(2, 1, 2)]
 
@@ -110,6 +116,11 @@ def test_a_limit_is_a_destinations_own():
 def test_a_shorter_datagram_joins_no_run_to_another_destination():
     planned = plan([9, 9, 5], [A, A, B], lambda _: Limit(64))
     assert planned == Messages([18, 5], [9, 0], [2, 1], [A, B])
+
+
+def test_as_many_destinations_as_datagrams_have_a_plain_message_each():
+    planned = plan([9, 5, 7], [A, B, C], lambda _: Limit(64))
+    assert planned == Messages([9, 5, 7], [0] * 3, [1] * 3, [A, B, C])
 
 
 def test_different_destinations_are_not_sorted():
@@ -242,9 +253,13 @@ def test_smaller_segments_go_on_where_one_was_too_large():
 
 def test_what_rests_is_bounded():
     segmentation = Segmentation(64, Clock())
-    for port in range(MAX_RESTING + 10):
-        peer = encode_address(("10.0.0.1", port))
+    peers = [
+        encode_address(("10.0.0.1", port)) for port in range(MAX_RESTING + 1)
+    ]
+    for peer in peers[:-1]:
         segmentation.refuse(peer, errno.EIO, 1200)
-    first = encode_address(("10.0.0.1", 0))
-    assert segmentation.limit(first).segments == 64
-    assert segmentation.limit(peer).segments == 1
+    assert segmentation.limit(peers[0]).segments == 1
+    segmentation.refuse(peers[-1], errno.EIO, 1200)
+    assert segmentation.limit(peers[0]).segments == 64
+    assert segmentation.limit(peers[1]).segments == 1
+    assert segmentation.limit(peers[-1]).segments == 1

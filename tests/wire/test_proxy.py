@@ -321,7 +321,7 @@ def test_no_bytes_raise_anything_else(data, tail):
 def test_what_is_no_address_is_a_type_error(address, version):
     good = ("127.0.0.1", 2)
     for header in (ProxyHeader(address, good), ProxyHeader(good, address)):
-        with pytest.raises(TypeError, match="of an address must be|address "):
+        with pytest.raises(TypeError, match=r"of an address must be|address "):
             header.encode(version)
 
 
@@ -330,5 +330,5 @@ def test_there_are_two_transports(transport):
     header = ProxyHeader(
         ("127.0.0.1", 1), ("127.0.0.1", 2), transport=transport
     )
-    with pytest.raises(ValueError, match="transport must be stream or|TCP"):
+    with pytest.raises(ValueError, match=r"transport must be stream or|TCP"):
         header.encode(2)
