@@ -27,7 +27,7 @@ async def test_hosts_talk_with_one_another():
         assert await other.receive() == (b"x", A)
         assert (one.local_address, one.remote_address) == (A, None)
         assert repr(one) == "<SimulatedDatagramSocket ('10.0.0.1', 1)>"
-        assert repr(network) == "<SimulatedNetwork seed=0 sockets=2>"
+        assert repr(network) == "<SimulatedNetwork: seed 0, 2 sockets>"
 
 
 async def test_ipv6_works_too():

@@ -35,6 +35,7 @@ from triobatch import (
     Run,
     TruncatedDatagramError,
 )
+from triobatch.testing import NetworkConditions, open_simulated_network
 
 MODULES = (triobatch, triobatch.lowlevel, triobatch.testing)
 # What stands for types, and has no docstring or module of its own.
@@ -232,6 +233,10 @@ async def everything(stack, tmp_path):
         await enter(triobatch.open_batch_sender(sock)),
         group := await enter(triobatch.open_stream_group()),
         group.statistics(),
+        network := await enter(open_simulated_network(0)),
+        network.open_socket(("10.0.0.1", 1)),
+        network.statistics(),
+        NetworkConditions(),
     ]
 
 

@@ -18,6 +18,7 @@ from triobatch._wire.addresses import (
     encode_address,
     endpoint,
 )
+from triobatch._wire.described import described
 from triobatch.testing._network_conditions import NetworkConditions
 from triobatch.testing._network_kernel import NetworkKernel
 from triobatch.testing._network_socket import SimulatedDatagramSocket
@@ -120,11 +121,9 @@ class SimulatedNetwork:
         )
         self._scope: trio.CancelScope | None = None
 
+    @described
     def __repr__(self) -> str:
-        return (
-            f"<SimulatedNetwork seed={self.seed!r} "
-            f"sockets={len(self._kernel.ports)}>"
-        )
+        return f"seed {self.seed!r}, {len(self._kernel.ports)} sockets"
 
     def open_socket(
         self,
@@ -258,9 +257,8 @@ class SimulatedNetwork:
     def history(self) -> list[str]:
         """Return the last thousand events, a line each.
 
-        Two runs with one seed have one history. ::
-
-            12.034000 10.0.0.2:32768 > 10.0.0.1:53 512 lost
+        Two runs with one seed have one history, of lines such as
+        ``12.034000 10.0.0.2:32768 > 10.0.0.1:53 512 lost``.
         """
         return [
             f"{at:.6f} {_text(source)} > {_text(target)} {size} {verb}"

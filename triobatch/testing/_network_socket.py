@@ -14,6 +14,7 @@ from triobatch._datagrams.receiving import Filling, ReceiveHalf
 from triobatch._datagrams.sending import SendHalf
 from triobatch._resource import open_fd
 from triobatch._wire.addresses import decode_address
+from triobatch._wire.described import address_text, described
 from triobatch.testing._network_kernel import SEGMENTS
 from triobatch.testing._network_ports import Port, PortReadiness
 
@@ -54,12 +55,11 @@ class SimulatedDatagramSocket(AbstractDatagramSocket):
             ),
         )
 
+    @described
     def __repr__(self) -> str:
-        state = "closed " if self._port.fd == -1 else ""
-        return (
-            f"<{state}SimulatedDatagramSocket "
-            f"{decode_address(self._port.sockaddr)!r}>"
-        )
+        if self._port.fd == -1:
+            return "closed"
+        return address_text(decode_address(self._port.sockaddr))
 
     @property
     def local_address(self) -> Address:
