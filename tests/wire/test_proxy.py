@@ -332,3 +332,22 @@ def test_there_are_two_transports(transport):
     )
     with pytest.raises(ValueError, match=r"transport must be stream or|TCP"):
         header.encode(2)
+
+
+@pytest.mark.parametrize("path", ["/a\0b", b"/a\0", "a\0"])
+def test_a_path_that_would_end_at_a_zero_byte_is_refused(path):
+    with pytest.raises(ValueError, match="no zero byte"):
+        ProxyHeader(path, "/b").encode()
+    with pytest.raises(ValueError, match="no zero byte"):
+        ProxyHeader("/b", path).encode()
+
+
+@pytest.mark.parametrize(
+    "value", [memoryview(b"abcdefgh").cast("I"), bytearray(b"a"), "a", None]
+)
+def test_the_value_of_an_extension_must_be_bytes(value):
+    header = ProxyHeader(
+        ("10.0.0.1", 1), ("10.0.0.2", 2), extensions=((1, value),)
+    )
+    with pytest.raises(TypeError, match="must be bytes"):
+        header.encode()

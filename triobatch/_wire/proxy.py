@@ -92,7 +92,8 @@ class ProxyHeader:
             extensions.
 
         Raises:
-          TypeError: the source or the destination is no address.
+          TypeError: the source or the destination is no address, or an
+            extension's value not bytes.
           ValueError: it cannot be said in this version; the source and the
             destination are not of one family; they do not fit.
         """
@@ -136,6 +137,12 @@ class ProxyHeader:
             body = _ADDRESSES[family].pack(*both, *ports)
         try:
             for kind, value in self.extensions:
+                if not isinstance(value, bytes):
+                    # A view has a len() that is not its size.
+                    raise TypeError(
+                        "the value of an extension must be bytes, "
+                        f"not {type(value).__name__}"
+                    )
                 body += struct.pack("!BH", kind, len(value)) + value
             header = _FIXED.pack(
                 SIGNATURE,
@@ -367,6 +374,9 @@ def _pack(address: Address) -> tuple[int, bytes, tuple[int, ...]]:
         path = os.fsencode(address)
         if len(path) > 108:
             raise ValueError(f"path must be at most 108 bytes: {address!r}")
+        if 0 in path[1:] and path[0]:
+            # It would end there (unix(7)), and be another.
+            raise ValueError(f"path must have no zero byte: {address!r}")
         return _UNIX, path, ()
     if not isinstance(address, tuple) or not 2 <= len(address) <= 4:
         raise TypeError(
