@@ -103,7 +103,7 @@ PUBLIC = {
 }
 
 LITERAL = re.compile(r"(?<!`)``([A-Za-z_][\w.]*)(\(\))?``(?!`)")
-MAN_PAGE = re.compile(r"(?<![\w`.])([a-z][a-z0-9_.]*)\((\d)\)(?!`)")
+MAN_PAGE = re.compile(r"(?<![\w`.])([a-z][a-z0-9_]*)\((\d)\)(?!`)")
 
 
 @lru_cache
@@ -170,7 +170,12 @@ def link_names(
             return f":py:obj:`{word}{call} <{word}>`"
         return match[0]
 
+    code: int | None = None
     for index, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        if code is not None and (not line.strip() or indent > code):
+            continue
+        code = indent if line.rstrip().endswith("::") else None
         lines[index] = MAN_PAGE.sub(
             r":manpage:`\1(\2)`", LITERAL.sub(role, line)
         )

@@ -97,7 +97,7 @@ class DatagramError(OSError):
 
     @described
     def __repr__(self) -> str:
-        which = "a datagram" if self._alone else f"datagram {self.index}"
+        which = "a datagram" if self._is_alone() else f"datagram {self.index}"
         return f"{errno_text(self.errno)}, {which} to {self.address!r}"
 
     def __reduce__(self) -> tuple[Any, ...]:
