@@ -273,6 +273,8 @@ NOT_MADE = {
     "SharedStream",
     "StreamGroup",
     "testing.MemoryDatagramSocket",
+    "testing.SimulatedDatagramSocket",
+    "testing.SimulatedNetwork",
     "testing.ScriptedCalls",
 }
 

@@ -104,7 +104,7 @@ class SimulatedNetwork:
 
     def __init__(self, seed: int | str, conditions: NetworkConditions) -> None:
         self.seed = seed
-        self.random = random.Random(f"program {seed}")  # noqa: S311
+        self.random: random.Random = random.Random(f"program {seed}")  # noqa: S311
         self._default = conditions
         self._paths: dict[
             tuple[bytes | None, bytes | None], NetworkConditions

@@ -85,7 +85,7 @@ class NetworkKernel(KernelCalls):
     ) -> None:
         super().__init__(calls.MAX_MESSAGES)
         self.ports: dict[int, Port] = {}
-        self.statistics = NetworkStatistics()
+        self.statistics: NetworkStatistics = NetworkStatistics()
         self.on_schedule: Callable[[float], object] | None = None
         self.on_event: (
             Callable[[float, str, bytes, bytes, int], object] | None

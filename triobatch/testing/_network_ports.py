@@ -86,18 +86,18 @@ class Port:
         receive_buffer_size: int,
         keep_errors: bool,
     ) -> None:
-        self.fd = -1
+        self.fd: int = -1
         self.sockaddr = sockaddr
         self.peer = peer
-        self.family = family_of(sockaddr)
+        self.family: int = family_of(sockaddr)
         self.keep_errors = keep_errors
         self.arrived: deque[Arrived] = deque()
         self.errors: deque[PeerError] = deque(maxlen=MAX_ERRORS)
-        self.drops = 0
-        self.readers = ParkingLot()
-        self.writers = ParkingLot()
+        self.drops: int = 0
+        self.readers: ParkingLot = ParkingLot()
+        self.writers: ParkingLot = ParkingLot()
         # The error that the next call gets.
-        self.pending = 0
+        self.pending: int = 0
         self._send_room = send_buffer_size
         self._receive_room = receive_buffer_size
         # When each datagram leaves, and its bytes.
