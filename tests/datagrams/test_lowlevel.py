@@ -208,3 +208,13 @@ def test_receiving_into_a_buffer_maps_no_memory(sockets, monkeypatch):
     sendmmsg(left.fileno(), [(b"x", right.getsockname())])
     monkeypatch.delattr(mmap, "mmap")
     assert recvmmsg(right.fileno(), bytearray(10), 10)[0][0] == 1
+
+
+@pytest.mark.parametrize("slot_size", [1.5, "1", None, 0, 11])
+def test_a_wrong_slot_size_leaves_the_buffer_alone(sockets, slot_size):
+    buffer = bytearray(10)
+    with pytest.raises((TypeError, ValueError), match="slot_size") as caught:
+        recvmmsg(sockets[0].fileno(), buffer, slot_size)
+    # The error, and with it its frames, are still there.
+    buffer.append(0)
+    assert caught.value.__traceback__ is not None

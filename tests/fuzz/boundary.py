@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 import random
 import socket
 import sys
@@ -470,7 +471,9 @@ def main():
     found = {}
     called = {}
     start = time.monotonic()
-    seed = int(start * 1000) * 10**6 if only is None else only
+    seed = int(os.environ.get("TRIOBATCH_FUZZ_SEED", int(start * 1000) * 10**6))
+    if only is not None:
+        seed = only
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "file").write_bytes(b"file" * 1000)

@@ -352,9 +352,10 @@ def lend(arena: Arena, memory: Any, slot_size: int) -> Any:
     if arena.exports is None:
         export(arena)
     pointers = arena.exports[0]
+    # First what may be refused: see _release.
+    pointers.slot_size = arena.slot_size = slot_size
     exported = _from_buffer(memory, require_writable=True)
     pointers.memory = exported
-    pointers.slot_size = arena.slot_size = slot_size
     return exported
 
 

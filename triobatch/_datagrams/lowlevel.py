@@ -15,6 +15,7 @@ from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.datagram_lists import rows_of
 from triobatch._datagrams.gso import NO_SEGMENTATION
 from triobatch._queues.datagrams import Datagrams, Directed, undirected
+from triobatch._queues.views import as_integer
 from triobatch._wire.addresses import (
     Address,
     AddressCache,
@@ -142,13 +143,16 @@ def recvmmsg(
     Raises:
       BlockingIOError: there is none now.
       OSError: the call failed, or the network has reported an error.
+      TypeError: ``slot_size`` is no integer.
       ValueError: ``slot_size`` is not positive, or larger than the buffer.
     """
+    slot_size = as_integer(slot_size, "slot_size")
     memory = memoryview(buffer).cast("B")
-    if not 0 < slot_size <= len(memory):
-        raise ValueError(
-            f"slot_size must be in 1..{len(memory)}, not {slot_size}"
-        )
+    room = len(memory)
+    if not 0 < slot_size <= room:
+        # Or the buffer stays exported as long as the error is kept.
+        memory.release()
+        raise ValueError(f"slot_size must be in 1..{room}, not {slot_size}")
     slots = min(len(memory) // slot_size, calls.MAX_MESSAGES)
     try:
         arena = _arenas.pop()
@@ -159,7 +163,6 @@ def recvmmsg(
         received = calls.receive_datagrams(fd, arena, slots)
     finally:
         calls.take_back(arena, lent)
-        # Or the buffer stays exported as long as the error is kept.
         memory.release()
     if not received:
         _keep(arena)

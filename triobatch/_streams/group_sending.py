@@ -51,7 +51,11 @@ class GroupSends:
     ) -> Refused:
         """Send; return the streams of messages not accepted, and why."""
         # The rule is one message for each stream.
-        by_stream = dict(offered)
+        try:
+            by_stream = dict(offered)
+        except NotImplementedError as error:
+            # A view of several dimensions is no pair.
+            raise TypeError("messages must be pairs") from error
         several: dict[BatchSocketStream, list[Message]] = {}
         if len(by_stream) != len(offered):
             for stream, message in offered:
