@@ -471,7 +471,9 @@ def main():
     found = {}
     called = {}
     start = time.monotonic()
-    seed = int(os.environ.get("TRIOBATCH_FUZZ_SEED", int(start * 1000) * 10**6))
+    seed = int(
+        os.environ.get("TRIOBATCH_FUZZ_SEED", int(start * 1000) * 10**6)
+    )
     if only is not None:
         seed = only
     with tempfile.TemporaryDirectory() as name:

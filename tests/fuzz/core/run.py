@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -52,6 +53,8 @@ def fuzz(work: Path, seconds: int) -> str:
         [
             work / "build" / "fuzzer",
             f"-max_total_time={seconds}",
+            # 0 is another one each time.
+            f"-seed={os.environ.get('TRIOBATCH_FUZZ_SEED', 0)}",
             f"-max_len={MAX_INPUT_SIZE}",
             f"-artifact_prefix={work}/",
             "-print_final_stats=1",
