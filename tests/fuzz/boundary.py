@@ -472,7 +472,9 @@ def main():
     called = {}
     start = time.monotonic()
     seed = int(
-        os.environ.get("TRIOBATCH_FUZZ_SEED", int(start * 1000) * 10**6)
+        os.environ.get(
+            "TRIOBATCH_FUZZ_SEED", f"{start:.3f}".replace(".", "") + 6 * "0"
+        )
     )
     if only is not None:
         seed = only

@@ -54,7 +54,7 @@ def fuzz(work: Path, seconds: int) -> str:
             work / "build" / "fuzzer",
             f"-max_total_time={seconds}",
             # 0 is another one each time.
-            f"-seed={os.environ.get('TRIOBATCH_FUZZ_SEED', 0)}",
+            f"-seed={os.environ.get('TRIOBATCH_FUZZ_SEED', '0')}",
             f"-max_len={MAX_INPUT_SIZE}",
             f"-artifact_prefix={work}/",
             "-print_final_stats=1",
