@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import sys
 
 import trio.testing
@@ -15,6 +16,9 @@ import trio.testing
 import triobatch.testing
 
 assert trio.testing, triobatch.testing
+
+# What a shell has started in the background ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for line in sys.stdin:
     program, directory = line.rstrip("\n").split("\t")
@@ -26,6 +30,8 @@ for line in sys.stdin:
 else:
     sys.exit()
 
+# A program that hangs is a status, and the next one has its turn.
+signal.alarm(60)
 os.chdir(directory)
 for descriptor, name in enumerate([os.devnull, "stdout", "stderr"]):
     opened = os.open(name, os.O_RDWR | os.O_CREAT)

@@ -67,6 +67,7 @@ GIVEN = {
     "streams": "list[BatchSocketStream]",
     "subscribe": "Callable[..., Awaitable[object]]",
     "upstream": "DatagramSocket",
+    "serve_and_ask": "Callable[[SimulatedNetwork], Awaitable[None]]",
     "wrap_server_stream": "Callable[..., Awaitable[Any]]",
 }
 # The sender of a datagram socket has a method of this name, and no other has.
