@@ -57,6 +57,7 @@ GIVEN = {
     "frame": "bytes",
     "handler": "Callable[..., Awaitable[object]]",
     "message": "bytes",
+    "network": "SimulatedNetwork",
     "reader": "BufferedReceiveStream",
     "readings": "list[str]",
     "requests": "list[bytes]",
