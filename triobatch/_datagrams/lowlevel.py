@@ -146,7 +146,8 @@ def recvmmsg(
       TypeError: ``slot_size`` is no integer.
       ValueError: ``slot_size`` is not positive, or larger than the buffer.
     """
-    slot_size = as_integer(slot_size, "slot_size")
+    if type(slot_size) is not int:
+        slot_size = as_integer(slot_size, "slot_size")
     memory = memoryview(buffer).cast("B")
     room = len(memory)
     if not 0 < slot_size <= room:
