@@ -471,13 +471,11 @@ def main():
     found = {}
     called = {}
     start = time.monotonic()
-    seed = int(
-        os.environ.get(
-            "TRIOBATCH_FUZZ_SEED", f"{start:.3f}".replace(".", "") + 6 * "0"
-        )
-    )
+    seed = int(os.environ.get("TRIOBATCH_FUZZ_SEED", "0"))
     if only is not None:
         seed = only
+    elif not seed:
+        seed = int(start * 1000) * 10**6
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "file").write_bytes(b"file" * 1000)
