@@ -4,14 +4,18 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { NOTHING, MORE, INTERRUPTED, AGAIN };
+enum { NOTHING, MORE, INTERRUPTED, AGAIN, BROKEN };
 
 static int faulty = -1;
 static int fault;
@@ -28,7 +32,7 @@ set_fault(int fd, int kind)
 static int
 is_faulty(int fd)
 {
-    if (fd != faulty || fault == NOTHING)
+    if (fd != faulty || fault == NOTHING || fault == BROKEN)
         return 0;
     fault_count++;
     return 1;
@@ -103,6 +107,37 @@ recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags,
     if (is_faulty(fd))
         return (int)answer(count);
     return REAL(recvmmsg)(fd, messages, count, flags, timeout);
+}
+
+/* A peer that goes in the middle: the half that was taken, and a signal. */
+static size_t
+halved(int fd, size_t size)
+{
+    if (fd != faulty || fault != BROKEN || size < 2)
+        return size;
+    fault_count++;
+    pthread_kill(pthread_self(), SIGPIPE);
+    return size / 2;
+}
+
+ssize_t
+sendfile(int fd, int file, off_t *offset, size_t size)
+{
+    return REAL(sendfile)(fd, file, offset, halved(fd, size));
+}
+
+ssize_t
+sendfile64(int fd, int file, off64_t *offset, size_t size)
+{
+    return REAL(sendfile64)(fd, file, offset, halved(fd, size));
+}
+
+ssize_t
+splice(int from, off64_t *from_offset, int to, off64_t *to_offset, size_t size,
+       unsigned int flags)
+{
+    return REAL(splice)(from, from_offset, to, to_offset, halved(to, size),
+                        flags);
 }
 
 long

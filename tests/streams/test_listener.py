@@ -81,7 +81,7 @@ async def test_a_closed_listener_accepts_nothing(listen):
     for _ in range(2):
         with assert_checkpoints():
             await listener.aclose()
-    with pytest.raises(trio.ClosedResourceError):
+    with assert_checkpoints(), pytest.raises(trio.ClosedResourceError):
         await listener.accept()
 
 

@@ -29,12 +29,10 @@ def _sigpipe_held_off() -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, only)
     try:
         yield
-    except BrokenPipeError:
+    finally:
         # Only one that is pending is waited for.
         if not pending and signal.SIGPIPE in signal.sigpending():
             signal.sigwait(only)
-        raise
-    finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

@@ -13,7 +13,9 @@ _Static_assert(sizeof(off_t) == sizeof(int64_t), "off_t is too small");
 /* splice(2) and sendfile(2) have no MSG_NOSIGNAL. So SIGPIPE is held off,
  * unless it is ignored, as in Python, and the one that the call has made is
  * taken. It is this thread's own (sk_stream_error() in net/core/stream.c).
- * One that was pending before stays.
+ * One that was pending before stays. It is asked for whatever the call has
+ * answered: these two send by pages, so one whose peer goes in the middle says
+ * what was taken before, and leaves a signal all the same.
  */
 struct held_off {
     sigset_t before;
@@ -46,11 +48,11 @@ hold_off_sigpipe(struct held_off *held)
 }
 
 static void
-let_sigpipe_in(const struct held_off *held, int broken)
+let_sigpipe_in(const struct held_off *held)
 {
     if (!held->is_held)
         return;
-    if (broken && !held->pending) {
+    if (!held->pending) {
         const struct timespec at_once = {0, 0};
         sigset_t sigpipe;
 
@@ -145,7 +147,7 @@ tb_relay(struct tb_relay *state, size_t size)
 
     hold_off_sigpipe(&held);
     answer = relay(state, size);
-    let_sigpipe_in(&held, answer == -EPIPE);
+    let_sigpipe_in(&held);
     return answer;
 }
 
@@ -164,7 +166,7 @@ tb_send_file(int fd, int file, int64_t offset, size_t size)
             sent = sendfile(fd, file, &position, size);
     } while (sent < 0 && errno == EINTR && tries-- > 0);
     sent = checked(sent, size);
-    let_sigpipe_in(&held, sent == -EPIPE);
+    let_sigpipe_in(&held);
     return sent;
 }
 

@@ -100,9 +100,11 @@ class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
             EMFILE. The errors of single connections are ignored.
         """
         try:
-            self.socket.fileno()
+            closed = self.socket.fileno() < 0
         except NotImplementedError:
             return _as_batch_stream(await self._listener.accept())
+        if closed:
+            await checkpoint()
         await checkpoint_if_cancelled()
         waits = 0
         while (accepted := await self._try_accept()) is None:
