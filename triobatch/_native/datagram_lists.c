@@ -130,6 +130,53 @@ failed:
     return NULL;
 }
 
+const char tb_facts_doc[]
+    = "facts($module, arena, addresses, /)\n--\n\n"
+      "Return (size, address, MSG_TRUNC or 0) for each message in a struct\n"
+      "tb_arena at an address.";
+
+PyObject *
+tb_facts(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
+{
+    (void)module;
+    if (nargs != 2) {
+        PyErr_SetString(PyExc_TypeError, "facts() takes 2 arguments");
+        return NULL;
+    }
+
+    const struct tb_arena *arena = PyLong_AsVoidPtr(arguments[0]);
+
+    if (PyErr_Occurred())
+        return NULL;
+
+    PyObject *rows = PyList_New(0);
+    struct sender sender = { NULL, 0, NULL };
+    int failed = rows == NULL;
+
+    for (uint32_t i = 0; !failed && i < arena->filling->messages; i++) {
+        if (look_up(&sender, arena, i, arguments[1]) < 0) {
+            failed = 1;
+            break;
+        }
+
+        PyObject *size = PyLong_FromUnsignedLong(arena->sizes[i]);
+        PyObject *flags = PyLong_FromLong(arena->flags[i] & MSG_TRUNC);
+        PyObject *row = size != NULL && flags != NULL
+                            ? PyTuple_Pack(3, size, sender.address, flags)
+                            : NULL;
+
+        failed = row == NULL || PyList_Append(rows, row) < 0;
+        Py_XDECREF(row);
+        Py_XDECREF(flags);
+        Py_XDECREF(size);
+    }
+    Py_XDECREF(sender.address);
+    if (!failed)
+        return rows;
+    Py_XDECREF(rows);
+    return NULL;
+}
+
 const char tb_pack_doc[]
     = "pack($module, payloads, peer, limit, batch, /)\n--\n\n"
       "Copy payloads of one size, of which the last may be shorter, into the\n"
