@@ -27,6 +27,9 @@ _send_segments = lib.tb_send_segments
 _receive_datagrams = lib.tb_receive_datagrams
 _from_buffer = ffi.from_buffer
 _NULL = ffi.NULL
+_OUTCOMES = ffi.typeof("struct tb_outcomes *")
+# Messages that one call took, the rule, have nothing else to tell.
+_TAKEN = [Tried(bytes(count), 0, 1, 0) for count in range(MAX_MESSAGES + 1)]
 
 
 def send_datagrams(
@@ -122,7 +125,7 @@ def send_past(
     data = b"".join(payloads)
     names = b"".join(peers)
     packed, control_sizes = _pack(control, controls)
-    outcomes = ffi.new("struct tb_outcomes *")
+    outcomes = ffi.new(_OUTCOMES)
     count: int = _send_past(
         fd,
         data,
@@ -143,6 +146,9 @@ def send_past(
     )
     if count < 0:
         raise os_error(-count)
+    # A refusal takes a call that takes nothing.
+    if outcomes.calls == 1 and count == len(sizes) > 1:
+        return _TAKEN[count]
     errors = ffi.buffer(outcomes.errors, count)[:]
     return Tried(errors, outcomes.stopped, outcomes.calls, outcomes.passed)
 
