@@ -153,6 +153,8 @@ def cases(ext):
         ("take some", lambda: take(Missing(), 2)),
         ("take as many as there are", lambda: take(Missing(), 2**70)),
         ("take of nobody", lambda: take(Refusing(), 64)),
+        ("facts", lambda: ext.facts(of_arena, Missing())),
+        ("facts of nobody", lambda: ext.facts(of_arena, Refusing())),
         ("pack", lambda: ext.pack([bytes(8)] * 4, peer, limit, of_batch)),
         ("pack views", lambda: ext.pack(mixed, peer, limit, of_batch)),
         (

@@ -59,6 +59,7 @@ def test_two_of_the_extensions_functions_have_a_twin_in_python(extension):
     }
     assert offered - {"locate", "measure"} == {
         "copy",
+        "facts",
         "flatten",
         "pack",
         "pack_pairs",

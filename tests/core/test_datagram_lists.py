@@ -70,6 +70,19 @@ def test_both_take_the_same(messages, limits):
         assert arenas[0].filling == arenas[1].filling
 
 
+@pytest.mark.skipif(CORE != "c", reason="the extension serves the C core")
+@extensions.needs(extensions.CHUNKS)
+@given(MESSAGES)
+def test_both_tell_the_same(messages):
+    arena = filled(messages)
+    addresses = AddressCache()
+    told = datagram_lists.facts(arena, AddressCache())
+    assert datagram_lists.teller(arena, addresses)() == told
+    assert [size for size, *_ in told] == [len(item[0]) for item in messages]
+    assert [item[1] for item in told] == [item[2] for item in messages]
+    assert {item[2] for item in told} <= {0, MSG_TRUNC}
+
+
 def test_an_empty_arena_has_none(kind):
     assert taker_of(kind, filled([]), AddressCache())(1) == []
 
@@ -123,6 +136,22 @@ def test_impossible_arguments_are_refused(arguments, error):
     extension = extensions.load("triobatch._core._chunks_c", extensions.CHUNKS)
     with pytest.raises(error):
         extension.take(*arguments)
+    with pytest.raises(error):
+        extension.facts(*arguments[:1])
+    with pytest.raises(TypeError):
+        extension.facts("x", {})
+
+
+@extensions.needs(extensions.CHUNKS)
+@pytest.mark.skipif(CORE != "c", reason="the extension serves the C core")
+def test_a_sender_that_is_none_is_an_error_and_no_list():
+    arena = filled([(b"a", 0, A, 0), (b"b", 0, B, 0)])
+    tell = datagram_lists.teller(arena, AddressCache())
+    arena.name_sizes[1] = 1
+    with pytest.raises(ValueError, match="sockaddr must be a whole one"):
+        tell()
+    arena.name_sizes[1] = 16
+    assert tell() == [(1, A, 0), (1, B, 0)]
 
 
 def test_nothing_keeps_what_was_taken(kind):

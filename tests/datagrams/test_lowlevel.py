@@ -218,3 +218,30 @@ def test_a_wrong_slot_size_leaves_the_buffer_alone(sockets, slot_size):
     # The error, and with it its frames, are still there.
     buffer.append(0)
     assert caught.value.__traceback__ is not None
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [
+        memoryview(bytearray(12)).cast("B", (3, 4)),
+        memoryview(bytearray(12)).cast("I"),
+        memoryview(bytearray(14))[1:13],
+    ],
+)
+def test_a_slot_is_so_many_bytes_of_any_buffer(sockets, buffer):
+    left, right = sockets
+    for payload in (b"abcd", b"efgh", b"ijkl", b"mnop"):
+        left.sendto(payload, right.getsockname())
+    assert len(recvmmsg(right.fileno(), buffer, 4)) == 3
+    assert buffer.tobytes() == b"abcdefghijkl"
+
+
+@pytest.mark.parametrize(
+    "buffer", [b"abc", memoryview(bytearray(9))[::2], None, "abc", 3]
+)
+def test_what_cannot_be_received_into_is_refused(sockets, buffer):
+    left, right = sockets
+    left.sendto(b"x", right.getsockname())
+    with pytest.raises(TypeError):
+        recvmmsg(right.fileno(), buffer, 1)
+    assert right.recv(9) == b"x"

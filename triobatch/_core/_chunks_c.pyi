@@ -38,6 +38,9 @@ def pack_pairs(
 def take(
     arena: int, addresses: dict[bytes, Address], limit: int, /
 ) -> list[tuple[bytes, Address]]: ...
+def facts(
+    arena: int, addresses: dict[bytes, Address], /
+) -> list[tuple[int, Address, int]]: ...
 def flatten(
     messages: list[bytes | list[bytes]],
     iovecs: int,

@@ -183,6 +183,11 @@ class Arena:
         self.segment_sizes[slot] = segment_size
 
 
+def slot_size_error(slot_size: int, room: int) -> ValueError:
+    """Return what refuses slots of a size, in a buffer of ``room`` bytes."""
+    return ValueError(f"slot_size must be in 1..{room}, not {slot_size}")
+
+
 def _private_memory(size: int) -> mmap.mmap:
     """Return zeroed memory whose slices are bytes, and not copies first."""
     if sys.platform == "win32":

@@ -33,14 +33,15 @@ class Batch:
     Attributes:
       count: How many they are.
       peer: The sockaddr of their address.
+      runs: Messages that the kernel is to cut up.
       struct: What says all of them, for the core.
       address: Where that is, for the list extension.
     """
 
-    __slots__ = ("_memory", "address", "count", "peer", "struct")
+    __slots__ = ("_memory", "address", "count", "peer", "runs", "struct")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.runs = 0
         self.peer = b""
         self._memory = ffi.new("char[]", COPY_SIZE)
         self.struct = ffi.new(
@@ -62,11 +63,6 @@ class Batch:
     def run_size(self) -> int:
         """Bytes a message, as for ``send_segments``."""
         return int(self.struct.run_size)
-
-    @property
-    def runs(self) -> int:
-        """Messages that the kernel is to cut up."""
-        return int(self.struct.runs)
 
     def give_back(self) -> None:
         """Put it into the pool, or free it if that has enough."""
@@ -91,13 +87,6 @@ _pool: list[Batch] = []
 POOL_SIZE = 4
 
 
-def _take_batch() -> Batch:
-    try:
-        return _pool.pop()
-    except IndexError:
-        return Batch()
-
-
 def pack(
     payloads: list[Buffer], peer: bytes, limit: tuple[int, int, int]
 ) -> Batch | None:
@@ -112,10 +101,14 @@ def pack(
       The batch, to be given back; None for any other payloads, and for more
       than COPY_SIZE bytes.
     """
-    batch = _take_batch()
+    try:
+        batch = _pool.pop()
+    except IndexError:
+        batch = Batch()
     batch.count = _pack(payloads, peer, limit, batch.address)
     if batch.count:
         batch.peer = peer
+        batch.runs = batch.struct.runs
         return batch
     batch.give_back()
     return None
@@ -128,10 +121,14 @@ def pack_pairs(
     limit: tuple[int, int, int],
 ) -> Batch | None:
     """Pack the payloads of pairs, if all of them have that address."""
-    batch = _take_batch()
+    try:
+        batch = _pool.pop()
+    except IndexError:
+        batch = Batch()
     batch.count = _pack_pairs(pairs, address, peer, limit, batch.address)
     if batch.count:
         batch.peer = peer
+        batch.runs = batch.struct.runs
         return batch
     batch.give_back()
     return None

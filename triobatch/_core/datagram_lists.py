@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from triobatch._core.arena import MESSAGES, NEXT, OFFSET
+from triobatch._core.arena import MESSAGES, MSG_TRUNC, NEXT, OFFSET
 from triobatch._core.choice import CHUNK_EXTENSION, CORE
 
 if TYPE_CHECKING:
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 __all__ = [
     "are_whole",
     "columns_of",
+    "facts",
     "rows_of",
     "take",
     "take_from_slot",
     "taker",
+    "teller",
 ]
 
 
@@ -129,6 +131,21 @@ def rows_of(
     ]
 
 
+def facts(
+    arena: Arena, addresses: AddressCache
+) -> list[tuple[int, Address, int]]:
+    """Return ``(size, address, MSG_TRUNC or 0)`` for each message.
+
+    Args:
+      arena: Where they are, or were.
+      addresses: What decodes a sender, once.
+    """
+    count = arena.filling[MESSAGES]
+    senders = _senders(arena, addresses, 0, count)
+    flags = [flag & MSG_TRUNC for flag in arena.flags[:count]]
+    return list(zip(arena.sizes[:count], senders, flags, strict=False))
+
+
 def _senders(
     arena: Arena, addresses: AddressCache, first: int, last: int
 ) -> Iterable[Address]:
@@ -162,3 +179,15 @@ def taker(
 
         return partial(take_in_c, export(arena), addresses)
     return partial(take, arena, addresses)
+
+
+def teller(
+    arena: Arena, addresses: AddressCache
+) -> Callable[[], list[tuple[int, Address, int]]]:
+    """Return ``facts`` of the core that runs, with its arguments."""
+    if CORE == "c" and CHUNK_EXTENSION:
+        from triobatch._core._chunks_c import facts as facts_in_c  # noqa: PLC0415
+        from triobatch._core.datagrams_c import export  # noqa: PLC0415
+
+        return partial(facts_in_c, export(arena), addresses)
+    return partial(facts, arena, addresses)

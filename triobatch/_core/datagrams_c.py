@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from triobatch._core._c import ffi, lib
+from triobatch._core.arena import slot_size_error
 from triobatch._core.counts import os_error
 from triobatch._core.tries import Tried
 from triobatch._wire.control import Control, pack_control
@@ -26,6 +27,9 @@ _send_segments = lib.tb_send_segments
 _receive_datagrams = lib.tb_receive_datagrams
 _from_buffer = ffi.from_buffer
 _NULL = ffi.NULL
+_OUTCOMES = ffi.typeof("struct tb_outcomes *")
+# Messages that one call took, the rule, have nothing else to tell.
+_TAKEN = [Tried(bytes(count), 0, 1, 0) for count in range(MAX_MESSAGES + 1)]
 
 
 def send_datagrams(
@@ -121,7 +125,7 @@ def send_past(
     data = b"".join(payloads)
     names = b"".join(peers)
     packed, control_sizes = _pack(control, controls)
-    outcomes = ffi.new("struct tb_outcomes *")
+    outcomes = ffi.new(_OUTCOMES)
     count: int = _send_past(
         fd,
         data,
@@ -142,6 +146,9 @@ def send_past(
     )
     if count < 0:
         raise os_error(-count)
+    # A refusal takes a call that takes nothing.
+    if outcomes.calls == 1 and count == len(sizes) > 1:
+        return _TAKEN[count]
     errors = ffi.buffer(outcomes.errors, count)[:]
     return Tried(errors, outcomes.stopped, outcomes.calls, outcomes.passed)
 
@@ -338,28 +345,38 @@ def export(arena: Arena) -> int:
     return int(ffi.cast("uintptr_t", pointers))
 
 
-def lend(arena: Arena, memory: Any, slot_size: int) -> Any:
+def lend(arena: Arena, buffer: Any, slot_size: int) -> tuple[Any, int]:
     """Have the slots in other memory, until ``take_back``.
 
     Args:
       arena: Without memory of its own.
-      memory: A writable buffer, with room for what will be received.
+      buffer: A writable one.
       slot_size: Bytes a message.
 
     Returns:
-      What ``take_back`` wants.
+      What ``take_back`` wants, and how many slots there are.
+
+    Raises:
+      TypeError: it is no writable and contiguous buffer.
+      ValueError: it has no room for a slot, or a slot none for a byte.
     """
     if arena.exports is None:
         export(arena)
+    try:
+        exported = _from_buffer(buffer, require_writable=True)
+    except (BufferError, ValueError) as error:
+        raise TypeError(f"buffer: {error}") from None
+    room = len(exported)
+    if not 0 < slot_size <= room:
+        _release(exported)
+        raise slot_size_error(slot_size, room)
     pointers = arena.exports[0]
-    # First what may be refused: see _release.
     pointers.slot_size = arena.slot_size = slot_size
-    exported = _from_buffer(memory, require_writable=True)
     pointers.memory = exported
-    return exported
+    return exported, room // slot_size
 
 
 def take_back(arena: Arena, lent: Any) -> None:
     """End what ``lend`` began, and the export of the memory with it."""
     arena.exports[0].memory = _NULL
-    ffi.release(lent)
+    _release(lent)

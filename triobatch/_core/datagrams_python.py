@@ -15,7 +15,7 @@ from functools import lru_cache, partial
 from itertools import accumulate, repeat
 from typing import TYPE_CHECKING, Any
 
-from triobatch._core.arena import MSG_TRUNC, Arena
+from triobatch._core.arena import MSG_TRUNC, Arena, slot_size_error
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.tries import Tried, try_each
 from triobatch._wire.addresses import (
@@ -289,25 +289,26 @@ def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
     return received
 
 
-def lend(arena: Arena, memory: Any, slot_size: int) -> Any:
-    """Have the slots in other memory, until ``take_back``.
-
-    Args:
-      arena: Without memory of its own.
-      memory: A writable buffer, with room for what will be received.
-      slot_size: Bytes a message.
-
-    Returns:
-      What ``take_back`` wants.
-    """
+def lend(arena: Arena, buffer: Any, slot_size: int) -> tuple[Any, int]:
+    """Have the slots in other memory; see ``datagrams_c``."""
+    memory = memoryview(buffer).cast("B")
+    room = len(memory)
+    wrong = memory.readonly
+    if wrong or not 0 < slot_size <= room:
+        # Or the buffer stays exported as long as the error is kept.
+        memory.release()
+        if wrong:
+            raise TypeError("buffer: it is read-only")
+        raise slot_size_error(slot_size, room)
     arena.memory = memory
     arena.slot_size = slot_size
-    return memory
+    return memory, room // slot_size
 
 
-def take_back(arena: Arena, lent: Any) -> None:  # noqa: ARG001 (the twin's)
+def take_back(arena: Arena, lent: Any) -> None:
     """End what ``lend`` began, and the export of the memory with it."""
     arena.memory = b""
+    lent.release()
 
 
 def _receive(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from triobatch._datagrams.errors import Errors
+    from triobatch._datagrams.first_call import First
     from triobatch._datagrams.outcomes import AnyDispatch, Observer, Outlet
     from triobatch._queues.datagrams import Datagram, Datagrams
     from triobatch._queues.views import Chunk
@@ -141,14 +142,14 @@ class Batching:
     def many(
         self,
         payloads: list[Buffer],
-        batch: calls.Batch | None,
+        batch: First | None,
         address: Address,
         metadata: Metadata | None,
         errors: Errors,
     ) -> AnyDispatch:
         """Return a batch of payloads, which may be packed already."""
         ignore = ignores(errors)
-        if batch is not None:
+        if isinstance(batch, calls.Batch):
             return self.dispatch_equal(
                 batch.data,
                 batch.segment_size,
@@ -195,10 +196,26 @@ class Batching:
             payloads, addresses, metadata, ignore=ignores(errors)
         )
 
-    def pack(self, payloads: list[Buffer], peer: bytes) -> calls.Batch | None:
-        """Return payloads of one size as a batch, None if they are not."""
+    def pack(
+        self, payloads: list[Buffer], address: Address
+    ) -> tuple[First | None, bytes]:
+        """Return what one call may take of payloads, and their sockaddr.
+
+        Returns:
+          A lone payload as it is, those of one size as a batch, None for any
+          others.
+        """
+        try:
+            peer = self._sockaddrs[address]
+        except TypeError:
+            # See ``peer_of``.
+            peer = encode_address(address)
+        if len(payloads) == 1:
+            lone = payloads[0]
+            if type(lone) is bytes and lone:
+                return lone, peer
         limit = self.outlet.segmentation.limit(peer)
-        return calls.pack(payloads, peer, limit)
+        return calls.pack(payloads, peer, limit), peer
 
     def pack_pairs(self, pairs: list[Datagram]) -> calls.Batch | None:
         """Return pairs with one address as a batch, None if it cannot be."""

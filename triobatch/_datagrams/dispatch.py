@@ -197,15 +197,13 @@ class Dispatch:
         runs = done - messages.segment_sizes[:done].count(0)
         self._outlet.counters.runs += runs
         end = first + sum(counts)
-        # None that is refused is a run.
-        refused: Sequence[int] = errors
-        if runs:
-            refused = [
-                number
-                for number, count in zip(errors, counts, strict=True)
-                for _ in range(count)
-            ]
-        numbers = list(filter(None, errors))
+        numbers: list[int] = []
+        if errors.count(0) == done:
+            # The rule, and spared what follows: a tenth of a batch of four.
+            refused: Sequence[int] = bytes(end - first)
+        else:
+            numbers = list(filter(None, errors))
+            refused = messages.spread(errors) if runs else errors
         sent = len(refused) - len(numbers)
         if self._observer is not None or self._refused:
             self._tell(first, end, refused)
@@ -217,7 +215,9 @@ class Dispatch:
                 column[first:end] = compress(column[first:end], refused)
         if sent:
             self.sent += sent
-            self.sent_bytes += sum(sizes) - sum(compress(sizes, errors))
+            self.sent_bytes += sum(sizes)
+            if numbers:
+                self.sent_bytes -= sum(compress(sizes, errors))
             self._outlet.counters.datagrams += sent
             self._congested = self._floods = 0
         whole = done == len(messages.sizes)

@@ -67,7 +67,8 @@ def send_first(
         return dispatch, dispatch.judge(error.errno or 0, run_size)
     if taken == first.count:
         counters.datagrams += taken
-        counters.runs += first.runs
+        if taken > 1:
+            counters.runs += first.runs
         first.give_back()
         return None
     dispatch = dispatch_of(outlet, first, address, peer, ignore=ignore)

@@ -117,6 +117,14 @@ class Messages(NamedTuple):
             self.controls and self.controls[:count],
         )
 
+    def spread(self, errors: bytes) -> list[int]:
+        """Return what each datagram has come to, as its message has."""
+        return [
+            number
+            for number, count in zip(errors, self.counts, strict=False)
+            for _ in range(count)
+        ]
+
 
 def plan(
     sizes: list[int],

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-from itertools import islice, repeat
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from triobatch._core import calls
-from triobatch._core.arena import MSG_TRUNC, Arena
+from triobatch._core.arena import Arena
 from triobatch._core.borrowed_socket import borrowed_socket
-from triobatch._core.datagram_lists import rows_of
+from triobatch._core.datagram_lists import teller
 from triobatch._datagrams.gso import NO_SEGMENTATION
 from triobatch._queues.datagrams import Datagrams, Directed, undirected
 from triobatch._queues.views import as_integer
@@ -25,20 +25,25 @@ from triobatch._wire.addresses import (
 from triobatch._wire.metadata import encode_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from typing import TypeAlias
 
     from triobatch._queues.datagrams import Datagram
     from triobatch._wire.control import Control
+
+    Columns: TypeAlias = tuple[
+        Arena, Callable[[], list[tuple[int, Address, int]]]
+    ]
 
 ANY_FAMILY = 0
 
 _sockaddrs = SockaddrCache()
 _addresses = AddressCache()
 
-# Columns for what is received, which cost 20 us to make. Whoever uses some
-# takes them out, so that no other thread or signal handler has the same.
-_arenas: list[Arena] = []
-_ARENAS = 4
+# For what is received, which cost 20 us to make. Whoever uses some takes them
+# out, so that no other thread or signal handler has the same.
+_columns: list[Columns] = []
+_MAX_COLUMNS = 4
 
 
 # Without the C core a descriptor is borrowed by a socket object, and Ctrl-C in
@@ -143,53 +148,29 @@ def recvmmsg(
     Raises:
       BlockingIOError: there is none now.
       OSError: the call failed, or the network has reported an error.
-      TypeError: ``slot_size`` is no integer.
+      TypeError: ``slot_size`` is no integer, or ``buffer`` no writable one.
       ValueError: ``slot_size`` is not positive, or larger than the buffer.
     """
     if type(slot_size) is not int:
         slot_size = as_integer(slot_size, "slot_size")
-    memory = memoryview(buffer).cast("B")
-    room = len(memory)
-    if not 0 < slot_size <= room:
-        # Or the buffer stays exported as long as the error is kept.
-        memory.release()
-        raise ValueError(f"slot_size must be in 1..{room}, not {slot_size}")
-    slots = min(len(memory) // slot_size, calls.MAX_MESSAGES)
     try:
-        arena = _arenas.pop()
+        columns = _columns.pop()
     except IndexError:
-        arena = Arena(calls.MAX_MESSAGES, ANY_FAMILY, 1, bytearray(1))
-    lent = calls.lend(arena, memory, slot_size)
+        columns = _make_columns()
+    arena, facts = columns
+    lent, slots = calls.lend(arena, buffer, slot_size)
     try:
         received = calls.receive_datagrams(fd, arena, slots)
     finally:
         calls.take_back(arena, lent)
-        memory.release()
+    found = facts() if received else []
+    if len(_columns) < _MAX_COLUMNS:
+        _columns.append(columns)
     if not received:
-        _keep(arena)
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-    flags = arena.flags[:received]
-    facts = list(
-        zip(
-            arena.sizes[:received],
-            _senders(arena, received),
-            [flag & MSG_TRUNC for flag in flags] if any(flags) else repeat(0),
-            strict=False,
-        )
-    )
-    _keep(arena)
-    return facts
+    return found
 
 
-def _senders(arena: Arena, count: int) -> Iterable[Address]:
-    sizes = arena.name_sizes[:count]
-    room = arena.name_size
-    if count > 1 and sizes[0] <= room and sizes.count(sizes[0]) == count:
-        names = rows_of(arena.names, sizes, room, 0, count)
-        return map(_addresses.__getitem__, names)
-    return [_addresses[arena.name(slot)] for slot in range(count)]
-
-
-def _keep(arena: Arena) -> None:
-    if len(_arenas) < _ARENAS:
-        _arenas.append(arena)
+def _make_columns() -> Columns:
+    arena = Arena(calls.MAX_MESSAGES, ANY_FAMILY, 1, bytearray(1))
+    return arena, teller(arena, _addresses)

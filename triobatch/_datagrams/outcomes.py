@@ -108,6 +108,7 @@ class Outlet:
     counters: SendCounters = field(default_factory=SendCounters)
     refused_here: Callable[[], bool] | None = None
     plain: bool = False
+    _tries: dict[tuple[bool, bool], bytes] = field(default_factory=dict)
 
     def is_fatal(self, number: int) -> bool:
         """Whether the socket has failed, and not one datagram."""
@@ -129,12 +130,16 @@ class Outlet:
 
     def tries(self, *, pending: bool) -> bytes:
         """Return what the core goes past; see ``errnos.tries_of``."""
-        return errnos.tries_of(
-            internet=self.internet,
-            ipv4=self.ipv4,
-            asks=self.refused_here is not None,
-            pending=pending,
-        )
+        asks = self.refused_here is not None
+        tries = self._tries.get((asks, pending))
+        if tries is None:
+            tries = self._tries[asks, pending] = errnos.tries_of(
+                internet=self.internet,
+                ipv4=self.ipv4,
+                asks=asks,
+                pending=pending,
+            )
+        return tries
 
     def must_ask_queue(self, number: int) -> bool:
         """Whether each datagram with this errno has an entry to be looked at.

@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import trio
+from trio.lowlevel import current_task
 
 from triobatch._core.arena import DATAGRAMS, MESSAGES, NEXT
 from triobatch._datagrams.errnos import (
@@ -106,19 +107,23 @@ class Filling:
           OSError: the socket has failed. What the network has reported of
             datagrams that were sent is no failure; it is counted.
         """
-        if self.inbox.loan is not None:
-            self.inbox.reclaim()
+        inbox = self.inbox
+        if inbox.loan is not None:
+            inbox.reclaim()
         self.flooded = False
-        slots = -(-max(wanted, self._ahead) // self._train)
+        # Not max(), which takes 0.2 us of 3.
+        slots = wanted if wanted > self._ahead else self._ahead  # noqa: FURB136
+        if self._train > 1:
+            slots = -(-slots // self._train)
         if waited and self._lone:
             slots = 1
+        counters = self.counters
+        arena = inbox.arena
         reports = 0
         while True:
-            self.counters.calls += 1
+            counters.calls += 1
             try:
-                received = self._kernel.receive_datagrams(
-                    fd, self.inbox.arena, slots
-                )
+                received = self._kernel.receive_datagrams(fd, arena, slots)
             except OSError as exc:
                 if exc.errno not in self._reported:
                     raise
@@ -130,7 +135,7 @@ class Filling:
                 ):
                     raise
                 reports += 1
-                self.counters.reports += 1
+                counters.reports += 1
                 if reports == MAX_REPORTS:
                     self._floods += 1
                     self.flooded = True
@@ -140,10 +145,10 @@ class Filling:
         self._floods = 0
         if not received:
             return False
-        datagrams = self.inbox.arena.filling[DATAGRAMS]
-        self.counters.datagrams += datagrams
+        datagrams = arena.filling[DATAGRAMS]
+        counters.datagrams += datagrams
         self._lone = waited and received == 1
-        self._train = -(-datagrams // received)
+        self._train = 1 if datagrams == received else -(-datagrams // received)
         return True
 
 
@@ -193,8 +198,9 @@ class ReceiveHalf:
           take: The method of the inbox that does it.
         """
         guard = self._guard
-        guard.check()
-        guard.task = trio.lowlevel.current_task()
+        if guard.busy:
+            guard.check()
+        guard.task = current_task()
         guard.busy = True
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -215,10 +221,17 @@ class ReceiveHalf:
     ) -> list[T]:
         """Take what is there, or raise ``WouldBlock``; see ``receive``."""
         guard = self._guard
-        guard.check()
+        if guard.busy:
+            guard.check()
         guard.busy = True
         try:
-            if not self._fill(limit, waited=False):
+            fd = self._socket.fileno()
+            if fd == -1:
+                raise closed_socket()
+            filling = self.inbox.arena.filling
+            if filling[NEXT] == filling[MESSAGES] and not self._filling.fill(
+                fd, limit, waited=False
+            ):
                 raise trio.WouldBlock
             return take(limit)
         finally:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
+from trio.lowlevel import current_task
 
 from triobatch._datagrams.batching import Batching
 from triobatch._datagrams.errnos import FIRST_PAUSE, MAX_CONGESTED
@@ -257,8 +258,9 @@ class SendHalf(Batching):
             await self.drive(dispatch)
             return dispatch
         guard = self._guard
-        guard.check()
-        guard.task = trio.lowlevel.current_task()
+        if guard.busy:
+            guard.check()
+        guard.task = current_task()
         guard.busy = True
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -281,7 +283,8 @@ class SendHalf(Batching):
     ) -> AnyDispatch | None:
         """Send now what goes; see ``send_at_once`` and ``send_nowait``."""
         guard = self._guard
-        guard.check()
+        if guard.busy:
+            guard.check()
         guard.busy = True
         try:
             rest = send_first(

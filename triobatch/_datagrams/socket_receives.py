@@ -78,7 +78,8 @@ class DatagramReceiver:
 
         Nothing is lost if it is cancelled. See recvmmsg(2), udp(7).
         """
-        max_datagrams = check_limit(max_datagrams)
+        if max_datagrams is not BATCH:
+            max_datagrams = check_limit(max_datagrams)
         return await self._receive.receive(
             max_datagrams, self._receive.inbox.take
         )
@@ -87,7 +88,8 @@ class DatagramReceiver:
         self, max_datagrams: int = BATCH
     ) -> list[tuple[bytes, Address]]:
         """Receive what is there, or raise ``WouldBlock``."""
-        max_datagrams = check_limit(max_datagrams)
+        if max_datagrams is not BATCH:
+            max_datagrams = check_limit(max_datagrams)
         return self._receive.receive_nowait(
             max_datagrams, self._receive.inbox.take
         )
@@ -110,7 +112,8 @@ class DatagramReceiver:
           raises what that does, and can then be asked for the next. Nothing is
           lost when the loop is left.
         """
-        max_datagrams = check_limit(max_datagrams)
+        if max_datagrams is not BATCH:
+            max_datagrams = check_limit(max_datagrams)
         return _Batches(self, max_datagrams)
 
     async def receive_messages(
@@ -146,7 +149,8 @@ class DatagramReceiver:
         datagrams that came before it, some may be missing. Nothing is lost if
         it is cancelled. See ip(7), ipv6(7).
         """
-        max_datagrams = check_limit(max_datagrams)
+        if max_datagrams is not BATCH:
+            max_datagrams = check_limit(max_datagrams)
         return await self._receive.receive(
             max_datagrams, self._receive.messages(fields)
         )
@@ -158,7 +162,8 @@ class DatagramReceiver:
         fields: AbstractSet[str] | None = None,
     ) -> list[Message]:
         """Receive what is there, or raise ``WouldBlock``."""
-        max_datagrams = check_limit(max_datagrams)
+        if max_datagrams is not BATCH:
+            max_datagrams = check_limit(max_datagrams)
         return self._receive.receive_nowait(
             max_datagrams, self._receive.messages(fields)
         )

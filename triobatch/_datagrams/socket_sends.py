@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from triobatch._core import calls
+    from triobatch._datagrams.first_call import First
     from triobatch._datagrams.sending import SendHalf
     from triobatch._queues.datagrams import Datagram
     from triobatch._wire.addresses import Address
@@ -71,7 +71,10 @@ class DatagramSender:
         if type(data) is bytes and data and metadata is None:
             half = self._send
             rest = await half.send_at_once(
-                data, address, half.peer_of(address), ignore=ignores(errors)
+                data,
+                address,
+                half.peer_of(address),
+                ignore=errors != "raise" and ignores(errors),
             )
             if rest is not None:
                 raise_only_error(rest)
@@ -93,7 +96,10 @@ class DatagramSender:
         if type(data) is bytes and data and metadata is None:
             half = self._send
             rest = half.send_at_once_nowait(
-                data, address, half.peer_of(address), ignore=ignores(errors)
+                data,
+                address,
+                half.peer_of(address),
+                ignore=errors != "raise" and ignores(errors),
             )
             if rest is not None:
                 raise_only_error(rest)
@@ -149,7 +155,9 @@ class DatagramSender:
         if type(datagrams) is list and datagrams and metadata is None:
             batch = self._send.pack_pairs(datagrams)
             if batch is not None:
-                return await self._go(batch, datagrams[0][1], errors)
+                return await self._go(
+                    batch, datagrams[0][1], batch.peer, errors
+                )
         if not isinstance(datagrams, Datagrams):
             # Not kept in this frame, which an error's traceback has.
             return await self._send.send(
@@ -216,12 +224,12 @@ class DatagramSender:
         If it is cancelled, some may have been sent, from the first on;
         ``send_batch`` with a ``Datagrams`` tells which.
         """
-        listed = _listed(payloads)
-        batch = self._send.pack(listed, self._send.peer_of(address))
-        if batch is not None and metadata is None:
-            return await self._go(batch, address, errors)
+        listed = payloads if type(payloads) is list else _listed(payloads)
+        first, peer = self._send.pack(listed, address)
+        if first is not None and metadata is None:
+            return await self._go(first, address, peer, errors)
         return await self._send.send(
-            self._send.many(listed, batch, address, metadata, errors)
+            self._send.many(listed, first, address, metadata, errors)
         )
 
     def send_many_nowait(
@@ -240,16 +248,21 @@ class DatagramSender:
         Raises:
           WouldBlock: none can be sent now.
         """
-        listed = _listed(payloads)
-        batch = self._send.pack(listed, self._send.peer_of(address))
-        if batch is not None and metadata is None:
-            count = batch.count
-            rest = self._send.send_at_once_nowait(
-                batch, address, batch.peer, ignore=ignores(errors)
+        listed = payloads if type(payloads) is list else _listed(payloads)
+        half = self._send
+        first, peer = half.pack(listed, address)
+        if first is not None and metadata is None:
+            # Afterwards it may be another's.
+            count = 1 if isinstance(first, bytes) else first.count
+            rest = half.send_at_once_nowait(
+                first,
+                address,
+                peer,
+                ignore=errors != "raise" and ignores(errors),
             )
             return count if rest is None else result_of(rest)
-        return self._send.send_nowait(
-            self._send.many(listed, batch, address, metadata, errors)
+        return half.send_nowait(
+            half.many(listed, first, address, metadata, errors)
         )
 
     async def send_segments(
@@ -305,12 +318,19 @@ class DatagramSender:
         return self._send.send_nowait(dispatch)
 
     async def _go(
-        self, batch: calls.Batch, address: Address, errors: Errors
+        self,
+        first: First,
+        address: Address,
+        peer: bytes,
+        errors: Errors,
     ) -> int:
         # Afterwards it may be another's.
-        count = batch.count
+        count = 1 if isinstance(first, bytes) else first.count
         rest = await self._send.send_at_once(
-            batch, address, batch.peer, ignore=ignores(errors)
+            first,
+            address,
+            peer,
+            ignore=errors != "raise" and ignores(errors),
         )
         return count if rest is None else result_of(rest)
 

@@ -40,6 +40,9 @@ tb_none(void)
 PyObject *tb_take(PyObject *module, PyObject *const *arguments,
                   Py_ssize_t nargs);
 extern const char tb_take_doc[];
+PyObject *tb_facts(PyObject *module, PyObject *const *arguments,
+                   Py_ssize_t nargs);
+extern const char tb_facts_doc[];
 PyObject *tb_pack(PyObject *module, PyObject *const *arguments,
                   Py_ssize_t nargs);
 extern const char tb_pack_doc[];

@@ -9,6 +9,13 @@
 
 #include <string.h>
 
+/* Of the stable ABI for ever, and what there is of it for memory in 3.10: a
+ * Py_buffer came with 3.11. Its headers deprecate it, those of 3.13 leave it out.
+ */
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+#pragma GCC diagnostic ignored "-Wredundant-decls"
+extern int PyObject_AsReadBuffer(PyObject *, const void **, Py_ssize_t *);
+
 const char tb_take_doc[]
     = "take($module, arena, addresses, limit, /)\n--\n\n"
       "Return (bytes, address) for up to limit datagrams of a struct tb_arena\n"
@@ -130,6 +137,53 @@ failed:
     return NULL;
 }
 
+const char tb_facts_doc[]
+    = "facts($module, arena, addresses, /)\n--\n\n"
+      "Return (size, address, MSG_TRUNC or 0) for each message in a struct\n"
+      "tb_arena at an address.";
+
+PyObject *
+tb_facts(PyObject *module, PyObject *const *arguments, Py_ssize_t nargs)
+{
+    (void)module;
+    if (nargs != 2) {
+        PyErr_SetString(PyExc_TypeError, "facts() takes 2 arguments");
+        return NULL;
+    }
+
+    const struct tb_arena *arena = PyLong_AsVoidPtr(arguments[0]);
+
+    if (PyErr_Occurred())
+        return NULL;
+
+    PyObject *rows = PyList_New(0);
+    struct sender sender = { NULL, 0, NULL };
+    int failed = rows == NULL;
+
+    for (uint32_t i = 0; !failed && i < arena->filling->messages; i++) {
+        if (look_up(&sender, arena, i, arguments[1]) < 0) {
+            failed = 1;
+            break;
+        }
+
+        PyObject *size = PyLong_FromUnsignedLong(arena->sizes[i]);
+        PyObject *flags = PyLong_FromLong(arena->flags[i] & MSG_TRUNC);
+        PyObject *row = size != NULL && flags != NULL
+                            ? PyTuple_Pack(3, size, sender.address, flags)
+                            : NULL;
+
+        failed = row == NULL || PyList_Append(rows, row) < 0;
+        Py_XDECREF(row);
+        Py_XDECREF(flags);
+        Py_XDECREF(size);
+    }
+    Py_XDECREF(sender.address);
+    if (!failed)
+        return rows;
+    Py_XDECREF(rows);
+    return NULL;
+}
+
 const char tb_pack_doc[]
     = "pack($module, payloads, peer, limit, batch, /)\n--\n\n"
       "Copy payloads of one size, of which the last may be shorter, into the\n"
@@ -184,6 +238,20 @@ payload_at(PyObject *items, Py_ssize_t i, PyObject *address)
     return PyTuple_GetItem(item, 0);
 }
 
+/* What a C-contiguous memoryview looks at; NULL, without an exception, if it is
+ * another one, or released. The bytes are there as long as the GIL is held.
+ */
+static const char *
+bytes_seen(PyObject *view, Py_ssize_t *size)
+{
+    const void *bytes;
+
+    if (PyObject_AsReadBuffer(view, &bytes, size) == 0)
+        return bytes;
+    PyErr_Clear();
+    return NULL;
+}
+
 /* Copy what fits into `room` bytes. Returns the payload's size, or -1, without
  * an exception, if it does not fit, or is of another type. None of these
  * three runs Python code.
@@ -191,7 +259,6 @@ payload_at(PyObject *items, Py_ssize_t i, PyObject *address)
 static Py_ssize_t
 copy_payload(PyObject *payload, char *start, size_t room)
 {
-    PyObject *view = NULL;
     const char *bytes;
     Py_ssize_t size;
 
@@ -202,26 +269,14 @@ copy_payload(PyObject *payload, char *start, size_t room)
         bytes = PyByteArray_AsString(payload);
         size = PyByteArray_Size(payload);
     } else if (Py_TYPE(payload) == &PyMemoryView_Type) {
-        /* A Py_buffer is not in the limited API of 3.10. */
-        PyObject *contiguous = PyObject_GetAttrString(payload, "c_contiguous");
-
-        if (contiguous == Py_True)
-            view = PyBytes_FromObject(payload);
-        Py_XDECREF(contiguous);
-        if (view == NULL) {
-            PyErr_Clear();
+        if ((bytes = bytes_seen(payload, &size)) == NULL)
             return -1;
-        }
-        bytes = bytes_in(view);
-        size = Py_SIZE(view);
     } else {
         return -1;
     }
-    if ((size_t)size <= room)
-        memcpy(start, bytes, (size_t)size);
-    else
-        size = -1;
-    Py_XDECREF(view);
+    if ((size_t)size > room)
+        return -1;
+    memcpy(start, bytes, (size_t)size);
     return size;
 }
 
