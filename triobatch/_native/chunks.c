@@ -242,6 +242,8 @@ static PyMethodDef methods[] = {
     {"pack_pairs", (PyCFunction)(void (*)(void))tb_pack_pairs, METH_FASTCALL,
      tb_pack_pairs_doc},
     {"take", (PyCFunction)(void (*)(void))tb_take, METH_FASTCALL, tb_take_doc},
+    {"take_messages", (PyCFunction)(void (*)(void))tb_take_messages,
+     METH_FASTCALL, tb_take_messages_doc},
     {"flatten", (PyCFunction)(void (*)(void))tb_flatten, METH_FASTCALL,
      tb_flatten_doc},
     {"split", (PyCFunction)(void (*)(void))tb_split, METH_FASTCALL,
