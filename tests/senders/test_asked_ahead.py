@@ -84,6 +84,7 @@ async def test_before_the_first_is_answered_it_is_so_far_ahead():
     queue(sock, numbered(1500))
     handler = await served(sock, 1500)
     assert asked.AHEAD <= handler.received[0] < asked.AHEAD + 2 * 64
+    assert handler.received[5] >= handler.received[0] + 5 * 64
     # Room for more only as a batch is handed on.
     for batches, received in enumerate(handler.received, 1):
         assert received <= asked.AHEAD + (batches + 1) * 64
