@@ -64,6 +64,7 @@ def test_two_of_the_extensions_functions_have_a_twin_in_python(extension):
         "pack",
         "pack_pairs",
         "take",
+        "take_messages",
         "point",
         "split",
     }

@@ -14,6 +14,8 @@ from triobatch._core import datagram_lists
 from triobatch._core.arena import MSG_TRUNC, NEXT, Arena
 from triobatch._core.choice import CORE
 from triobatch._wire.addresses import AddressCache, encode_address
+from triobatch._wire.control import pack_control
+from triobatch._wire.metadata import STAMP_HEADER, Message, Metadata
 
 A, B = ("127.0.0.1", 1), ("127.0.0.1", 2)
 SLOT_SIZE = 100
@@ -164,3 +166,122 @@ def test_nothing_keeps_what_was_taken(kind):
     assert sys.getrefcount(address) == before + 2
     del taken
     assert sys.getrefcount(address) == before
+
+
+def message_taker_of(arena, addresses):
+    extensions.load("triobatch._core._chunks_c", extensions.CHUNKS)
+    if CORE != "c":
+        pytest.skip("the extension serves the C core")
+    return datagram_lists.message_taker(arena, addresses)
+
+
+class Said(dict):
+    """Metadata of control messages, and how often each is asked for."""
+
+    def __missing__(self, control):
+        gc.collect()
+        metadata = self[control] = Metadata(tos=len(self))
+        return metadata
+
+
+def said_of(*controls):
+    arena = filled([(b"x", 0, A, 0)] * len(controls))
+    for slot, control in enumerate(controls):
+        packed = pack_control(control)
+        arena.describe(slot, 1, 0, encode_address(A), packed)
+    return arena
+
+
+def test_equal_control_messages_in_a_row_are_looked_up_once():
+    class Counting(Said):
+        asked = 0
+
+        def __getitem__(self, control):
+            self.asked += 1
+            return super().__getitem__(control)
+
+    one, two = ((0, 1, b"a"),), ((0, 1, b"b"),)
+    arena = said_of(one, one, two, two, one)
+    said = Counting()
+    taken = message_taker_of(arena, AddressCache())(64, said, False)
+    assert [message.metadata.tos for message in taken] == [0, 0, 1, 1, 0]
+    assert said.asked == 3
+
+
+def test_pairs_and_messages_may_be_taken_in_turns():
+    arena = filled([(b"x", 0, A, 0)] * 64)
+    addresses = AddressCache()
+    messages = message_taker_of(arena, addresses)
+    pairs = taker_of("extension", arena, addresses)
+    # Something else where a struct that nobody kept would have been.
+    others = [message_taker_of(filled([]), addresses) for _ in range(64)]
+    for _ in range(32):
+        [message] = messages(1, Said(), False)
+        assert (message.payload, message.address) == (b"x", A)
+        assert pairs(1) == [(b"x", A)]
+    assert all(other(1, Said(), False) == [] for other in others)
+
+
+def test_after_an_error_all_messages_are_still_there():
+    class Failing(dict):
+        def __missing__(self, control):
+            if len(self) == 1:
+                raise ZeroDivisionError
+            self[control] = Metadata()
+            return self[control]
+
+    arena = said_of(((0, 1, b"a"),), ((0, 1, b"b"),))
+    take = message_taker_of(arena, AddressCache())
+    with pytest.raises(ZeroDivisionError):
+        take(64, Failing(), False)
+    assert arena.filling[NEXT] == 0
+    assert len(take(64, Said(), False)) == 2
+
+
+def test_what_is_wanted_of_time_and_is_not_there_stops_it():
+    arena = said_of((), ((0, 1, b"a"),), ())
+    take = message_taker_of(arena, AddressCache())
+    assert len(take(64, Said(), True)) == 1
+    assert take(64, Said(), True) == []
+    assert len(take(64, Said(), False)) == 2
+
+
+def test_nothing_keeps_what_messages_have():
+    address, metadata = ("127.0.0.1", 9), Metadata()
+    arena = filled([(b"abcabc", 3, address, 0)] * 2)
+    addresses = AddressCache()
+    addresses[encode_address(address)] = address
+    said = {b"": metadata}
+    before = sys.getrefcount(address), sys.getrefcount(metadata)
+    taken = message_taker_of(arena, addresses)(64, said, False)
+    assert [message.payload for message in taken] == [b"abc"] * 4
+    assert sys.getrefcount(metadata) == before[1] + 4
+    del taken
+    assert (sys.getrefcount(address), sys.getrefcount(metadata)) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("x", {}, 1, {}, Message, b"", False),
+        (1, {}, "x", {}, Message, b"", False),
+        (1, {}, 1, {}, list, b"", False),
+        (1, {}, 1, {}, 1, b"", False),
+        (1, {}, 1, {}, Message, "", False),
+    ],
+)
+def test_impossible_arguments_of_messages_are_refused(arguments):
+    extension = extensions.load("triobatch._core._chunks_c", extensions.CHUNKS)
+    with pytest.raises(TypeError):
+        extension.take_messages(*arguments)
+
+
+def test_a_truth_value_may_fail():
+    class Fuzzy:
+        def __bool__(self):
+            raise ZeroDivisionError
+
+    extension = extensions.load("triobatch._core._chunks_c", extensions.CHUNKS)
+    with pytest.raises(ZeroDivisionError):
+        extension.take_messages(1, {}, 1, {}, Message, STAMP_HEADER, Fuzzy())

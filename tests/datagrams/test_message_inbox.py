@@ -156,6 +156,47 @@ def test_each_datagram_has_what_its_message_had(rows, limit):
     assert {type(m) for m in taken} == {message_inbox.Message}
 
 
+ANY_ROWS = st.lists(
+    st.tuples(
+        # One more than fits: it is truncated.
+        st.binary(max_size=101),
+        st.sampled_from(
+            [
+                [],
+                [stamp(7)],
+                [stamp(2 * 10**18), *asked(HOSTS[0])],
+                [*asked(HOSTS[1], 3), stamp(8)],
+                asked(HOSTS[0]),
+            ]
+        ),
+        st.integers(0, 40),
+    ),
+    max_size=16,
+)
+
+
+@given(
+    ANY_ROWS,
+    st.lists(st.integers(1, 20), min_size=1, max_size=12),
+    st.booleans(),
+)
+def test_the_extension_makes_the_messages_that_python_makes(
+    rows, limits, timestamps
+):
+    extension, python = filled(*rows), filled(*rows)
+    python._message_taker = python.arena, None
+    known = MetadataCache(lambda it: it), MetadataCache(lambda it: it)
+    for limit in limits:
+        if not python.arena.left:
+            break
+        ours = extension.take_messages(limit, known[0], timestamps=timestamps)
+        theirs = python.take_messages(limit, known[1], timestamps=timestamps)
+        assert ours == theirs
+        assert list(map(hash, ours)) == list(map(hash, theirs))
+        assert {type(m) for m in ours} <= {message_inbox.Message}
+        assert extension.arena.filling == python.arena.filling
+
+
 @given(ROWS, st.integers(1, 20))
 def test_what_asked_one_address_comes_together_and_in_order(rows, limit):
     inbox = filled(*rows)

@@ -4,6 +4,7 @@ from typing import Any
 from typing_extensions import Buffer
 
 from triobatch._wire.addresses import Address
+from triobatch._wire.metadata import Message, Metadata
 
 def measure(chunks: list[object], /) -> int: ...
 def locate(
@@ -41,6 +42,16 @@ def take(
 def facts(
     arena: int, addresses: dict[bytes, Address], /
 ) -> list[tuple[int, Address, int]]: ...
+def take_messages(
+    arena: int,
+    addresses: dict[bytes, Address],
+    limit: int,
+    metadata_of: dict[bytes, Metadata],
+    message_type: type[Message],
+    stamp_header: bytes,
+    timestamps: bool,
+    /,
+) -> list[Message]: ...
 def flatten(
     messages: list[bytes | list[bytes]],
     iovecs: int,

@@ -311,7 +311,12 @@ def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
 
 
 def export(arena: Arena) -> int:
-    """Point a ``struct tb_arena`` at the arena; return its address."""
+    """Point a ``struct tb_arena`` at the arena; return its address.
+
+    There is one for each arena, which lives as long: others have its address.
+    """
+    if arena.exports is not None:
+        return int(ffi.cast("uintptr_t", arena.exports[0]))
     columns = [
         ffi.from_buffer("uint32_t[]", column)
         for column in (

@@ -10,7 +10,6 @@ Sans-IO.
 
 from __future__ import annotations
 
-import struct
 from itertools import repeat
 from typing import TYPE_CHECKING, cast
 
@@ -18,13 +17,14 @@ from triobatch._core.arena import MESSAGES, NEXT
 from triobatch._core.datagram_lists import (
     are_whole,
     columns_of,
+    message_taker,
     rows_of,
     take_from_slot,
 )
 from triobatch._datagrams.inbox import Inbox
-from triobatch._wire.control import SOL_SOCKET
 from triobatch._wire.metadata import (
-    SO_TIMESTAMPNS,
+    STAMP,
+    STAMP_HEADER,
     Message,
     Metadata,
     decode_metadata,
@@ -33,11 +33,9 @@ from triobatch._wire.metadata import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from triobatch._core.arena import Arena
+    from triobatch._core.datagram_lists import TakeMessages
     from triobatch._wire.addresses import Address
-
-# struct cmsghdr and struct timespec.
-_STAMP = struct.Struct("@Niill")
-_STAMP_HEADER = struct.pack("@Nii", _STAMP.size, SOL_SOCKET, SO_TIMESTAMPNS)
 
 # How many different control messages are remembered: peers have a say in
 # them, by the hop limit, the traffic class and the size of a train.
@@ -70,6 +68,8 @@ class MetadataCache(dict[bytes, Metadata]):
 class MessageInbox(Inbox):
     """An ``Inbox`` that hands out the metadata too."""
 
+    _message_taker: tuple[Arena, TakeMessages | None] | None = None
+
     def take_messages(
         self, limit: int, known: MetadataCache, *, timestamps: bool = True
     ) -> list[Message]:
@@ -83,47 +83,67 @@ class MessageInbox(Inbox):
           timestamps: Whether these are wanted.
         """
         arena = self.arena
-        filling = arena.filling
-        first = filling[NEXT]
-        last = min(first + limit, filling[MESSAGES])
-        if are_whole(arena, first, last):
-            payloads, senders = columns_of(arena, self._addresses, first, last)
-            filling[NEXT] = last
-            return _messages(
-                payloads,
-                senders,
-                arena.sizes[first:last],
-                self._controls(first, last),
-                known,
-                timestamps=timestamps,
-            )
-        taken: list[Message] = []
-        while arena.left and len(taken) < limit:
-            slot = filling[NEXT]
-            controls = self._controls(slot, slot + 1)
-            if arena.is_truncated(slot):
-                cut = self._truncation()
-                [message] = _messages(
-                    [cut.payload],
-                    [cut.address],
-                    [cut.size],
-                    controls,
-                    known,
-                    timestamps=timestamps,
-                )
-                taken.append(message._replace(truncated=True))
-                continue
-            pairs = take_from_slot(arena, self._addresses, limit - len(taken))
-            payloads, senders = zip(*pairs, strict=True)
-            taken += _messages(
-                payloads,
-                senders,
-                map(len, payloads),
-                [controls[0]] * len(pairs),
-                known,
-                timestamps=timestamps,
-            )
+        if self._message_taker is None or self._message_taker[0] is not arena:
+            taker = message_taker(arena, self._addresses)
+            self._message_taker = arena, taker
+        take = self._message_taker[1] or self._take_whole
+        taken = take(limit, known, timestamps)
+        while len(taken) < limit and arena.left:
+            left = limit - len(taken)
+            taken += self._take_slot(left, known, timestamps=timestamps)
+            left = limit - len(taken)
+            if left and arena.left:
+                taken += take(left, known, timestamps)
         return taken
+
+    def _take_whole(
+        self, limit: int, known: MetadataCache, timestamps: bool
+    ) -> list[Message]:
+        """Return the messages of up to ``limit`` slots, if all are whole."""
+        arena = self.arena
+        first = arena.filling[NEXT]
+        last = min(first + limit, arena.filling[MESSAGES])
+        if not are_whole(arena, first, last):
+            return []
+        payloads, senders = columns_of(arena, self._addresses, first, last)
+        arena.filling[NEXT] = last
+        return _messages(
+            payloads,
+            senders,
+            arena.sizes[first:last],
+            self._controls(first, last),
+            known,
+            timestamps=timestamps,
+        )
+
+    def _take_slot(
+        self, limit: int, known: MetadataCache, *, timestamps: bool
+    ) -> list[Message]:
+        """Return up to ``limit`` messages of the next slot."""
+        arena = self.arena
+        slot = arena.filling[NEXT]
+        controls = self._controls(slot, slot + 1)
+        if arena.is_truncated(slot):
+            cut = self._truncation()
+            [message] = _messages(
+                [cut.payload],
+                [cut.address],
+                [cut.size],
+                controls,
+                known,
+                timestamps=timestamps,
+            )
+            return [message._replace(truncated=True)]
+        pairs = take_from_slot(arena, self._addresses, limit)
+        payloads, senders = zip(*pairs, strict=True)
+        return _messages(
+            payloads,
+            senders,
+            map(len, payloads),
+            [controls[0]] * len(pairs),
+            known,
+            timestamps=timestamps,
+        )
 
     def take_asked(
         self, limit: int, replies: MetadataCache
@@ -179,7 +199,7 @@ def _messages(
     stamps: Iterable[int | None] = repeat(None)
     every: Iterable[Metadata]
     # A socket has none, or one with each.
-    if timestamps or controls[0].startswith(_STAMP_HEADER):
+    if timestamps or controls[0].startswith(STAMP_HEADER):
         stamped = list(map(_split, controls))
         controls = [rest for _, rest in stamped]
         if timestamps:
@@ -200,7 +220,7 @@ def _messages(
 
 def _split(control: bytes) -> tuple[int | None, bytes]:
     """Return the timestamp, and the other control messages."""
-    if control.startswith(_STAMP_HEADER):
-        *_, seconds, nanoseconds = _STAMP.unpack_from(control)
-        return seconds * 10**9 + nanoseconds, control[_STAMP.size :]
+    if control.startswith(STAMP_HEADER):
+        *_, seconds, nanoseconds = STAMP.unpack_from(control)
+        return seconds * 10**9 + nanoseconds, control[STAMP.size :]
     return decode_metadata(control)[1], control

@@ -244,6 +244,8 @@ static PyMethodDef methods[] = {
     {"take", (PyCFunction)(void (*)(void))tb_take, METH_FASTCALL, tb_take_doc},
     {"facts", (PyCFunction)(void (*)(void))tb_facts, METH_FASTCALL,
      tb_facts_doc},
+    {"take_messages", (PyCFunction)(void (*)(void))tb_take_messages,
+     METH_FASTCALL, tb_take_messages_doc},
     {"flatten", (PyCFunction)(void (*)(void))tb_flatten, METH_FASTCALL,
      tb_flatten_doc},
     {"split", (PyCFunction)(void (*)(void))tb_split, METH_FASTCALL,

@@ -36,13 +36,18 @@ tb_none(void)
     return Py_None;
 }
 
-/* datagram_lists.c */
+/* take.c */
 PyObject *tb_take(PyObject *module, PyObject *const *arguments,
                   Py_ssize_t nargs);
 extern const char tb_take_doc[];
 PyObject *tb_facts(PyObject *module, PyObject *const *arguments,
                    Py_ssize_t nargs);
 extern const char tb_facts_doc[];
+PyObject *tb_take_messages(PyObject *module, PyObject *const *arguments,
+                           Py_ssize_t nargs);
+extern const char tb_take_messages_doc[];
+
+/* datagram_lists.c */
 PyObject *tb_pack(PyObject *module, PyObject *const *arguments,
                   Py_ssize_t nargs);
 extern const char tb_pack_doc[];

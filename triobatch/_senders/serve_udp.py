@@ -82,6 +82,10 @@ async def serve_udp(
     Nothing holds back a peer that sends without end. A handler that waits for
     something else should count how many wait already, and drop its batch when
     they are too many.
+
+    While datagrams come faster than they are answered, up to 640 of each
+    socket are taken over from the kernel, whose buffer holds less than its
+    size says.
     """
     check_port(port)
     check_host(host)

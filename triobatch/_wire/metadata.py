@@ -48,6 +48,9 @@ _INT = struct.Struct("=i")
 _PKTINFO = struct.Struct("=i4s4s")
 _PKTINFO6 = struct.Struct("=16si")
 _TIMESPEC = struct.Struct("ll")
+# struct cmsghdr and struct timespec: the timestamp as a control message.
+STAMP = struct.Struct("@Niill")
+STAMP_HEADER = struct.pack("@Nii", STAMP.size, SOL_SOCKET, SO_TIMESTAMPNS)
 _MAPPED = "::ffff:"
 _LOOPBACK_BROADCAST = ipaddress.IPv4Address("127.255.255.255")
 
