@@ -64,12 +64,14 @@ class GroupReceives:
         members = self._members
         readers = members.readers
         guard = self._guard
-        guard.check()
+        if guard.busy:
+            guard.check()
         guard.busy = True  # a third of a with block
         idle_wakes = 0
         try:
             while True:
-                members.check_open()
+                if members.closed:
+                    members.check_open()
                 # Who was answered a moment ago has often asked again when the
                 # others have had their turn: that saves an epoll_ctl, and a
                 # wait. If not, it is not expected for some batches to come.
