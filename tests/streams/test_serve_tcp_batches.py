@@ -248,3 +248,67 @@ async def test_it_is_started_with_listeners_for_all_addresses(nursery):
         isinstance(each, triobatch.BatchSocketListener) for each in listeners
     )
     nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def tireless(serve):
+    """An async function that starts a server whose client never pauses."""
+
+    async def start(handler):
+        stream = None
+
+        async def handle(group, batch):
+            await handler(batch)
+            if stream.socket.fileno() != -1:
+                calls.send(stream.socket.fileno(), b"x")
+
+        port = await serve(handle)
+        stream = await connect(port)
+        calls.send(stream.socket.fileno(), b"x")
+        return stream
+
+    return start
+
+
+async def test_other_tasks_have_their_turn_beside_a_client_without_pause(
+    tireless,
+):
+    batches = 0
+
+    async def handler(batch):
+        nonlocal batches
+        batches += len(batch)
+
+    async with await tireless(handler):
+        for _ in range(100):
+            await trio.lowlevel.checkpoint()
+            before = batches
+            started = trio.current_time()
+            await trio.lowlevel.checkpoint()
+            # Not for ever, that is; a loaded machine takes its time.
+            assert trio.current_time() - started < 1
+            assert batches - before < 10_000
+        assert batches
+
+
+async def test_a_handler_that_cancels_the_server_has_no_batch_after_it():
+    batches = 0
+    with trio.CancelScope() as scope:
+
+        async def handler(group, batch):
+            nonlocal batches
+            batches += 1
+            scope.cancel()
+            calls.send(stream.socket.fileno(), b"x")
+
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(
+                lambda task_status: triobatch.serve_tcp_batches(
+                    handler, 0, host="127.0.0.1", task_status=task_status
+                )
+            )
+            port = listeners[0].socket.getsockname()[1]
+            stream = await connect(port)
+            calls.send(stream.socket.fileno(), b"x")
+    assert batches == 1
+    await stream.aclose()

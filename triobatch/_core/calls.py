@@ -127,6 +127,11 @@ __all__ = [
 ]
 
 
+# CPython makes room for an address of the family that it is told, and decodes
+# one of that which came. To look for the socket's own is 3 getsockopt(2).
+_ANY_IP = socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET
+
+
 def accept(fd: int) -> socket.socket:
     """Accept a connection with one ``accept(2)``.
 
@@ -155,7 +160,7 @@ def receive_error(
       address it was sent to; or None, if the queue is empty.
     """
     try:
-        with borrowed_socket(fd) as sock:
+        with borrowed_socket(fd, _ANY_IP, socket.SOCK_DGRAM) as sock:
             payload, control, _, address = sock.recvmsg(
                 size, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
             )

@@ -142,6 +142,7 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
             raise self._ended(f"{size} bytes")
         return taken
 
+    @enable_ki_protection
     async def receive_until(self, delimiter: Buffer, limit: int) -> bytes:
         """Receive up to a delimiter, and that too.
 
@@ -163,8 +164,11 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
           trio.ClosedResourceError: this stream was closed.
           trio.BrokenResourceError: the connection broke.
         """
-        with view_of_bytes(delimiter, "delimiter") as view:
-            mark = bytes(view)
+        if type(delimiter) is bytes:
+            mark = delimiter
+        else:
+            with view_of_bytes(delimiter, "delimiter") as view:
+                mark = bytes(view)
         if not mark:
             raise ValueError("delimiter must not be empty")
         if operator.index(limit) < len(mark):
@@ -172,27 +176,24 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
                 f"limit must be at least the delimiter's {len(mark)} bytes, "
                 f"not {limit}"
             )
-        searched = 0
-
-        def measure() -> int | None:
-            # What was searched is not searched again.
-            nonlocal searched
-            size = self._received.find(mark, searched, limit)
-            if size:
-                return size
-            if self.nbytes >= limit:
-                raise FrameTooLargeError(
-                    f"{limit} bytes have come without {mark!r}"
-                )
-            searched = max(0, self.nbytes - len(mark) + 1)
-            return None
-
-        taken = await self._receive_measured(measure)
-        if taken is not None:
+        with self._guard:
+            await checkpoint_if_cancelled()
+            searched, waited = 0, False
+            while not (size := self._received.find(mark, searched, limit)):
+                if self.nbytes >= limit:
+                    raise FrameTooLargeError(
+                        f"{limit} bytes have come without {mark!r}"
+                    )
+                searched = max(0, self.nbytes - len(mark) + 1)
+                waited = True
+                if not await self._fill():
+                    if self.nbytes:
+                        raise self._ended(repr(mark))
+                    return b""
+            taken = self._received.take(size)
+            if not waited:
+                await cancel_shielded_checkpoint()
             return taken
-        if self.nbytes:
-            raise self._ended(repr(mark))
-        return b""
 
     @enable_ki_protection
     async def receive_frames(

@@ -15,17 +15,11 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
-from triobatch._core import calls
-from triobatch._core.counts import os_error
 from triobatch._queues.buffers import Buffers
-from triobatch._resource import Guard, pause_after
 from triobatch._streams.group_members import Members, queued_size
 from triobatch._streams.group_readiness import ready_sets
-from triobatch._streams.group_sending import (
-    NOT_NOW,
-    GroupSends,
-    broken,
-)
+from triobatch._streams.group_receiving import GroupReceives
+from triobatch._streams.group_sending import GroupSends, broken
 from triobatch._streams.group_statistics import GroupStatistics
 from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.stream import BatchSocketStream
@@ -37,10 +31,6 @@ if TYPE_CHECKING:
 
     from triobatch._core.messages import Message
     from triobatch._streams.group_members import Member
-
-
-# Batches that are waited for after one that had not come in a turn.
-_DOUBTS = 16
 
 
 def open_stream_group(
@@ -133,11 +123,7 @@ class StreamGroup:
     ) -> None:
         self._members = members
         self._sends = GroupSends(members, max_queued)
-        self._arena = calls.GroupArena(receive_size)
-        self._guard = Guard("another task is receiving from this group")
-        self._batches = 0
-        self._doubts = 0
-        self._largest = 0
+        self._receives = GroupReceives(members, receive_size)
 
     @described
     def __repr__(self) -> str:
@@ -182,7 +168,7 @@ class StreamGroup:
                 "stream must be a BatchSocketStream, "
                 f"not {type(stream).__name__}{hint}"
             )
-        self._check_open()
+        self._members.check_open()
         self._members.add(stream)
 
     @enable_ki_protection
@@ -225,70 +211,9 @@ class StreamGroup:
         A member that is behind (its queue has not left) is not read from.
         What is cancelled has taken nothing. It is always a checkpoint.
         """
-        count = _at_least(1, "max_streams", max_streams)
-        members = self._members
-        readers = members.readers
-        guard = self._guard
-        guard.check()
-        guard.busy = True  # a third of a with block
-        idle_wakes = 0
-        try:
-            while True:
-                self._check_open()
-                # Who was answered a moment ago has often asked again when the
-                # others have had their turn: that saves an epoll_ctl, and a
-                # wait. If not, it is not expected for some batches to come.
-                hopeful = self._doubts == 0
-                if hopeful or readers.has_ready():
-                    await checkpoint()
-                else:
-                    try:
-                        await readers.wait()
-                    except trio.ClosedResourceError:
-                        raise trio.ClosedResourceError(
-                            "this group was closed"
-                        ) from None
-                if members.closed:
-                    continue
-                batch = self._pull(count)
-                if hopeful:
-                    self._doubts = 0 if batch else _DOUBTS
-                elif batch:
-                    self._doubts -= 1
-                if batch:
-                    return batch
-                idle_wakes += 1
-                await pause_after(idle_wakes)
-        finally:
-            guard.busy = False
-
-    @enable_ki_protection
-    def _pull(self, count: int) -> list[tuple[BatchSocketStream, bytes]]:
-        """Receive from those that are ready; none of them may have a thing."""
-        members = self._members
-        fds = members.readers.take(count)
-        ready = members.verified(fds)
-        if not ready:
-            return []
-        batch: list[tuple[BatchSocketStream, bytes]] = []
-        results = calls.receive_group(self._arena, fds)
-        for member, result in zip(ready, results, strict=True):
-            stream = member.stream
-            half = stream._receive
-            half.calls += 1
-            if isinstance(result, bytes):
-                batch.append((stream, result))
-                if result:
-                    half.bytes_received += len(result)
-                else:
-                    members.end(member, None)
-            elif -result not in NOT_NOW:
-                members.end(member, os_error(-result))
-                batch.append((stream, b""))
-        if batch:
-            self._batches += 1
-            self._largest = max(self._largest, len(batch))
-        return batch
+        return await self._receives.next(
+            _at_least(1, "max_streams", max_streams)
+        )
 
     def send_batch_nowait(
         self, messages: Iterable[tuple[BatchSocketStream, Message]]
@@ -317,7 +242,7 @@ class StreamGroup:
         What the kernel does not take is queued, and leaves by itself.
         Synchronous, and not a checkpoint.
         """
-        self._check_open()
+        self._members.check_open()
         return self._sends.send(list(messages))
 
     def queued(self, stream: BatchSocketStream) -> int:
@@ -352,19 +277,19 @@ class StreamGroup:
 
         It is always a checkpoint.
         """
-        self._check_open()
+        self._members.check_open()
         members = self._members
         if stream is None:
             await checkpoint()
             while members.behind:
                 await members.settled.park()
-                self._check_open()
+                self._members.check_open()
             return
         member = self._find(stream)
         await checkpoint()
         while member in members.behind:
             await members.settled.park()
-        self._check_open()
+        self._members.check_open()
         if self._members.get(stream) is not member:
             raise trio.ClosedResourceError("the stream has left its group")
         if member.queue is not None:
@@ -378,8 +303,8 @@ class StreamGroup:
             members=len(members.by_fd),
             behind=len(members.behind),
             queued_size=queued_size(members.behind),
-            batches=self._batches,
-            largest=self._largest,
+            batches=self._receives.batches,
+            largest=self._receives.largest,
         )
 
     @enable_ki_protection
@@ -394,7 +319,3 @@ class StreamGroup:
         if member is None:
             raise ValueError("stream must be a member of this group")
         return member
-
-    def _check_open(self) -> None:
-        if self._members.closed:
-            raise trio.ClosedResourceError("this group was closed")

@@ -18,7 +18,7 @@ from trio.lowlevel import enable_ki_protection
 from triobatch._resource import open_fd, pause_after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from triobatch._queues.buffers import Buffers
     from triobatch._streams.group_readiness import ReadySet
@@ -32,13 +32,20 @@ class Member:
     """What a group knows of a stream."""
 
     __slots__ = (
+        "bytes_received",
+        "bytes_sent",
         "close_when_sent",
         "ended",
         "error",
         "fd",
+        "fileno",
+        "free_in",
+        "guard",
         "home",
-        "is_free",
         "queue",
+        "receive_calls",
+        "send_calls",
+        "sending",
         "stream",
         "watched",
     )
@@ -50,15 +57,37 @@ class Member:
         self.stream: BatchSocketStream = stream
         # As it was registered; the socket may have another by now, or none.
         self.fd: int = fd
+        # Asks the socket for it.
+        self.fileno: Callable[[], int] = stream.socket.fileno
         # None as long as the kernel has taken everything.
         self.queue: Buffers | None = None
         self.error: OSError | None = None
-        # Neither of the two: nothing keeps it from being sent to.
-        self.is_free: bool = True
+        # Its home, if it is neither of the two and nothing keeps it from being
+        # sent to.
+        self.free_in: Members | None = home
+        # Of the stream. What a request has to look at lies together: with 1000
+        # connections most of its time goes to memory that is not in the cache.
+        self.guard = stream._send_guard
+        self.sending = stream._send
+        # What the stream's own halves do not know of until it leaves.
+        self.receive_calls = 0
+        self.bytes_received = 0
+        self.send_calls = 0
+        self.bytes_sent = 0
         # Whether its b"" was handed out.
         self.ended: bool = False
         self.close_when_sent: bool = False
         self.watched: ReadySet | None = None
+
+    def hand_over_counts(self) -> None:
+        """Have the stream know what the group has done with it."""
+        receiving = self.stream._receive
+        receiving.calls += self.receive_calls
+        receiving.bytes_received += self.bytes_received
+        self.sending.calls += self.send_calls
+        self.sending.bytes_sent += self.bytes_sent
+        self.receive_calls = self.bytes_received = 0
+        self.send_calls = self.bytes_sent = 0
 
     def leave(self) -> None:
         """Take the stream out of its group, which is about to be closed."""
@@ -87,6 +116,11 @@ class Members:
         # Its end is close(), and no cancellation from outside: so the block
         # that the group lives in ends with its own exception.
         self._scope = trio.CancelScope(shield=True)
+
+    def check_open(self) -> None:
+        """Raise ``ClosedResourceError`` if the group was closed."""
+        if self.closed:
+            raise trio.ClosedResourceError("this group was closed")
 
     @enable_ki_protection
     def text(self) -> str:
@@ -124,9 +158,10 @@ class Members:
         """Let a member go, with what is queued."""
         if self.by_fd.get(member.fd) is not member:
             return
-        if member.stream.socket.fileno() != member.fd:
+        if member.fileno() != member.fd:
             self._suspects.add(member.fd)
         self._watch(member, None)
+        member.hand_over_counts()
         del self.by_fd[member.fd]
         member.stream._member = None
         member.stream._receive.lent = False
@@ -149,7 +184,7 @@ class Members:
         by_fd = self.by_fd
         try:
             members = [by_fd[fd] for fd in fds]
-            if [member.stream.socket.fileno() for member in members] == fds:
+            if [member.fileno() for member in members] == fds:
                 return members
         except KeyError:
             pass
@@ -157,7 +192,7 @@ class Members:
         for fd in fds:
             member = by_fd.get(fd)
             if member is not None:
-                if member.stream.socket.fileno() == fd:
+                if member.fileno() == fd:
                     members.append(member)
                 else:
                     self.forget(member)
@@ -171,8 +206,7 @@ class Members:
             ready_set.rebuild(
                 member.fd
                 for member in self.by_fd.values()
-                if member.watched is ready_set
-                and member.stream.socket.fileno() == member.fd
+                if member.watched is ready_set and member.fileno() == member.fd
             )
 
     def end(self, member: Member, error: OSError | None) -> None:
@@ -180,13 +214,13 @@ class Members:
         member.ended = True
         if error is not None and member.error is None:
             member.error = error
-            member.is_free = False
+            member.free_in = None
         self._watch(member, None)
 
     def fall_behind(self, member: Member, queue: Buffers) -> None:
         """Have bytes queued on a member that was not behind until now."""
         member.queue = queue
-        member.is_free = False
+        member.free_in = None
         # Nobody else may send in between.
         member.stream._send_guard.busy = True
         self.behind.add(member)
@@ -203,7 +237,7 @@ class Members:
         """
         if member.error is None:
             member.error = error
-            member.is_free = False
+            member.free_in = None
         self._watch(member, None if member.ended else self.readers)
         self._settle(member)
 
@@ -245,7 +279,7 @@ class Members:
         else:
             if not queue:
                 member.queue = None
-                member.is_free = member.error is None
+                member.free_in = self if member.error is None else None
                 self._watch(member, None if member.ended else self.readers)
                 self._settle(member)
         return queue.nbytes < before or member not in self.behind

@@ -18,6 +18,7 @@ from triobatch._streams.sending import sent_eof
 if TYPE_CHECKING:
     from triobatch._core.messages import Message
     from triobatch._streams.group_members import Member, Members
+    from triobatch._streams.group_statistics import Member as InGroup
     from triobatch._streams.stream import BatchSocketStream
 
     Refused: TypeAlias = list[tuple[BatchSocketStream, Exception]]
@@ -67,7 +68,7 @@ class GroupSends:
                 for stream, each in several.items()
             }
         home = self._members
-        sent_to: list[BatchSocketStream] = []
+        sent_to: list[InGroup] = []
         fds: list[int] = []
         messages: list[Message] = []
         others: list[BatchSocketStream] = []
@@ -82,35 +83,36 @@ class GroupSends:
             # A socket that was shut down for sending says so with EPIPE.
             if (
                 member is None
-                or member.home is not home
-                or not member.is_free
-                or stream._send_guard.busy
-                or stream.socket.fileno() != member.fd
+                or member.free_in is not home
+                or member.guard.busy
+                or member.fileno() != member.fd
             ):
                 as_pieces(message)
                 others.append(stream)
                 continue
-            half = stream._send
-            if half._lifted:
-                half._put_back_before(sum(map(len, as_pieces(message))))
-            sent_to.append(stream)
+            if member.sending._lifted:
+                member.sending._put_back_before(
+                    sum(map(len, as_pieces(message)))
+                )
+            sent_to.append(member)
             fds.append(member.fd)
             messages.append(message)
         refused: Refused = []
         if fds:
             results, all_whole = calls.send_group(fds, messages)
-            for stream, result in zip(sent_to, results, strict=True):
-                half = stream._send
-                half.calls += 1
-                if all_whole:
-                    half.bytes_sent += result
-                    continue
-                self._account(
-                    stream,
-                    several.get(stream) or [by_stream[stream]],
-                    result,
-                    refused,
-                )
+            if all_whole:
+                for member, result in zip(sent_to, results, strict=True):
+                    member.send_calls += 1
+                    member.bytes_sent += result
+            else:
+                for fd, result in zip(fds, results, strict=True):
+                    stream = home.by_fd[fd].stream
+                    self._account(
+                        stream,
+                        several.get(stream) or [by_stream[stream]],
+                        result,
+                        refused,
+                    )
         for stream in others:
             self._obstructed(
                 stream, several.get(stream) or [by_stream[stream]], refused
@@ -125,18 +127,18 @@ class GroupSends:
         refused: Refused,
     ) -> None:
         """Account for one of some of which not all were taken whole."""
-        half = stream._send
+        member = self._members.get(stream)
+        assert member is not None
+        member.send_calls += 1
         size = sum(
             len(piece) for each in messages for piece in as_pieces(each)
         )
         if result == size:
-            half.bytes_sent += size
+            member.bytes_sent += size
             return
-        member = self._members.get(stream)
-        assert member is not None
         if result >= 0:
-            half.bytes_sent += result
-            half.partial_writes += 1
+            member.bytes_sent += result
+            member.sending.partial_writes += 1
         elif -result in NOT_NOW:
             result = 0
         elif stream.socket.did_shutdown_SHUT_WR:

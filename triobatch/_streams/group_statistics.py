@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from triobatch._resource import Guard
+    from triobatch._streams.sending import SendHalf
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,19 @@ class Member(Protocol):
     """What a stream knows of the group that it is in."""
 
     fd: int
-    is_free: bool
+    guard: Guard
+    sending: SendHalf
+    send_calls: int
+    bytes_sent: int
+
+    @property
+    def free_in(self) -> object: ...
 
     @property
     def home(self) -> object: ...
+
+    def fileno(self) -> int: ...
+
+    def hand_over_counts(self) -> None: ...
 
     def leave(self) -> None: ...

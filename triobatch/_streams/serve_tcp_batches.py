@@ -14,6 +14,7 @@ from trio.lowlevel import enable_ki_protection
 
 from triobatch._core import calls
 from triobatch._streams.group import StreamGroup, open_stream_group
+from triobatch._streams.group_receiving import TURN
 from triobatch._streams.listener import open_tcp_listeners
 from triobatch._streams.stream import BatchSocketStream
 
@@ -82,6 +83,9 @@ async def serve_tcp_batches(
     unless the handler has removed it from the group. When the server is
     cancelled, or its handler raises, all are closed.
 
+    From one batch to the next it goes on for half a millisecond before the
+    other tasks have their turn, and can be cancelled before each.
+
     It pays for handlers that answer without awaiting. With a task for each
     request ``serve_tcp`` is no slower, and simpler.
     """
@@ -96,8 +100,9 @@ async def serve_tcp_batches(
             for listener in listeners:
                 nursery.start_soon(_accept, listener, group)
             task_status.started(listeners)
+            receive = group._receives.next
             while True:
-                batch = await group.receive_batch(max_streams)
+                batch = await receive(max_streams, TURN)
                 await handler(group, batch)
                 for stream, data in batch:
                     if not data:

@@ -375,6 +375,8 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
 
     def statistics(self) -> StreamStatistics:
         """Return what this stream has done so far."""
+        if self._member is not None:
+            self._member.hand_over_counts()
         return StreamStatistics(
             bytes_sent=self._send.bytes_sent,
             send_calls=self._send.calls,
