@@ -1,4 +1,4 @@
-"""ASGI on Hypercorn, corked; no HTTP/3: its UDPServer opens its own socket."""
+"""ASGI on Hypercorn, corked: HTTP/1.1 and HTTP/2, and what they cost."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ async def serve_client(stream: triobatch.SharedStream) -> None:
             while ws is not None and stream in clients:
                 message = await ws.get_message()
                 frame = FrameProtocol(False, []).send_data(message, fin=True)
-                for slow in triobatch.broadcast_nowait(clients, frame).missed:
+                result = await triobatch.broadcast(clients, frame)
+                for slow in result.missed:
                     nursery.start_soon(trio.aclose_forcefully, slow.stream)
         clients.discard(stream)
         nursery.cancel_scope.cancel()

@@ -19,7 +19,12 @@ pytest.importorskip("hypercorn")
 pytest.importorskip("trio_websocket")
 pytest.importorskip("httpx")
 
-NAMES = ["hypercorn_app.py", "httpx_client.py", "websocket_broadcast.py"]
+NAMES = [
+    "hypercorn_app.py",
+    "hypercorn_http3.py",
+    "httpx_client.py",
+    "websocket_broadcast.py",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,6 +108,16 @@ def test_hypercorn_sends_a_reply_in_a_few_calls():
     for line in lines:
         # The handshake and the settings are among them.
         assert int(re.search(r"send_calls=(\d+)", line)[1]) <= 6
+
+
+def test_a_reply_over_http_3_leaves_in_a_few_calls():
+    pytest.importorskip("aioquic")
+    done = run("hypercorn_http3.py")
+    found = re.fullmatch(r"HTTP/3 (\d+) datagrams, (\d+) calls\n", done.stdout)
+    assert found, done.stderr
+    # A packet for each of 64 pieces, and the handshake.
+    assert int(found[1]) >= 64
+    assert int(found[2]) <= 12
 
 
 def test_httpx_gets_a_document(tmp_path):

@@ -26,7 +26,14 @@ from triobatch import BatchSocketStream, Buffers, open_shared_stream
 
 HEADER = 12
 TASKS = 20
-WAYS = ["send_all", "send_buffers", "gathered", "nowait", "broadcast"]
+WAYS = [
+    "send_all",
+    "send_buffers",
+    "gathered",
+    "nowait",
+    "broadcast",
+    "broadcast_nowait",
+]
 
 messages = st.tuples(
     st.sampled_from(WAYS),
@@ -98,7 +105,10 @@ class Play:
         elif way == "nowait":
             shared.sender.send_nowait(data)
         else:
-            (delivery,) = triobatch.broadcast_nowait([shared], data)
+            if way == "broadcast":
+                (delivery,) = await triobatch.broadcast([shared], data)
+            else:
+                (delivery,) = triobatch.broadcast_nowait([shared], data)
             assert delivery.status in ("queued", "full", "closed")
             return delivery.status == "queued"
         return True

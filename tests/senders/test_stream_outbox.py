@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import sys
 import time
 
 import pytest
-from helpers import exports_lock
 
 from triobatch import Buffers
 from triobatch._senders.stream_outbox import StreamOutbox
@@ -227,48 +225,6 @@ def test_a_limited_batch_has_one_message_at_least(outbox):
     assert bytes(outbox.take(1).buffers) == b"xxxx"
     assert bytes(outbox.take(1).buffers) == b"y"
     assert bytes(outbox.take(1).buffers) == b"abcd"
-
-
-def messages(kind):
-    if kind == "bytes":
-        return [b"abc", b"d", b"efgh"]
-    return [Buffers([b"a", bytearray(b"bc")]), b"d", Buffers([b"ef", b"gh"])]
-
-
-@pytest.mark.parametrize("kind", ["bytes", "gathered"])
-@pytest.mark.parametrize(
-    ("sent", "boundary", "part", "whole"),
-    [
-        (0, (0, 0), b"", [b"abc", b"d", b"efgh"]),
-        (1, (1, 2), b"bc", [b"d", b"efgh"]),
-        (2, (1, 1), b"c", [b"d", b"efgh"]),
-        (3, (1, 0), b"", [b"d", b"efgh"]),
-        (4, (2, 0), b"", [b"efgh"]),
-        (5, (3, 3), b"fgh", []),
-        (7, (3, 1), b"h", []),
-        (8, (3, 0), b"", []),
-    ],
-)
-def test_a_batch_knows_where_it_stopped(
-    outbox, kind, sent, boundary, part, whole
-):
-    batch = filled(outbox, *messages(kind)).take()
-    batch.buffers.consume(sent)
-    assert batch.boundary() == boundary
-    assert bytes(batch.part()) == part
-    assert batch.unsent() == (part, whole)
-    assert not batch.buffers
-
-
-@exports_lock
-def test_a_gathered_message_is_exported_until_it_is_sent(outbox):
-    mutable = bytearray(b"mutable")
-    batch = filled(outbox, Buffers([b"a", mutable]), b"b").take()
-    with pytest.raises(BufferError):
-        mutable += b"!"
-    batch.buffers.consume(batch.nbytes)
-    gc.collect()
-    mutable += b"!"
 
 
 def test_the_peak_is_the_most_that_was_ever_buffered(outbox):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from triobatch._senders.stream_sender import BatchSender
+    from triobatch._streams.stream import BatchSocketStream
 
 
 class SharedStream(trio.abc.HalfCloseableStream):
@@ -102,6 +103,15 @@ class SharedStream(trio.abc.HalfCloseableStream):
         It is how ``broadcast`` sends on this stream.
         """
         self.sender.send_nowait(data)
+
+    # How ``broadcast`` sends past the sending task, while that has nothing to
+    # do: not for a subclass whose ``queue_nowait`` is its own.
+
+    def _idle_stream(self) -> BatchSocketStream | None:
+        return self.sender._task.idle_stream()
+
+    def _sent_past(self, message: bytes, sent: int) -> None:
+        self.sender._task.sent_past(message, sent)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room, behind others who wait for some.

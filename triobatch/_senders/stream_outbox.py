@@ -25,14 +25,13 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from triobatch._core.chunks import locate
-from triobatch._queues.buffers import Buffers, first_bytes
-from triobatch._queues.views import release
+from triobatch._senders.stream_batch import Batch, extra_weight_of, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-# A Buffers is one message of many chunks, and is nobody else's.
-Message: TypeAlias = bytes | Buffers
+    from triobatch._senders.stream_batch import Message
+
 _Waiters: TypeAlias = (
     "OrderedDict[Hashable, Message] | OrderedDict[Hashable, int]"
 )
@@ -42,10 +41,6 @@ _Waiters: TypeAlias = (
 # all of these take no more than the limit again.
 _WEIGHT_SIZE: Final = 64
 _MIN_WEIGHT: Final = 1024  # 64 KiB of them, however low the limit is.
-# What a Buffers weighs more than a message that is bytes, and what each of
-# its chunks does, which may be a view.
-_BUFFERS_WEIGHT: Final = 8
-_CHUNK_WEIGHT: Final = 4
 
 
 class StreamOutbox:
@@ -121,10 +116,10 @@ class StreamOutbox:
         if type(message) is bytes:
             size = len(message)
         else:
-            size = _size_of(message)
+            size = size_of(message)
             if size:
                 self._gathered = True
-                self._extra_weight += _extra_weight_of(message)
+                self._extra_weight += extra_weight_of(message)
                 self._look_again = -1
         if size:
             if not queued:
@@ -221,6 +216,13 @@ class StreamOutbox:
             freed += self._let_in()
         return freed
 
+    def sent_alone(self, size: int) -> None:
+        """Account for a message that was sent at once, past the queue."""
+        self._peak = max(self._peak, size)
+        self.batches += 1
+        self.messages += 1
+        self._sent_size += size
+
     def cut_short(self, batch: Batch, count: int) -> None:
         """Account for a batch of which only the first messages were sent."""
         if count:
@@ -290,111 +292,10 @@ class StreamOutbox:
         queued, first = self._queued, self._first
         if self._gathered:
             last = first
-            while last < len(queued) and size >= _size_of(queued[last]):
-                size -= _size_of(queued[last])
+            while last < len(queued) and size >= size_of(queued[last]):
+                size -= size_of(queued[last])
                 last += 1
         else:
             chunks = cast("list[bytes | memoryview]", queued)
             last = locate(chunks, first, 0, size)[0]
         return max(1, last - first)
-
-
-class Batch:
-    """Messages that leave together, and how far they have got.
-
-    Args:
-      messages: At least one. The list is the batch's from now on.
-      gathered: Whether one of them may be a ``Buffers``.
-      since: When the first of them was queued, in seconds.
-
-    Attributes:
-      buffers: What is left of them, consumed as it is sent.
-      count: How many messages there were.
-      nbytes: How many bytes there were.
-      weight: What they weigh.
-    """
-
-    __slots__ = (
-        "_messages",
-        "_sizes",
-        "buffers",
-        "count",
-        "nbytes",
-        "since",
-        "weight",
-    )
-
-    def __init__(
-        self, messages: list[Message], gathered: bool, since: float
-    ) -> None:
-        self.count = self.weight = len(messages)
-        self.since = since
-        self._messages = messages
-        self._sizes: list[int] | None = None
-        if gathered:
-            self._sizes = list(map(_size_of, messages))
-            self.weight += sum(map(_extra_weight_of, messages))
-            self.buffers = _chain(messages)
-        else:
-            self.buffers = Buffers(cast("list[bytes]", messages))
-        self.nbytes = self.buffers.nbytes
-
-    def boundary(self) -> tuple[int, int]:
-        """Return where it stopped.
-
-        Returns:
-          The number of the first message of which nothing was sent, and the
-          bytes left of the one before it: 0 at a message boundary.
-        """
-        left = self.buffers.nbytes
-        sizes = self._message_sizes()
-        index = len(sizes)
-        while index and sizes[index - 1] <= left:
-            index -= 1
-            left -= sizes[index]
-        return index, left
-
-    def part(self) -> Buffers:
-        """Return the rest of the message that is part-way out."""
-        return Buffers(first_bytes(self.buffers, self.boundary()[1]))
-
-    def unsent(self) -> tuple[bytes, list[bytes]]:
-        """Consume what is left.
-
-        Returns:
-          The rest of a message that is part-way out, and the messages of
-          which nothing was sent.
-        """
-        index, part = self.boundary()
-        read = self.buffers.read
-        return read(part), list(map(read, self._message_sizes()[index:]))
-
-    def _message_sizes(self) -> list[int]:
-        if self._sizes is None:
-            self._sizes = list(map(_size_of, self._messages))
-        return self._sizes
-
-
-def _size_of(message: Message) -> int:
-    return message.nbytes if isinstance(message, Buffers) else len(message)
-
-
-def _extra_weight_of(message: Message) -> int:
-    if isinstance(message, Buffers):
-        return _BUFFERS_WEIGHT + _CHUNK_WEIGHT * len(message)
-    return 0
-
-
-def _chain(messages: list[Message]) -> Buffers:
-    """Return one queue of the chunks of all of them."""
-    chain = Buffers()
-    for message in messages:
-        if isinstance(message, Buffers):
-            chunks = list(message)
-            chain.extend(chunks)
-            # The chain has views of its own by now.
-            release(chunks)
-            message.clear()
-        else:
-            chain.append(message)
-    return chain

@@ -44,6 +44,12 @@ if TYPE_CHECKING:
 class _Shared(Protocol):
     def queue_nowait(self, data: bytes) -> None: ...
 
+    def _idle_stream(self) -> BatchSocketStream | None:
+        """Return the stream below, if nothing is queued for it."""
+
+    def _sent_past(self, message: bytes, sent: int) -> None:
+        """Note that so much of a message was sent on it; queue the rest."""
+
 
 _STREAM_ERRORS = (
     trio.BrokenResourceError,
@@ -67,7 +73,8 @@ async def broadcast(
     A subclass that sends in a way of its own is of another kind: its
     ``send_buffers`` is called, or its ``send_all`` if that is newer. On a
     ``SharedStream`` the message is queued, or it is full; neither is waited
-    for. ::
+    for. If nothing is queued there, and the stream below is a
+    ``BatchSocketStream``, it is sent at once, and its rest queued. ::
 
         result = triobatch.BroadcastResult()
         with trio.move_on_after(1):
@@ -107,7 +114,7 @@ async def broadcast(
         )
     result._start(targets, len(payload))
     await checkpoint_if_cancelled()
-    left = _try_each(result, targets, payload)
+    left = _try_each(result, targets, payload, at_once=bool(payload))
     if not left:
         await cancel_shielded_checkpoint()
         return result
@@ -152,7 +159,8 @@ def broadcast_nowait(
       BufferError: ``data`` is not contiguous.
       MemoryError: ``data`` is a ``Buffers`` of more than memory holds.
 
-    Synchronous, and not a checkpoint. For servers that drop slow peers.
+    Synchronous, and not a checkpoint. For servers that drop slow peers. On a
+    ``SharedStream`` several of these leave together at the next checkpoint.
     """
     targets = _as_streams(streams)
     for stream in targets:
@@ -161,7 +169,7 @@ def broadcast_nowait(
     payload = _as_payload(data)
     result = BroadcastResult()
     result._start(targets, len(payload))
-    for index in _try_each(result, targets, payload):
+    for index in _try_each(result, targets, payload, at_once=False):
         if not is_plain(targets[index]):
             _send_nowait(result, index, targets[index], payload)
     return result
@@ -229,48 +237,81 @@ class _Answers:
 
 
 def _try_each(
-    result: BroadcastResult, targets: list[trio.abc.SendStream], payload: bytes
+    result: BroadcastResult,
+    targets: list[trio.abc.SendStream],
+    payload: bytes,
+    *,
+    at_once: bool,
 ) -> list[int]:
-    """Send what can be sent now; return the places of those with a rest."""
+    """Send what can be sent now; return the places of those with a rest.
+
+    Args:
+      result: What becomes of them.
+      targets: The streams.
+      payload: What to send.
+      at_once: Whether to send past the queue of a shared stream, if it is
+        empty. What is queued leaves with what else is until the next
+        checkpoint.
+    """
     size = len(payload)
     fds: list[int] = []
-    tried: list[tuple[int, SendHalf]] = []
+    tried: list[tuple[int, SendHalf, _Shared | None]] = []
     left: list[int] = []
     for index, stream in enumerate(targets):
-        if not is_plain(stream):
-            if _is_shared(stream):
-                _queue(result, index, stream, payload)
-            else:
+        plain, shared = stream, None
+        if not is_plain(plain):
+            if not _is_shared(stream):
                 left.append(index)
-            continue
+                continue
+            shared = cast("_Shared", stream)
+            below = _stream_below(shared) if at_once else None
+            if below is None:
+                _queue(result, index, shared, payload)
+                continue
+            plain = below
         try:
-            fds.append(stream._prepare_send(size))
+            fds.append(plain._prepare_send(size))
         except _STREAM_ERRORS as error:
-            result._fail(index, error)
+            if shared is None:
+                result._fail(index, error)
+            else:
+                _queue(result, index, shared, payload)
         else:
-            tried.append((index, stream._send))
+            tried.append((index, plain._send, shared))
     answers = _Answers(size, calls.broadcast(fds, payload))
-    for (index, half), fd in zip(tried, fds, strict=True):
+    for (index, half, shared), fd in zip(tried, fds, strict=True):
         before = half.bytes_sent
         try:
             whole = half._push(answers, fd)
         except _STREAM_ERRORS as error:
-            result._fail(index, error)
-        else:
-            result._sent[index] = half.bytes_sent - before
-            if not whole:
-                left.append(index)
+            if shared is None:
+                result._fail(index, error)
+            else:
+                # Its sender finds the same, and tells all who send.
+                _queue(result, index, shared, payload)
+            continue
+        sent = half.bytes_sent - before
+        if shared is not None:
+            shared._sent_past(payload, sent)
+            result._queued.add(index)
+            sent = size
+        elif not whole:
+            left.append(index)
+        result._sent[index] = sent
     return left
 
 
+def _stream_below(shared: _Shared) -> BatchSocketStream | None:
+    if defines_first(type(shared), "_idle_stream", "queue_nowait"):
+        return shared._idle_stream()
+    return None
+
+
 def _queue(
-    result: BroadcastResult,
-    index: int,
-    stream: trio.abc.SendStream,
-    payload: bytes,
+    result: BroadcastResult, index: int, shared: _Shared, payload: bytes
 ) -> None:
     try:
-        cast("_Shared", stream).queue_nowait(payload)
+        shared.queue_nowait(payload)
     except trio.WouldBlock:
         result._full.add(index)
     except Exception as error:  # noqa: BLE001 (it is in the result)
