@@ -1,307 +1,182 @@
 """Change the package in one place at a time, and see that a test fails.
 
-    python tests/mutation/mutate.py _queues.buffers _wire [--sample 50]
+    python tests/mutation/mutate.py _queues _datagrams.gso [--all]
 
-Each module's own tests (tests/wing/test_module*.py) are asked, and with
-``--wing`` all of the wing's where none of those fails. What no test sees is
-listed with its line, and has to be killed or explained.
+A sample of a module's changes is tried, the same each time. Asked are the
+tests of its wing that run the changed line: the module's own first, and the
+quick ones before the slow. What none sees is listed, and is to be killed by a
+new test or explained in ``equivalent.txt``, whose entries are left out of the
+score.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import copy
+import importlib
 import os
-import random
+import re
 import shutil
-import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-TOP = Path(__file__).parents[2]
+import mutants
+import runs
+
+HERE = Path(__file__).parent
+TOP = HERE.parents[1]
 PACKAGE = TOP / "triobatch"
+# How many seconds of tests are asked about one change, the quick ones first.
+ASKED = 8
 # A mutant that hangs is killed as well as one that fails: it takes so many
 # times as long as the tests do without it, and some seconds.
-PATIENCE = 8
-
-SWAPS = {
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.FloorDiv,
-    ast.FloorDiv: ast.Mult,
-    ast.BitAnd: ast.BitOr,
-    ast.BitOr: ast.BitAnd,
-    ast.And: ast.Or,
-    ast.Or: ast.And,
-}
+PATIENCE = 5
+# As it was changed, so that no compiled file of an earlier change is taken.
+_EPOCH = 1_000_000_000
 
 
-def _is_for_types(node):
-    """Whether it is read by a type checker, and runs nowhere."""
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+def explained():
+    """Return what ``equivalent.txt`` explains: module, change and line."""
+    text = (HERE / "equivalent.txt").read_text("utf-8")
+    return {
+        (module, said, code)
+        for module, said, code in re.findall(
+            r"(?m)^(_\S+) \[(.+?)\] (.+)\n    \S", text
+        )
+    }
 
 
-def places(tree):
-    """Yield each node that runs, but for annotations and docstrings."""
-    todo = [tree]
-    while todo:
-        node = todo.pop()
-        yield node
-        for field, value in ast.iter_fields(node):
-            if field in {"annotation", "returns", "type_params"}:
-                continue
-            for child in value if isinstance(value, list) else [value]:
-                if not isinstance(child, ast.AST) or _is_for_types(child):
-                    continue
-                if isinstance(child, ast.Expr) and isinstance(
-                    child.value, ast.Constant
-                ):
-                    continue
-                todo.append(child)
-
-
-def changes(node):
-    """Return (what it says, function that changes a node) of each mutation."""
+def modules_of(names):
+    """Return the modules that are named, by themselves or by their wing."""
     found = []
-    match node:
-        case ast.Compare(ops=[operator]) | ast.BinOp(op=operator) if (
-            type(operator) in SWAPS
-        ):
-            other = SWAPS[type(operator)]
-            found.append((other.__name__, lambda n: _set_operator(n, other)))
-        case ast.AugAssign(op=operator) | ast.BoolOp(op=operator) if (
-            type(operator) in SWAPS
-        ):
-            other = SWAPS[type(operator)]
-            found.append((other.__name__, lambda n: _set_operator(n, other)))
-        case ast.Constant(value=bool()):
-            found.append(
-                ("negated", lambda n: setattr(n, "value", not n.value))
-            )
-        case ast.Constant(value=int()):
-            found.append(("+ 1", lambda n: setattr(n, "value", n.value + 1)))
-        case ast.If() | ast.While() | ast.IfExp():
-            found.append(
-                (
-                    "not",
-                    lambda n: setattr(
-                        n, "test", ast.UnaryOp(ast.Not(), n.test)
-                    ),
-                )
-            )
-        case ast.Return(value=ast.AST()):
-            found.append(
-                ("None", lambda n: setattr(n, "value", ast.Constant(None)))
-            )
-    for name in ("body", "orelse", "finalbody"):
-        body = getattr(node, name, None)
-        if not isinstance(body, list):
-            continue
-        for index, statement in enumerate(body):
-            if isinstance(
-                statement,
-                ast.Assign | ast.AugAssign | ast.Raise | ast.Delete,
-            ) or (
-                isinstance(statement, ast.Expr)
-                and not isinstance(statement.value, ast.Constant)
-            ):
-                if isinstance(node, ast.Module | ast.ClassDef):
-                    continue
-                found.append(
-                    (
-                        f"without line {statement.lineno}",
-                        lambda n, name=name, index=index: _drop(
-                            n, name, index
-                        ),
-                    )
-                )
+    for name in names:
+        path = PACKAGE / name.replace(".", "/")
+        found += (
+            [
+                f"{name}.{file.stem}"
+                for file in sorted(path.glob("*.py"))
+                if file.stem != "__init__"
+            ]
+            if path.is_dir()
+            else [name]
+        )
     return found
 
 
-def _set_operator(node, other):
-    if isinstance(node, ast.Compare):
-        node.ops = [other()]
-    else:
-        node.op = other()
+def copy_to(top):
+    """Make the copy of the project that is changed."""
+    for name in ("triobatch", "tests", "examples"):
+        shutil.copytree(
+            TOP / name,
+            top / name,
+            ignore=shutil.ignore_patterns("__pycache__", "mutation"),
+        )
+    for name in ("pyproject.toml", "CONTRIBUTING.md", "README.md"):
+        shutil.copy(TOP / name, top / name)
 
 
-def _drop(node, name, index):
-    getattr(node, name)[index] = ast.copy_location(
-        ast.Pass(), getattr(node, name)[index]
-    )
+class Wing:
+    """A wing's tests, and which of them run what."""
 
+    def __init__(self, top, wing, more):
+        self._wing = wing
+        self.files = [f"tests/{wing}", *more]
+        self._seen, self._times, failed, others = runs.coverage(
+            top, self.files
+        )
+        for test in failed:
+            print(f"fails as it is: {test}", file=sys.stderr)
+            self._times.pop(test, None)
+        for name in others:
+            try:
+                importlib.import_module(name)
+            except Exception:  # noqa: BLE001 (it is only a matter of speed)
+                continue
+        assert not any(name.startswith("triobatch") for name in sys.modules)
 
-def mutants(source):
-    """Yield (line, what was changed, source) for each mutant."""
-    tree = ast.parse(source)
-    for number, node in enumerate(places(tree)):
-        for what, (said, _) in enumerate(changes(node)):
-            other = copy.deepcopy(tree)
-            changed = next(
-                node
-                for index, node in enumerate(places(other))
-                if index == number
+    def tests_for(self, module, path, lines):
+        """Return the tests that run some lines, and the seconds they take."""
+        name = module.rpartition(".")[2].strip("_")
+        own = re.compile(rf"tests/{self._wing}/test_{name}(_\w+)?\.py::")
+        seen = self._seen.get(str(path), {})
+        found = set().union(*(seen.get(line, ()) for line in lines))
+        if None in found:
+            # It runs when it is imported, and what it makes is used anywhere.
+            found |= {test for test in self._times if own.match(test)} or set(
+                self._times
             )
-            changes(changed)[what][1](changed)
-            ast.fix_missing_locations(other)
-            line = getattr(node, "lineno", 0)
-            if said.startswith("without"):
-                line = int(said.rpartition(" ")[2])
-            yield line, said, ast.unparse(other)
+        found &= self._times.keys()
+        tests, left = [], ASKED
+        for test in sorted(
+            found,
+            key=lambda test: (not own.match(test), self._times[test], test),
+        ):
+            left -= self._times[test]
+            if left < 0 and tests:
+                break
+            tests.append(test)
+        return tests, ASKED - left
 
 
-def tests_of(module, top):
-    """Return the files with a module's own tests, and those of its wing."""
-    *wing, name = module.split(".")
-    folder = top / "tests" / "/".join(part.strip("_") for part in wing)
-    stem = f"test_{name.strip('_')}"
-    own = sorted({*folder.glob(f"{stem}.py"), *folder.glob(f"{stem}_*.py")})
-    return own, sorted(folder.glob("test_*.py"))
-
-
-def is_killed(top, files, patience):
-    """Run tests in a process of their own; tell whether one fails.
-
-    Which they do, too, if they are not done after ``patience`` seconds.
-    """
-    child = os.fork()
-    if not child:
-        os.setpgid(0, 0)
-        null = os.open(os.devnull, os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(null, fd)
-        code = 1
-        try:
-            import pytest  # noqa: PLC0415 (by then it is all imported)
-
-            os.chdir(top)
-            code = pytest.main(
-                [
-                    *("-x", "-q", "-p", "no:cacheprovider"),
-                    *("-m", "not slow", "--timeout", "30"),
-                    # What is imported already.
-                    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
-                    *map(str, files),
-                ]
-            )
-        finally:
-            os._exit(int(code))
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status) != 0
-        time.sleep(0.01)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return True
-
-
-def preload(top):
-    """Import what all the runs need, but for the package itself."""
-    sys.path[:0] = [str(top), str(top / "tests"), str(top / "tests/bench")]
-    os.environ["PYTHONPATH"] = str(top)
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    sys.dont_write_bytecode = True
-    for name in ("pytest", "trio", "trio.testing", "hypothesis", "trustme"):
-        __import__(name)
-    assert "triobatch" not in sys.modules
-
-
-def patience_for(top, files):
-    """Return how long tests may take; they have to pass as things are."""
-    start = time.monotonic()
-    if is_killed(top, files, 600):
-        sys.exit(f"{files[0]}: fails as it is, or takes 10 minutes")
-    return PATIENCE * (time.monotonic() - start) + 5
-
-
-def score(module, top, sample, seed, tests, ask_wing):
+def score(module, top, wing, sample, seed, known):
     """Try the mutants of a module; return the killed, all, and survivors."""
     path = top / "triobatch" / (module.replace(".", "/") + ".py")
     source = path.read_text("utf-8")
-    listed = list(mutants(source))
-    if sample and sample < len(listed):
-        listed = random.Random(seed).sample(listed, sample)
-    own, wing = tests_of(module, top)
-    files = [top / name for name in tests] or own or wing
-    patience = patience_for(top, files)
-    wings_patience = patience_for(top, wing) if ask_wing else 0
+    then = path.stat()
+    count = 0
     survivors = []
     try:
-        for line, said, text in listed:
-            path.write_text(text, "utf-8")
-            if is_killed(top, files, patience):
+        for mutant in mutants.mutants(source, sample, seed):
+            if (module, mutant.said, mutant.code) in known:
                 continue
-            if ask_wing and is_killed(top, wing, wings_patience):
-                continue
-            survivors.append((line, said))
+            count += 1
+            tests, seconds = wing.tests_for(module, path, mutant.lines)
+            if tests:
+                path.write_text(mutant.source, "utf-8")
+                os.utime(path, (_EPOCH + count, _EPOCH + count))
+                if runs.is_killed(tests, PATIENCE * seconds + 5):
+                    continue
+            survivors.append((mutant, bool(tests)))
     finally:
         path.write_text(source, "utf-8")
-    return len(listed) - len(survivors), len(listed), sorted(survivors)
+        os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
+    return count - len(survivors), count, survivors
 
 
 def main():
     """Print the score of each module, and what has survived."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("modules", nargs="+")
-    parser.add_argument("--sample", type=int, default=0)
+    parser.add_argument("--sample", type=int, default=30)
+    parser.add_argument("--all", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--wing", action="store_true")
-    parser.add_argument("--tests", nargs="+", default=())
+    parser.add_argument("--tests", nargs="+", default=(), help="ask these too")
     options = parser.parse_args()
-    names = []
-    for name in options.modules:
-        path = PACKAGE / name.replace(".", "/")
-        if path.is_dir():
-            names += [
-                f"{name}.{file.stem}"
-                for file in sorted(path.glob("*.py"))
-                if file.stem != "__init__"
-            ]
-        else:
-            names.append(name)
+    known = explained()
+    wings = {}
     with tempfile.TemporaryDirectory() as directory:
-        top = Path(directory)
-        for name in ("triobatch", "tests"):
-            shutil.copytree(
-                TOP / name,
-                top / name,
-                ignore=shutil.ignore_patterns("__pycache__"),
-            )
-        for name in ("pyproject.toml", "CONTRIBUTING.md", "README.md"):
-            shutil.copy(TOP / name, top / name)
-        preload(top)
-        for name in names:
+        top = Path(directory).resolve()
+        copy_to(top)
+        runs.prepare(top)
+        for module in modules_of(options.modules):
+            name = module.partition(".")[0].strip("_")
+            if name not in wings:
+                wings[name] = Wing(top, name, options.tests)
             killed, count, survivors = score(
-                name,
+                module,
                 top,
-                options.sample,
+                wings[name],
+                0 if options.all else options.sample,
                 options.seed,
-                options.tests,
-                options.wing,
+                known,
             )
-            print(f"{name}: {killed} of {count} killed", flush=True)
-            lines = (
-                (PACKAGE / f"{name.replace('.', '/')}.py")
-                .read_text("utf-8")
-                .splitlines()
-            )
-            for line, said in survivors:
-                print(f"  {line}: {said}: {lines[line - 1].strip()}")
+            print(f"{module}: {killed} of {count} killed", flush=True)
+            for mutant, is_run in sorted(survivors):
+                never = "" if is_run else "  (no test runs it)"
+                print(
+                    f"  {mutant.line}: [{mutant.said}] {mutant.code}{never}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
