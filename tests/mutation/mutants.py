@@ -187,6 +187,11 @@ def mutants(source, sample=0, seed=1):
     return [_mutant(source, number, what) for number, what in found]
 
 
+def count(source):
+    """Return how many mutants a module has."""
+    return sum(len(changes(node)) for node, _ in places(ast.parse(source)))
+
+
 def _mutant(source, number, what):
     tree = ast.parse(source)
     node, statement = list(places(tree))[number]

@@ -1,18 +1,20 @@
 """Change the package in one place at a time, and see that a test fails.
 
-    python tests/mutation/mutate.py _queues _datagrams.gso [--all]
+    python tests/mutation/mutate.py _queues _datagrams.gso [--all] [--record]
 
 A sample of a module's changes is tried, the same each time. Asked are the
 tests of its wing that run the changed line: the module's own first, and the
 quick ones before the slow. What none sees is listed, and is to be killed by a
 new test or explained in ``equivalent.txt``, whose entries are left out of the
-score.
+score. ``--record`` puts the scores into ``scores.json`` and the table of the
+documentation.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import re
 import shutil
@@ -31,6 +33,8 @@ ASKED = 8
 # A mutant that hangs is killed as well as one that fails: it takes so many
 # times as long as the tests do without it, and some seconds.
 PATIENCE = 5
+SCORES = HERE / "scores.json"
+TABLE = TOP / "docs/project/mutation-tables.rst"
 # As it was changed, so that no compiled file of an earlier change is taken.
 _EPOCH = 1_000_000_000
 
@@ -119,28 +123,72 @@ class Wing:
 
 
 def score(module, top, wing, sample, seed, known):
-    """Try the mutants of a module; return the killed, all, and survivors."""
+    """Try the mutants of a module.
+
+    Returns:
+      How many were tried, killed and explained, and how many there are; and
+      the survivors, each with whether a test has run it at all.
+    """
     path = top / "triobatch" / (module.replace(".", "/") + ".py")
     source = path.read_text("utf-8")
     then = path.stat()
-    count = 0
+    chosen = mutants.mutants(source, sample, seed)
+    tried = [
+        mutant
+        for mutant in chosen
+        if (module, mutant.said, mutant.code) not in known
+    ]
     survivors = []
     try:
-        for mutant in mutants.mutants(source, sample, seed):
-            if (module, mutant.said, mutant.code) in known:
-                continue
-            count += 1
+        for number, mutant in enumerate(tried):
             tests, seconds = wing.tests_for(module, path, mutant.lines)
             if tests:
                 path.write_text(mutant.source, "utf-8")
-                os.utime(path, (_EPOCH + count, _EPOCH + count))
+                os.utime(path, (_EPOCH + number, _EPOCH + number))
                 if runs.is_killed(tests, PATIENCE * seconds + 5):
                     continue
             survivors.append((mutant, bool(tests)))
     finally:
         path.write_text(source, "utf-8")
         os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
-    return count - len(survivors), count, survivors
+    counts = {
+        "tried": len(tried),
+        "killed": len(tried) - len(survivors),
+        "explained": len(chosen) - len(tried),
+        "all": mutants.count(source),
+        "seed": seed,
+    }
+    return counts, survivors
+
+
+def table(scores):
+    """Return the table of the documentation."""
+    rows = [
+        f"   ``{name}``,{100 * row['killed'] / (row['tried'] or 1):.0f} %,"
+        f"{row['killed']},{row['tried']},{row['explained']},{row['all']}"
+        for name, row in sorted(scores.items())
+    ]
+    return "\n".join(
+        [
+            ".. Written by tests/mutation/mutate.py --record.",
+            "",
+            ".. csv-table::",
+            "   :header: module,score,killed,tried,explained,of",
+            "",
+            *rows,
+            "",
+        ]
+    )
+
+
+def record(module, counts):
+    """Keep a module's score, and write the table anew."""
+    scores = json.loads(SCORES.read_text("utf-8")) if SCORES.exists() else {}
+    scores[module] = counts
+    SCORES.write_text(
+        json.dumps(dict(sorted(scores.items())), indent=2) + "\n", "utf-8"
+    )
+    TABLE.write_text(table(scores), "utf-8")
 
 
 def main():
@@ -151,6 +199,7 @@ def main():
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tests", nargs="+", default=(), help="ask these too")
+    parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     known = explained()
     wings = {}
@@ -162,7 +211,7 @@ def main():
             name = module.partition(".")[0].strip("_")
             if name not in wings:
                 wings[name] = Wing(top, name, options.tests)
-            killed, count, survivors = score(
+            counts, survivors = score(
                 module,
                 top,
                 wings[name],
@@ -170,13 +219,19 @@ def main():
                 options.seed,
                 known,
             )
-            print(f"{module}: {killed} of {count} killed", flush=True)
-            for mutant, is_run in sorted(survivors):
+            print(
+                f"{module}: {counts['killed']} of {counts['tried']} killed, "
+                f"{counts['explained']} explained, of {counts['all']}",
+                flush=True,
+            )
+            for mutant, is_run in sorted(survivors, key=lambda it: it[0].line):
                 never = "" if is_run else "  (no test runs it)"
                 print(
                     f"  {mutant.line}: [{mutant.said}] {mutant.code}{never}",
                     flush=True,
                 )
+            if options.record:
+                record(module, counts)
 
 
 if __name__ == "__main__":

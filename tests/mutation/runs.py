@@ -34,7 +34,6 @@ def prepare(top):
         derandomize=True,
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
     )
-    hypothesis.settings.load_profile("mutation")
     os.chdir(top)
 
 
@@ -105,7 +104,11 @@ def _run(arguments, *plugins):
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     return pytest.main(
-        ["-q", "-p", "no:cacheprovider", "-W", WARNINGS, *arguments],
+        [
+            *("-q", "-p", "no:cacheprovider", "-W", WARNINGS),
+            *("--hypothesis-profile", "mutation"),
+            *arguments,
+        ],
         plugins=plugins,
     )
 

@@ -9,6 +9,7 @@ from helpers import exports_lock
 from traced import tracemalloc
 
 from triobatch import Buffers
+from triobatch._queues.buffers import first_piece, position
 from triobatch._resource import Claim
 
 # Linux's, which Python does not name everywhere.
@@ -108,6 +109,30 @@ def test_the_list_that_was_given_stays_the_callers():
     assert chunks == [b"abc", b"def"]
     chunks.clear()
     assert bytes(buffers) == b"efghi"
+
+
+@pytest.mark.parametrize(
+    ("size", "piece"), [(0, b""), (2, b"ab"), (3, b"abc"), (4, b"abcd")]
+)
+def test_a_piece_is_joined_where_it_has_parts(size, piece):
+    buffers = Buffers([b"abc", b"def"])
+    assert bytes(first_piece(buffers, size)) == piece
+    assert buffers.nbytes == 6
+
+
+def test_a_piece_that_is_a_chunk_is_not_copied():
+    chunk = b"abc"
+    assert first_piece(Buffers([chunk, b"def"]), 3) is chunk
+
+
+@exports_lock
+def test_cleared_buffers_are_let_go_of_whoever_looks_at_them():
+    data = bytearray(b"abc")
+    buffers = Buffers([data])
+    chunks, *_ = position(buffers)
+    buffers.clear()
+    data.append(0)
+    assert len(chunks) == 1
 
 
 def test_iterating_trims_the_first_chunk_and_consumes_nothing():
