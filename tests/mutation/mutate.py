@@ -82,12 +82,10 @@ def copy_to(top):
 class Wing:
     """A wing's tests, and which of them run what."""
 
-    def __init__(self, top, wing, more):
+    def __init__(self, top, wing, instead=()):
         self._wing = wing
-        self.files = [f"tests/{wing}", *more]
-        self._seen, self._times, failed, others = runs.coverage(
-            top, self.files
-        )
+        files = instead or [f"tests/{wing}"]
+        self._seen, self._times, failed, others = runs.coverage(top, files)
         for test in failed:
             print(f"fails as it is: {test}", file=sys.stderr)
             self._times.pop(test, None)
@@ -198,7 +196,7 @@ def main():
     parser.add_argument("--sample", type=int, default=30)
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--tests", nargs="+", default=(), help="ask these too")
+    parser.add_argument("--tests", nargs="+", help="instead of a wing's")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     known = explained()
