@@ -171,7 +171,7 @@ def table(scores):
             ".. Written by tests/mutation/mutate.py --record.",
             "",
             ".. csv-table::",
-            "   :header: module,score,killed,tried,explained,of",
+            "   :header: module,score,killed,tried,explained,all",
             "",
             *rows,
             "",
