@@ -548,6 +548,10 @@ def test_what_is_added_to_the_queue_now_is_not_ours():
     assert (payloads, addresses) == ([b"later"], [A])
 
 
+def test_the_largest_message_is_the_largest_int():
+    assert MAX_MESSAGE == 0x7FFFFFFF
+
+
 # The end
 
 

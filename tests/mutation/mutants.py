@@ -151,14 +151,14 @@ class Mutant(NamedTuple):
       line: Where it is, from 1 on.
       code: What is written there.
       lines: Those of the statement that it is part of, without its body.
-      source: The whole module, changed.
+      tree: The whole module, changed.
     """
 
     said: str
     line: int
     code: str
     lines: range
-    source: str
+    tree: ast.Module
 
 
 def _lines_of(statement):
@@ -208,4 +208,4 @@ def _mutant(source, number, what):
     change(node)
     ast.fix_missing_locations(tree)
     code = source.splitlines()[line - 1].strip()
-    return Mutant(said, line, code, lines, ast.unparse(tree))
+    return Mutant(said, line, code, lines, tree)

@@ -13,8 +13,9 @@ documentation.
 from __future__ import annotations
 
 import argparse
-import importlib
+import ast
 import json
+import marshal
 import os
 import re
 import shutil
@@ -80,37 +81,35 @@ def copy_to(top):
 
 
 class Wing:
-    """A wing's tests, and which of them run what."""
+    """A wing's tests, which of them run what, and what they see of changes.
 
-    def __init__(self, top, wing, instead=()):
+    In the process that has collected them. A change of what is imported it
+    has tried by the first one: ``ask``.
+    """
+
+    def __init__(self, top, wing, session, ask):
+        self._top = top
         self._wing = wing
-        files = instead or [f"tests/{wing}"]
-        self._seen, self._times, failed, others = runs.coverage(top, files)
-        for test in failed:
-            print(f"fails as it is: {test}", file=sys.stderr)
+        self._session = session
+        self._ask = ask
+        self._functions = runs.Functions(top)
+        self._seen, self._times, self.failed = session.coverage(top)
+        for test in self.failed:
             self._times.pop(test, None)
-        for name in others:
-            try:
-                importlib.import_module(name)
-            except Exception:  # noqa: BLE001 (it is only a matter of speed)
-                continue
-        assert not any(name.startswith("triobatch") for name in sys.modules)
 
     def tests_for(self, module, path, lines):
         """Return the tests that run some lines, and the seconds they take."""
         name = module.rpartition(".")[2].strip("_")
         own = re.compile(rf"tests/{self._wing}/test_{name}(_\w+)?\.py::")
-        seen = self._seen.get(str(path), {})
-        found = set().union(*(seen.get(line, ()) for line in lines))
-        if None in found:
+        if lines is None:
             # It runs when it is imported, and what it makes is used anywhere.
-            found |= {test for test in self._times if own.match(test)} or set(
-                self._times
-            )
-        found &= self._times.keys()
+            found = set(filter(own.match, self._times)) or set(self._times)
+        else:
+            seen = self._seen.get(str(path), {})
+            found = set().union(*(seen.get(line, ()) for line in lines))
         tests, left = [], ASKED
         for test in sorted(
-            found,
+            found & self._times.keys(),
             key=lambda test: (not own.match(test), self._times[test], test),
         ):
             left -= self._times[test]
@@ -119,44 +118,78 @@ class Wing:
             tests.append(test)
         return tests, ASKED - left
 
+    def is_killed(self, module, path, mutant):
+        """Tell whether a test fails; None if none runs what was changed."""
+        source = path.read_text("utf-8")
+        name = str(path)
+        before = compile(source, name, "exec", dont_inherit=True)
+        after = compile(mutant.tree, name, "exec", dont_inherit=True)
+        changed = self._functions.has(before, after)
+        tests, seconds = self.tests_for(
+            module, path, mutant.lines if changed else None
+        )
+        if not tests:
+            return None
+        then = path.stat()
+        try:
+            # For the processes that tests start.
+            path.write_text(ast.unparse(mutant.tree), "utf-8")
+            self._epoch = getattr(self, "_epoch", _EPOCH) + 1
+            os.utime(path, (self._epoch, self._epoch))
+            if not changed:
+                return self._ask(tests, PATIENCE * seconds + 20)
+            return self._session.is_killed(
+                lambda: self._functions.change(before, after),
+                tests,
+                PATIENCE * seconds + 5,
+            )
+        finally:
+            path.write_text(source, "utf-8")
+            os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
 
-def score(module, top, wing, sample, seed, known):
-    """Try the mutants of a module.
+    def _fails_as_it_is(self, module, path):
+        tests, seconds = self.tests_for(module, path, None)
+        source = path.read_text("utf-8")
+        code = compile(source, str(path), "exec", dont_inherit=True)
+        return self._session.is_killed(
+            lambda: self._functions.change(code, code, every=True),
+            tests,
+            PATIENCE * seconds + 20,
+        )
 
-    Returns:
-      How many were tried, killed and explained, and how many there are; and
-      the survivors, each with whether a test has run it at all.
-    """
-    path = top / "triobatch" / (module.replace(".", "/") + ".py")
-    source = path.read_text("utf-8")
-    then = path.stat()
-    chosen = mutants.mutants(source, sample, seed)
-    tried = [
-        mutant
-        for mutant in chosen
-        if (module, mutant.said, mutant.code) not in known
-    ]
-    survivors = []
-    try:
-        for number, mutant in enumerate(tried):
-            tests, seconds = wing.tests_for(module, path, mutant.lines)
-            if tests:
-                path.write_text(mutant.source, "utf-8")
-                os.utime(path, (_EPOCH + number, _EPOCH + number))
-                if runs.is_killed(tests, PATIENCE * seconds + 5):
-                    continue
-            survivors.append((mutant, bool(tests)))
-    finally:
-        path.write_text(source, "utf-8")
-        os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
-    counts = {
-        "tried": len(tried),
-        "killed": len(tried) - len(survivors),
-        "explained": len(chosen) - len(tried),
-        "all": mutants.count(source),
-        "seed": seed,
-    }
-    return counts, survivors
+    def score(self, module, sample, seed, known):
+        """Try the mutants of a module.
+
+        Returns:
+          How many were tried, killed and explained, and how many there are;
+          and a line for each survivor.
+        """
+        path = self._top / "triobatch" / (module.replace(".", "/") + ".py")
+        source = path.read_text("utf-8")
+        chosen = mutants.mutants(source, sample, seed)
+        tried = [
+            mutant
+            for mutant in chosen
+            if (module, mutant.said, mutant.code) not in known
+        ]
+        survivors = []
+        if self._fails_as_it_is(module, path):
+            return {}, ["its own tests fail with the same code put in anew"]
+        for mutant in sorted(tried, key=lambda mutant: mutant.line):
+            killed = self.is_killed(module, path, mutant)
+            if not killed:
+                never = "  (no test runs it)" if killed is None else ""
+                survivors.append(
+                    f"{mutant.line}: [{mutant.said}] {mutant.code}{never}"
+                )
+        counts = {
+            "tried": len(tried),
+            "killed": len(tried) - len(survivors),
+            "explained": len(chosen) - len(tried),
+            "all": mutants.count(source),
+            "seed": seed,
+        }
+        return counts, survivors
 
 
 def table(scores):
@@ -199,37 +232,80 @@ def main():
     parser.add_argument("--tests", nargs="+", help="instead of a wing's")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
-    known = explained()
-    wings = {}
+    by_wing = {}
+    for module in modules_of(options.modules):
+        wing = module.partition(".")[0].strip("_")
+        by_wing.setdefault(wing, []).append(module)
     with tempfile.TemporaryDirectory() as directory:
         top = Path(directory).resolve()
         copy_to(top)
         runs.prepare(top)
-        for module in modules_of(options.modules):
-            name = module.partition(".")[0].strip("_")
-            if name not in wings:
-                wings[name] = Wing(top, name, options.tests)
-            counts, survivors = score(
-                module,
-                top,
-                wings[name],
-                0 if options.all else options.sample,
-                options.seed,
-                known,
+        for wing, modules in by_wing.items():
+            try_wing(top, wing, modules, options)
+
+
+def try_wing(top, wing, modules, options):
+    """Try the mutants of some modules of a wing, and tell what they come to.
+
+    In a process of its own, to which this one answers.
+    """
+    asked, ask = map(os.fdopen, os.pipe(), ("rb", "wb"))
+    answered, answer = map(os.fdopen, os.pipe(), ("rb", "wb"))
+
+    def tell(*message):
+        marshal.dump(message, ask)
+        ask.flush()
+
+    def have_tried(tests, patience):
+        tell("try", tests, patience)
+        return marshal.load(answered)
+
+    def work(session):
+        tried = Wing(top, wing, session, have_tried)
+        tell("failed", sorted(tried.failed))
+        known = explained()
+        sample = 0 if options.all else options.sample
+        for module in modules:
+            counts, survivors = tried.score(
+                module, sample, options.seed, known
             )
-            print(
-                f"{module}: {counts['killed']} of {counts['tried']} killed, "
-                f"{counts['explained']} explained, of {counts['all']}",
-                flush=True,
-            )
-            for mutant, is_run in sorted(survivors, key=lambda it: it[0].line):
-                never = "" if is_run else "  (no test runs it)"
-                print(
-                    f"  {mutant.line}: [{mutant.said}] {mutant.code}{never}",
-                    flush=True,
-                )
-            if options.record:
-                record(module, counts)
+            tell("done", module, counts, survivors)
+        tell("end")
+
+    child = runs.collect(options.tests or [f"tests/{wing}"], work)
+    ask.close()
+    while True:
+        try:
+            match marshal.load(asked):
+                case "failed", tests:
+                    for test in tests:
+                        print(f"left out, it fails: {test}", flush=True)
+                case "try", tests, patience:
+                    killed = runs.is_killed_from_its_import(tests, patience)
+                    marshal.dump(killed, answer)
+                    answer.flush()
+                case "done", module, counts, survivors:
+                    show(module, counts, survivors)
+                    if counts and options.record:
+                        record(module, counts)
+                case _:
+                    break
+        except EOFError:
+            sys.exit(f"the tests of {wing} cannot be collected")
+    os.waitpid(child, 0)
+
+
+def show(module, counts, survivors):
+    """Print what the mutants of a module have come to."""
+    print(
+        f"{module}: {counts['killed']} of {counts['tried']} killed, "
+        f"{counts['explained']} explained, of {counts['all']}"
+        if counts
+        else f"{module}: not tried",
+        *(f"  {survivor}" for survivor in survivors),
+        sep="\n",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
