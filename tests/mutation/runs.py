@@ -9,6 +9,7 @@ be changed like that, and is tried in a run of its own.
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import gc
 import marshal
@@ -263,12 +264,14 @@ class Functions:
           after: The other.
           every: Whether those get theirs, too, that are as before.
         """
+        protection = sys.modules["trio._core._ki"]
+        protection = protection._CODE_KI_PROTECTION_STATUS_WMAP
         for old, new in _pairs(before, after, every=every):
             for function in self._of[_name_of(old)]:
-                protected = _protection().get(function.__code__)
+                # Whether Ctrl-C is held off goes by the code.
+                with contextlib.suppress(KeyError):
+                    protection[new] = protection[function.__code__]
                 function.__code__ = new
-                if protected is not None:
-                    _protection()[new] = protected
         for cache in self._caches:
             cache.cache_clear()
 
@@ -281,11 +284,6 @@ class Functions:
                 for old, new in _pairs(before, after)
             )
         )
-
-
-def _protection():
-    # Whether Ctrl-C is held off goes by the code.
-    return sys.modules["trio._core._ki"]._CODE_KI_PROTECTION_STATUS_WMAP
 
 
 def _name_of(code):
