@@ -9,7 +9,12 @@ from helpers import exports_lock
 from traced import tracemalloc
 
 from triobatch import Buffers
-from triobatch._queues.buffers import first_piece, position
+from triobatch._queues.buffers import (
+    drop,
+    first_chunks,
+    first_piece,
+    position,
+)
 from triobatch._resource import Claim
 
 # Linux's, which Python does not name everywhere.
@@ -523,3 +528,49 @@ def test_more_than_memory_holds_is_a_memory_error_and_changes_nothing(
     assert buffers.read(2) == bytes(2)
     buffers.clear()
     huge.close()
+
+
+def test_more_than_memory_holds_is_consumed_all_the_same():
+    try:
+        huge = mmap.mmap(
+            -1, 2**46, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+        )
+    except (AttributeError, OSError):
+        pytest.skip("no such mapping here")
+    buffers = Buffers([huge] * (2**18 + 1))
+    buffers.consume(2**64 + 1)
+    assert buffers.nbytes == 2**46 - 1
+    buffers.clear()
+    huge.close()
+
+
+@pytest.mark.parametrize(
+    ("consumed", "count", "chunks"),
+    [(0, 1, [b"abc"]), (1, 2, [b"bc", b"d"]), (3, 9, [b"d", b"ef"])],
+)
+def test_the_first_chunks_are_handed_out_from_where_it_is(
+    consumed, count, chunks
+):
+    buffers = Buffers([b"abc", b"d", b"ef"])
+    buffers.consume(consumed)
+    assert list(map(bytes, first_chunks(buffers, count))) == chunks
+
+
+def test_more_than_there_is_cannot_have_been_sent():
+    buffers = Buffers([b"abc"])
+    with pytest.raises(OSError, match="more than"):
+        drop(buffers, 4)
+    assert buffers.nbytes == 3
+
+
+def test_what_writes_is_handed_in_from_above():
+    async def write(buffers, target):
+        return buffers.nbytes, target
+
+    class Written(Buffers):
+        __slots__ = ()
+        _write_to = write
+
+    with pytest.raises(StopIteration) as done:
+        Written([b"abc"]).write_to("target").send(None)
+    assert done.value.value == (3, "target")

@@ -332,3 +332,24 @@ def test_what_is_no_number_is_told_by_its_name(value):
         TypeError, match=f"count must be an int, not {type(value).__name__}"
     ):
         as_integer(value, "count")
+
+
+@pytest.fixture
+def released():
+    view = memoryview(b"abc")
+    view.release()
+    return view
+
+
+def test_a_view_that_was_released_is_a_buffer_without_bytes(released):
+    assert is_buffer(released)
+    with pytest.raises(BufferError, match="chunk has no bytes to give"):
+        view_of_bytes(released)
+
+
+@pytest.mark.parametrize("items", ["text", 3, b"bytes", bytearray()])
+def test_one_is_not_taken_for_many(items):
+    with pytest.raises(
+        TypeError, match=f"iterable of .*, not {type(items).__name__}"
+    ):
+        as_payloads(items)
