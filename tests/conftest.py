@@ -7,11 +7,13 @@ import errno
 import functools
 import gc
 import os
+import random
 import signal
 import socket
 import ssl
 import struct
 
+import hypothesis
 import pytest
 import simulated_platform
 import trio
@@ -25,6 +27,28 @@ if "TRIOBATCH_SIMULATE" in os.environ:
 from triobatch import BatchSocketStream, DatagramSocket, _write_to
 from triobatch._core import calls
 from triobatch.testing import os_error, scripted_calls
+
+# How long an example takes is up to whatever else the machine does.
+hypothesis.settings.register_profile(
+    "any load",
+    hypothesis.settings(),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("any load")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="run in a random order"
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    seed = config.getoption("shuffle")
+    if seed is not None:
+        random.Random(seed).shuffle(items)
 
 
 def pytest_collection_finish():

@@ -381,7 +381,7 @@ def test_a_client_that_takes_a_little_at_a_time_is_kept(large):
     with (
         running(
             "file_server.py", "127.0.0.1:0", "--directory", large,
-            "--patience", "0.5",
+            "--patience", "1.5",
         ) as url,
         downloading(url) as client,
     ):  # fmt: skip

@@ -22,6 +22,7 @@ from triobatch._core import calls as _syscalls
 from triobatch._core import streams_python as _core_python
 from triobatch._core.choice import CORE
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
+from triobatch._wire.error_queue import IP_RECVERR
 
 # Both are tested in one run wherever both can be had.
 CORES = {"python": _core_python}
@@ -574,3 +575,32 @@ def test_the_twins_are_all_the_calls_on_streams():
         "send_list",
         "send_pointed",
     }
+
+
+def test_a_report_is_taken_off_the_error_queue():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+        sock.setblocking(False)
+        assert _syscalls.receive_error(sock.fileno(), 99) is None
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+            gone.bind(("127.0.0.1", 0))
+            closed = gone.getsockname()
+        sock.sendto(b"abc", closed)
+        payload, control, address = _syscalls.receive_error(sock.fileno(), 2)
+    assert (payload, address) == (b"ab", closed)
+    assert [(level, kind) for level, kind, _ in control] == [
+        (socket.IPPROTO_IP, IP_RECVERR)
+    ]
+
+
+def test_accepting_does_not_block_where_there_is_nobody():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with pytest.raises(BlockingIOError):
+            _syscalls.accept(listener.fileno())
+        with (
+            socket.create_connection(listener.getsockname()),
+            _syscalls.accept(listener.fileno()) as accepted,
+        ):
+            assert accepted.getsockname() == listener.getsockname()

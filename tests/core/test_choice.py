@@ -109,3 +109,34 @@ def test_a_wrong_name_in_the_environment_fails_the_import():
     assert answer.stderr.endswith(
         "ValueError: TRIOBATCH_CORE must be c or python, not 'rust'\n"
     )
+
+
+def test_sources_that_were_not_built_say_how(no_core, monkeypatch, tmp_path):
+    (tmp_path / "_native").mkdir()
+    (tmp_path / "_core").mkdir()
+    monkeypatch.setattr(
+        _core_choice, "__file__", str(tmp_path / "_core" / "choice.py")
+    )
+    core, why = choose(None)
+    assert core == "python"
+    assert why == (
+        "these are the sources, not built: pip install -e . does that"
+    )
+
+
+def test_list_arithmetic_in_c_may_be_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "triobatch._core._chunks_c", None)
+    assert not _core_choice._has_chunk_extension()
+
+
+@pytest.mark.parametrize(
+    ("platform", "says"), [("linux", True), ("win32", False)]
+)
+def test_only_where_there_can_be_a_core_is_told_how_to_build_it(
+    no_core, monkeypatch, tmp_path, platform, says
+):
+    (tmp_path / "_c_missing.txt").write_text("no compiler", "utf-8")
+    monkeypatch.setattr(_core_choice, "__file__", str(tmp_path / "choice.py"))
+    monkeypatch.setattr(sys, "platform", platform)
+    _, why = choose(None)
+    assert ("force-reinstall" in why) == says

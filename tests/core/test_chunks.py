@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+import os
 from array import array
 
 import extensions
@@ -345,3 +346,20 @@ def test_the_extension_keeps_no_reference(extension):
     extension.point(kept, 0, HERE)
     kept[0].release()
     assert not is_exported(source)
+
+
+@pytest.mark.parametrize(
+    ("stated", "most"),
+    [(ValueError, 16), (OSError, 16), (-1, 1024), (4096, 1024), (100, 100)],
+)
+def test_a_call_takes_as_many_buffers_as_the_system_says(
+    monkeypatch, stated, most
+):
+    def sysconf(name):
+        assert name == "SC_IOV_MAX"
+        if isinstance(stated, int):
+            return stated
+        raise stated
+
+    monkeypatch.setattr(os, "sysconf", sysconf, raising=False)
+    assert _chunks._system_iov_max() == most

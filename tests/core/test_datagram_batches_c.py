@@ -1,6 +1,9 @@
 """Batches of one size, on the C core: what the list extension packs."""
 
 import array
+import errno
+import os
+import socket
 
 import extensions
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from triobatch._core import datagram_batches_python as python
 from triobatch._core.choice import CHUNK_EXTENSION, CORE
 from triobatch._core.chunks import COPY_SIZE
+from triobatch._wire.addresses import encode_address
 
 pytestmark = pytest.mark.skipif(
     CORE != "c" or not CHUNK_EXTENSION, reason="the C core's extension"
@@ -146,3 +150,23 @@ def test_one_that_is_out_is_nobody_elses():
     assert (bytes(one.data), bytes(other.data)) == (b"a", b"b")
     one.give_back()
     other.give_back()
+
+
+def test_a_batch_is_sent_and_what_is_refused_is_not():
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as near,
+    ):
+        near.bind(("127.0.0.1", 0))
+        peer = encode_address(near.getsockname())
+        batch = core.pack([b"ab"] * 3, peer, (1, 2, 2))
+        assert core.send_batch(sender.fileno(), batch) == 3
+        batch.give_back()
+        assert [near.recv(9, socket.MSG_DONTWAIT) for _ in "abc"] == [
+            b"ab"
+        ] * 3
+        nowhere = encode_address(("127.0.0.1", 0))
+        batch = core.pack([b"ab"] * 3, nowhere, (1, 2, 2))
+        with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+            core.send_batch(sender.fileno(), batch)
+        batch.give_back()

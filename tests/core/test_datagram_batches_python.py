@@ -1,9 +1,14 @@
 """Batches of one size, without the list extension."""
 
+import errno
+import os
+import socket
+
 import pytest
 
 from triobatch._core import datagram_batches_python as python
 from triobatch._core.chunks import COPY_SIZE
+from triobatch._wire.addresses import encode_address
 
 LIMIT = (64, 65507, 65507)
 ADDRESS = ("127.0.0.1", 1)
@@ -56,3 +61,23 @@ def test_pairs_with_one_address_are_packed():
     for other in ((b"c", None), (b"c",), [b"c", ADDRESS], b"cd"):
         batch = python.pack_pairs([*pairs, other], ADDRESS, b"", LIMIT)
         assert batch is None
+
+
+def test_a_batch_is_sent_and_what_is_refused_is_not():
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as near,
+    ):
+        near.bind(("127.0.0.1", 0))
+        peer = encode_address(near.getsockname())
+        batch = python.pack([b"ab"] * 3, peer, (1, 2, 2))
+        assert python.send_batch(sender.fileno(), batch) == 3
+        batch.give_back()
+        assert [near.recv(9, socket.MSG_DONTWAIT) for _ in "abc"] == [
+            b"ab"
+        ] * 3
+        nowhere = encode_address(("127.0.0.1", 0))
+        batch = python.pack([b"ab"] * 3, nowhere, (1, 2, 2))
+        with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+            python.send_batch(sender.fileno(), batch)
+        batch.give_back()

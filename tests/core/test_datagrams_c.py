@@ -9,6 +9,7 @@ import extensions
 import pytest
 
 from triobatch._core import datagrams_python
+from triobatch._core.arena import Arena
 from triobatch._wire import control
 from triobatch._wire.addresses import encode_address
 from triobatch._wire.control import pack_control
@@ -253,3 +254,114 @@ def test_both_cores_know_the_same_numbers():
     assert lib.TB_UDP_SEGMENT == control.UDP_SEGMENT
     assert lib.TB_UDP_GRO == control.UDP_GRO
     assert datagrams_c.MAX_MESSAGES == datagrams_python.MAX_MESSAGES
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_one_datagram_is_sent(core, hosts, connected):
+    sender, near, _ = hosts
+    peer = peer_of(near)
+    if connected:
+        sender.connect(near.getsockname())
+        peer = b""
+    core.send_datagram(sender.fileno(), b"x", peer)
+    assert received(near) == b"x"
+
+
+@pytest.mark.parametrize("call", ["datagram", "segments", "runs", "many"])
+def test_the_first_that_is_refused_says_why(core, hosts, call):
+    sender, *_ = hosts
+    fd, nowhere = sender.fileno(), encode_address(("127.0.0.1", 0))
+    with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+        {
+            "datagram": lambda: core.send_datagram(fd, b"x", nowhere),
+            "segments": lambda: core.send_segments(fd, b"xy", 1, 1, nowhere),
+            "runs": lambda: core.send_runs(fd, [b"x"], [0], nowhere),
+            "many": lambda: core.send_datagrams(
+                fd, b"xy", [1, 1], [0, 0], [nowhere]
+            ),
+        }[call]()
+
+
+def test_segments_of_a_view_let_go_of_it(core, hosts):
+    sender, near, _ = hosts
+    data = bytearray(b"abcde")
+    view = memoryview(data)
+    assert core.send_segments(sender.fileno(), view, 2, 2, peer_of(near)) == 5
+    assert [received(near) for _ in "abc"] == [b"ab", b"cd", b"e"]
+    view.release()
+    data.append(0)
+
+
+def test_a_run_behind_the_first_that_is_refused_keeps_the_count(core, hosts):
+    sender, near, _ = hosts
+    runs = [b"a", bytes(70_000), b"b"]
+    sent = core.send_runs(sender.fileno(), runs, [0] * 3, peer_of(near))
+    assert sent == 1
+    assert received(near) == b"a"
+    assert received(near) is None
+
+
+@pytest.mark.parametrize(
+    ("own", "host", "number"),
+    [
+        (socket.AF_INET6, "127.0.0.1", None),
+        (socket.AF_INET6, "::1", None),
+        (socket.AF_INET, "::1", errno.EAFNOSUPPORT),
+        (socket.AF_UNIX, "127.0.0.1", errno.EINVAL),
+    ],
+)
+def test_a_peer_of_another_family_is_told_as_linux_does(
+    core, own, host, number
+):
+    there = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with (
+        socket.socket(there, socket.SOCK_DGRAM) as near,
+        socket.socket(own, socket.SOCK_DGRAM) as sender,
+    ):
+        near.bind((host, 0))
+        near.setblocking(False)
+        peer = encode_address((host, near.getsockname()[1]))
+        if number is None:
+            core.send_datagram(sender.fileno(), b"x", peer)
+            assert received(near) == b"x"
+            return
+        with pytest.raises(OSError, match=os.strerror(number)):
+            core.send_datagram(sender.fileno(), b"x", peer)
+        assert received(near) is None
+
+
+def test_what_has_come_is_received_and_then_nothing(core, hosts):
+    near, sender, _ = hosts
+    arena = Arena(4, socket.AF_INET)
+    assert core.receive_datagrams(near.fileno(), arena, 4) == 0
+    for payload in (b"a", b"", b"ccc"):
+        sender.sendto(payload, near.getsockname())
+    assert core.receive_datagrams(near.fileno(), arena, 2) == 2
+    assert list(arena.sizes[:2]) == [1, 0]
+    assert core.receive_datagrams(near.fileno(), arena, 4) == 1
+    assert arena.memory[:3] == b"ccc"
+    assert arena.name(0) == peer_of(sender)
+
+
+def test_a_descriptor_that_is_closed_receives_nothing(core, hosts):
+    near, *_ = hosts
+    closed = near.fileno()
+    near.close()
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        core.receive_datagrams(closed, Arena(1, socket.AF_INET), 1)
+
+
+def test_memory_is_lent_for_as_long_as_it_takes(core, hosts):
+    near, sender, _ = hosts
+    arena = Arena(2, socket.AF_INET, memory=bytearray())
+    for size in (2, 3):
+        memory = bytearray(2 * size)
+        for payload in (b"xy", b"z"):
+            sender.sendto(payload, near.getsockname())
+        lent = core.lend(arena, memory, size)
+        assert core.receive_datagrams(near.fileno(), arena, 2) == 2
+        core.take_back(arena, lent)
+        assert memory == b"xy".ljust(size, b"\0") + b"z".ljust(size, b"\0")
+        # Nothing exports it any more.
+        del lent
+        memory.append(0)

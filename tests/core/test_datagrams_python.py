@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from triobatch._core import datagrams_python as core
+from triobatch._core.arena import Arena
 from triobatch._wire.addresses import encode_address
 
 
@@ -68,3 +69,55 @@ def test_a_message_of_one_segment_is_a_plain_one(pair, monkeypatch):
     assert cut == [True, False, False]
     arrived = [right.recv(9, socket.MSG_DONTWAIT) for _ in range(4)]
     assert arrived == [b"ab", b"cd", b"e", b"fg"]
+
+
+@pytest.mark.parametrize("failure", [OSError, ValueError, BlockingIOError])
+def test_what_fails_behind_the_first_slot_keeps_the_count(
+    pair, monkeypatch, failure
+):
+    left, right = pair
+    receive, calls = core._receive, []
+
+    def fail_at_the_second(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise failure
+        receive(*args)
+
+    monkeypatch.setattr(core, "_receive", fail_at_the_second)
+    for _ in "ab":
+        left.sendto(b"x", right.getsockname())
+    arena = Arena(4, socket.AF_INET)
+    assert core.receive_datagrams(right.fileno(), arena, 4) == 1
+
+
+def test_without_recvmsg_a_datagram_is_received(pair, monkeypatch):
+    # As on Windows.
+    left, right = pair
+    monkeypatch.setattr(core, "_HAS_RECVMSG", False)
+    left.sendto(b"xyz", right.getsockname())
+    arena = Arena(1, socket.AF_INET)
+    assert core.receive_datagrams(right.fileno(), arena, 1) == 1
+    assert arena.memory[:3] == b"xyz"
+    assert not arena.is_truncated(0)
+
+
+class _Cutting:
+    """What a socket of Windows says of a datagram that is too large."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def recvfrom_into(self, room):
+        raise OSError(self.number, "too large")
+
+
+def test_without_recvmsg_a_datagram_that_is_cut_is_told(monkeypatch):
+    monkeypatch.setattr(core, "_HAS_RECVMSG", False)
+    arena = Arena(1, socket.AF_UNIX, 8)
+    with memoryview(arena.memory) as room:
+        core._receive(_Cutting(core._WSAEMSGSIZE), arena, 0, room)
+        assert arena.is_truncated(0)
+        assert arena.sizes[0] == 9
+        with pytest.raises(OSError, match="too large"):
+            core._receive(_Cutting(errno.EIO), arena, 0, room)

@@ -231,3 +231,35 @@ def test_any_iterable_will_do():
     finally:
         os.close(reader)
         os.close(writer)
+
+
+@pytest.mark.parametrize("call", [lowlevel.writev, lowlevel.readv])
+def test_what_has_no_bytes_to_give_is_a_buffer_error(fd, call):
+    released = memoryview(bytearray(1))
+    released.release()
+    with pytest.raises(BufferError):
+        call(fd, [released])
+
+
+def test_one_view_of_two_dimensions_is_no_list_of_buffers(fd):
+    view = memoryview(bytearray(4)).cast("B", (2, 2))
+    with pytest.raises(TypeError, match="iterable of buffers"):
+        lowlevel.writev(fd, view)
+
+
+def test_one_piece_is_no_larger_than_a_copy(fd, system):
+    buffers = [bytes(files.COPY_SIZE - 1), b"ab", b"c"]
+    written = lowlevel.pwritev(fd, buffers, 0)
+    in_one_piece = files._writev is files._write_joined
+    assert written == files.COPY_SIZE + (0 if in_one_piece else 2)
+
+
+@pytest.mark.parametrize("name", ["pwrite", "pread"])
+def test_a_system_without_offsets_says_so(fd, monkeypatch, name):
+    monkeypatch.delattr(os, name)
+    call = {
+        "pwrite": files._pwrite_joined,
+        "pread": files._pread_and_spread,
+    }[name]
+    with pytest.raises(OSError, match=f"this system has no {name}v"):
+        call(fd, [bytearray(1)], 0)

@@ -105,3 +105,12 @@ def test_scratch_memory_is_not_written_past_its_end(pair, room):
     assert right.recv(10) == b"abcd"
     copied = b"abcd----" if room >= 4 else b"-" * 8
     assert ffi.buffer(scratch, 8)[:] == copied
+
+
+def test_a_group_may_be_larger_than_the_scratch_memory(pair):
+    left, right = pair
+    count = 200
+    results, whole = core.send_group([left.fileno()] * count, [b"x"] * count)
+    assert whole
+    assert results == [1] * count
+    assert right.recv(999) == b"x" * count

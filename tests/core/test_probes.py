@@ -59,3 +59,20 @@ def test_a_system_without_the_options_has_neither(monkeypatch):
     )
     assert probes.gso_segments.__wrapped__() == 1
     assert probes.has_gro.__wrapped__() is False
+
+
+class _Unbound(socket.socket):
+    """A socket of a host without loopback."""
+
+    def __init__(self):
+        super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
+
+    def bind(self, address):
+        raise OSError(errno.EADDRNOTAVAIL, "no such address")
+
+
+def test_what_cannot_be_tried_is_the_safe_number(monkeypatch):
+    if probes.gso_segments() == 1:
+        pytest.skip("needs UDP_SEGMENT")
+    monkeypatch.setattr(probes, "_udp_socket", _Unbound)
+    assert probes.gso_segments.__wrapped__() == 63

@@ -130,3 +130,24 @@ def test_more_is_held_until_the_rest_comes(tmp_path):
             left.send(b"cd")
             right.settimeout(5)
             assert right.recv(10) == b"abcd"
+
+
+@pytest.mark.parametrize("piece", [b"abc", bytearray(b"abc")])
+def test_a_piece_of_which_more_will_follow_is_sent(sockets, piece):
+    left, right, *_ = sockets
+    assert splice_c.send_more(left.fileno(), piece) == 3
+    assert right.recv(9) == b"abc"
+    right.close()
+    with pytest.raises(BrokenPipeError):
+        splice_c.send_more(left.fileno(), piece)
+
+
+def test_a_part_of_a_file_goes_to_an_open_socket_only(sockets, tmp_path):
+    left, right, *_ = sockets
+    (tmp_path / "file").write_bytes(b"abc")
+    with (tmp_path / "file").open("rb") as file:
+        assert splice_c.send_file(left.fileno(), file.fileno(), 1, 9) == 2
+        assert right.recv(9) == b"bc"
+        right.close()
+        with pytest.raises(BrokenPipeError):
+            splice_c.send_file(left.fileno(), file.fileno(), 0, 9)

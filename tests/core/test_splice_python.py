@@ -99,3 +99,19 @@ def test_what_is_not_in_memory_is_told(file, monkeypatch):
     assert asked[-1] == 3 * 65536
     monkeypatch.setattr(splice_python, "_NO_WAIT", None)
     assert splice_python.cached(fd, 3 * 65536, 10) == 10
+
+
+def test_a_piece_of_which_more_will_follow_is_sent(sockets):
+    left, right = sockets
+    assert splice_python.send_more(left.fileno(), b"abc") == 3
+    assert right.recv(9) == b"abc"
+
+
+def test_where_it_cannot_be_told_all_is_in_memory():
+    reader, writer = os.pipe()
+    try:
+        # ESPIPE.
+        assert splice_python.cached(reader, 0, 10) == 10
+    finally:
+        os.close(reader)
+        os.close(writer)

@@ -189,3 +189,12 @@ def test_the_pool_of_scratch_memory_stays_small(monkeypatch):
     for scratch in taken:
         scratch.give_back()
     assert len(core._pool) == core.POOL_SIZE == 4
+
+
+def test_receiving_makes_scratch_memory_where_there_is_none(pair, monkeypatch):
+    left, right = pair
+    monkeypatch.setattr(core, "_pool", [])
+    left.send(b"abc")
+    assert core.receive(right.fileno(), 9) == b"abc"
+    assert core.receive(right.fileno(), 9) is None
+    assert len(core._pool) == 1

@@ -7,11 +7,19 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
+from triobatch._core.counts import MORE_THAN_OFFERED
 from triobatch._datagrams.errnos import (
+    FATAL,
+    FATAL_ON_INTERNET,
+    FIRST_PAUSE,
+    MAX_CONGESTED,
     MAX_FLOODS,
     MAX_REPORTS,
+    REPORTED,
+    REPORTED_BY_IPV4,
     Reports,
     Verdict,
+    reported_on,
     tries_of,
 )
 from triobatch._datagrams.errors import DatagramErrorGroup
@@ -87,6 +95,65 @@ def test_what_the_core_goes_past(name, internet, ipv4, asks, pending, needed):
     tries = tries_of(internet=internet, ipv4=ipv4, asks=asks, pending=pending)
     assert tries[getattr(errno, name)] == needed
     assert (len(tries), tries[0]) == (256, 0)
+
+
+def test_an_errno_may_be_the_second_of_its_kind_until_the_next_outcome():
+    judge = Reports(Counters())
+    assert not judge.pending
+    judge.judge(errno.EHOSTUNREACH)
+    assert judge.pending
+    judge.judge(errno.EPERM)
+    assert not judge.pending
+
+
+@pytest.mark.parametrize("row", [0, 3, MAX_REPORTS - 1])
+def test_a_reset_begins_a_new_row(row):
+    judge = Reports(Counters())
+    for _ in range(row):
+        judge.judge(errno.ECONNREFUSED)
+    judge.reset()
+    found = [judge.judge(errno.ECONNREFUSED) for _ in range(MAX_REPORTS)]
+    assert found == [REPORT] * (MAX_REPORTS - 1) + [FLOOD]
+
+
+@pytest.mark.parametrize("between", [errno.EPERM, errno.EHOSTUNREACH])
+def test_an_error_of_its_own_begins_a_new_row(between):
+    judge = Reports(Counters())
+    for _ in range(3):
+        judge.judge(errno.ECONNREFUSED)
+    # The second one is believed.
+    judge.judge(between)
+    assert judge.judge(between) is OWN
+    found = [judge.judge(errno.ECONNREFUSED) for _ in range(MAX_REPORTS)]
+    assert found == [REPORT] * (MAX_REPORTS - 1) + [FLOOD]
+
+
+def test_the_pauses_for_buffers_take_31_ms():
+    pauses = [FIRST_PAUSE * 2**count for count in range(MAX_CONGESTED)]
+    assert sum(pauses) == pytest.approx(0.031)
+
+
+def test_what_ends_a_socket():
+    ends = {"EBADF", "ENOTSOCK", "EFAULT", "ENOSYS"}
+    assert {getattr(errno, name) for name in ends} == FATAL - {
+        MORE_THAN_OFFERED
+    }
+    assert {errno.EPIPE} == FATAL_ON_INTERNET - FATAL
+
+
+@pytest.mark.parametrize(
+    ("internet", "ipv4", "reported"),
+    [
+        (True, True, REPORTED_BY_IPV4),
+        (True, False, REPORTED),
+        (False, False, {errno.ECONNRESET}),
+    ],
+)
+def test_what_the_network_reports_is_its_own_on_each_family(
+    internet, ipv4, reported
+):
+    assert reported_on(internet=internet, ipv4=ipv4) == reported
+    assert {errno.EACCES} == REPORTED - REPORTED_BY_IPV4
 
 
 @pytest.mark.parametrize("method", ["send_batch", "send_many"])

@@ -220,7 +220,8 @@ async def test_a_default_timeout_does_not_block_the_loop(
     for method in (sock.receive_errors_nowait, sock.receive_batch_nowait):
         with pytest.raises(trio.WouldBlock):
             method()
-    assert time.monotonic() - before < 1
+    # Either would have taken five seconds.
+    assert time.monotonic() - before < 5
 
 
 async def test_ctrl_c_is_held_off_while_a_descriptor_is_borrowed(

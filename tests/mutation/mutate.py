@@ -1,307 +1,311 @@
 """Change the package in one place at a time, and see that a test fails.
 
-    python tests/mutation/mutate.py _queues.buffers _wire [--sample 50]
+    python tests/mutation/mutate.py _queues _datagrams.gso [--all] [--record]
 
-Each module's own tests (tests/wing/test_module*.py) are asked, and with
-``--wing`` all of the wing's where none of those fails. What no test sees is
-listed with its line, and has to be killed or explained.
+A sample of a module's changes is tried, the same each time. Asked are the
+tests of its wing that run the changed line: the module's own first, and the
+quick ones before the slow. What none sees is listed, and is to be killed by a
+new test or explained in ``equivalent.txt``, whose entries are left out of the
+score. ``--record`` puts the scores into ``scores.json`` and the table of the
+documentation.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import copy
+import json
+import marshal
 import os
-import random
+import re
 import shutil
-import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-TOP = Path(__file__).parents[2]
+import mutants
+import runs
+
+HERE = Path(__file__).parent
+TOP = HERE.parents[1]
 PACKAGE = TOP / "triobatch"
+# How many seconds of tests are asked about one change, the quick ones first.
+ASKED = 8
 # A mutant that hangs is killed as well as one that fails: it takes so many
 # times as long as the tests do without it, and some seconds.
-PATIENCE = 8
-
-SWAPS = {
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.FloorDiv,
-    ast.FloorDiv: ast.Mult,
-    ast.BitAnd: ast.BitOr,
-    ast.BitOr: ast.BitAnd,
-    ast.And: ast.Or,
-    ast.Or: ast.And,
-}
+PATIENCE = 5
+SCORES = HERE / "scores.json"
+TABLE = TOP / "docs/project/mutation-tables.rst"
+# As it was changed, so that no compiled file of an earlier change is taken.
+_EPOCH = 1_000_000_000
 
 
-def _is_for_types(node):
-    """Whether it is read by a type checker, and runs nowhere."""
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+def explained():
+    """Return what ``equivalent.txt`` explains: module, change and line."""
+    text = (HERE / "equivalent.txt").read_text("utf-8")
+    return {
+        (module, said, code)
+        for module, said, code in re.findall(
+            r"(?m)^(_\S+) \[(.+?)\] (.+)\n    \S", text
+        )
+    }
 
 
-def places(tree):
-    """Yield each node that runs, but for annotations and docstrings."""
-    todo = [tree]
-    while todo:
-        node = todo.pop()
-        yield node
-        for field, value in ast.iter_fields(node):
-            if field in {"annotation", "returns", "type_params"}:
-                continue
-            for child in value if isinstance(value, list) else [value]:
-                if not isinstance(child, ast.AST) or _is_for_types(child):
-                    continue
-                if isinstance(child, ast.Expr) and isinstance(
-                    child.value, ast.Constant
-                ):
-                    continue
-                todo.append(child)
-
-
-def changes(node):
-    """Return (what it says, function that changes a node) of each mutation."""
+def modules_of(names):
+    """Return the modules that are named, by themselves or by their wing."""
     found = []
-    match node:
-        case ast.Compare(ops=[operator]) | ast.BinOp(op=operator) if (
-            type(operator) in SWAPS
-        ):
-            other = SWAPS[type(operator)]
-            found.append((other.__name__, lambda n: _set_operator(n, other)))
-        case ast.AugAssign(op=operator) | ast.BoolOp(op=operator) if (
-            type(operator) in SWAPS
-        ):
-            other = SWAPS[type(operator)]
-            found.append((other.__name__, lambda n: _set_operator(n, other)))
-        case ast.Constant(value=bool()):
-            found.append(
-                ("negated", lambda n: setattr(n, "value", not n.value))
-            )
-        case ast.Constant(value=int()):
-            found.append(("+ 1", lambda n: setattr(n, "value", n.value + 1)))
-        case ast.If() | ast.While() | ast.IfExp():
-            found.append(
-                (
-                    "not",
-                    lambda n: setattr(
-                        n, "test", ast.UnaryOp(ast.Not(), n.test)
-                    ),
-                )
-            )
-        case ast.Return(value=ast.AST()):
-            found.append(
-                ("None", lambda n: setattr(n, "value", ast.Constant(None)))
-            )
-    for name in ("body", "orelse", "finalbody"):
-        body = getattr(node, name, None)
-        if not isinstance(body, list):
-            continue
-        for index, statement in enumerate(body):
-            if isinstance(
-                statement,
-                ast.Assign | ast.AugAssign | ast.Raise | ast.Delete,
-            ) or (
-                isinstance(statement, ast.Expr)
-                and not isinstance(statement.value, ast.Constant)
-            ):
-                if isinstance(node, ast.Module | ast.ClassDef):
-                    continue
-                found.append(
-                    (
-                        f"without line {statement.lineno}",
-                        lambda n, name=name, index=index: _drop(
-                            n, name, index
-                        ),
-                    )
-                )
+    for name in names:
+        path = PACKAGE / name.replace(".", "/")
+        found += (
+            [
+                f"{name}.{file.stem}"
+                for file in sorted(path.glob("*.py"))
+                if file.stem != "__init__"
+            ]
+            if path.is_dir()
+            else [name]
+        )
     return found
 
 
-def _set_operator(node, other):
-    if isinstance(node, ast.Compare):
-        node.ops = [other()]
-    else:
-        node.op = other()
+def copy_to(top):
+    """Make the copy of the project that is changed."""
+    for name in ("triobatch", "tests", "examples"):
+        shutil.copytree(
+            TOP / name,
+            top / name,
+            ignore=shutil.ignore_patterns("__pycache__", "mutation"),
+        )
+    for name in ("pyproject.toml", "CONTRIBUTING.md", "README.md"):
+        shutil.copy(TOP / name, top / name)
 
 
-def _drop(node, name, index):
-    getattr(node, name)[index] = ast.copy_location(
-        ast.Pass(), getattr(node, name)[index]
+class Wing:
+    """A wing's tests, which of them run what, and what they see of changes.
+
+    In the process that has collected them. A change of what is imported it
+    has tried by the first one: ``ask``.
+    """
+
+    def __init__(self, top, wing, session, ask):
+        self._top = top
+        self._wing = wing
+        self._session = session
+        self._ask = ask
+        self._functions = runs.Functions(top)
+        self._seen, self._times, self.failed = session.coverage(top)
+        for test in self.failed:
+            self._times.pop(test, None)
+
+    def tests_for(self, module, path, lines):
+        """Return the tests that run some lines, and the seconds they take."""
+        name = module.rpartition(".")[2].strip("_")
+        own = re.compile(rf"tests/{self._wing}/test_{name}(_\w+)?\.py::")
+        if lines is None:
+            # It runs when it is imported, and what it makes is used anywhere.
+            found = set(filter(own.match, self._times)) or set(self._times)
+        else:
+            seen = self._seen.get(str(path), {})
+            found = set().union(*(seen.get(line, ()) for line in lines))
+        tests, left = [], ASKED
+        for test in sorted(
+            found & self._times.keys(),
+            key=lambda test: (not own.match(test), self._times[test], test),
+        ):
+            left -= self._times[test]
+            if left < 0 and tests:
+                break
+            tests.append(test)
+        return tests, ASKED - left
+
+    def is_killed(self, module, path, mutant):
+        """Tell whether a test fails; None if none runs what was changed."""
+        source = path.read_text("utf-8")
+        name = str(path)
+        before = compile(source, name, "exec", dont_inherit=True)
+        after = compile(mutant.tree, name, "exec", dont_inherit=True)
+        changed = self._functions.has(before, after)
+        tests, seconds = self.tests_for(
+            module, path, mutant.lines if changed else None
+        )
+        if not tests:
+            return None
+        then = path.stat()
+        try:
+            # For the processes that tests start.
+            path.write_text(ast.unparse(mutant.tree), "utf-8")
+            self._epoch = getattr(self, "_epoch", _EPOCH) + 1
+            os.utime(path, (self._epoch, self._epoch))
+            if not changed:
+                return self._ask(tests, PATIENCE * seconds + 20)
+            return self._session.is_killed(
+                lambda: self._functions.change(before, after),
+                tests,
+                PATIENCE * seconds + 5,
+            )
+        finally:
+            path.write_text(source, "utf-8")
+            os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
+
+    def _fails_as_it_is(self, module, path):
+        tests, seconds = self.tests_for(module, path, None)
+        source = path.read_text("utf-8")
+        code = compile(source, str(path), "exec", dont_inherit=True)
+        return self._session.is_killed(
+            lambda: self._functions.change(code, code, every=True),
+            tests,
+            PATIENCE * seconds + 20,
+        )
+
+    def score(self, module, sample, seed, known):
+        """Try the mutants of a module.
+
+        Returns:
+          How many were tried, killed and explained, and how many there are;
+          and a line for each survivor.
+        """
+        path = self._top / "triobatch" / (module.replace(".", "/") + ".py")
+        source = path.read_text("utf-8")
+        chosen = mutants.mutants(source, sample, seed)
+        tried = [
+            mutant
+            for mutant in chosen
+            if (module, mutant.said, mutant.code) not in known
+        ]
+        survivors = []
+        if self._fails_as_it_is(module, path):
+            return {}, ["its own tests fail with the same code put in anew"]
+        for mutant in sorted(tried, key=lambda mutant: mutant.line):
+            killed = self.is_killed(module, path, mutant)
+            if not killed:
+                never = "  (no test runs it)" if killed is None else ""
+                survivors.append(
+                    f"{mutant.line}: [{mutant.said}] {mutant.code}{never}"
+                )
+        counts = {
+            "tried": len(tried),
+            "killed": len(tried) - len(survivors),
+            "explained": len(chosen) - len(tried),
+            "all": mutants.count(source),
+            "seed": seed,
+        }
+        return counts, survivors
+
+
+def table(scores):
+    """Return the table of the documentation."""
+    rows = [
+        f"   ``{name}``,{100 * row['killed'] / (row['tried'] or 1):.0f} %,"
+        f"{row['killed']},{row['tried']},{row['explained']},{row['all']}"
+        for name, row in sorted(scores.items())
+    ]
+    return "\n".join(
+        [
+            ".. Written by tests/mutation/mutate.py --record.",
+            "",
+            ".. csv-table::",
+            "   :header: module,score,killed,tried,explained,all",
+            "",
+            *rows,
+            "",
+        ]
     )
 
 
-def mutants(source):
-    """Yield (line, what was changed, source) for each mutant."""
-    tree = ast.parse(source)
-    for number, node in enumerate(places(tree)):
-        for what, (said, _) in enumerate(changes(node)):
-            other = copy.deepcopy(tree)
-            changed = next(
-                node
-                for index, node in enumerate(places(other))
-                if index == number
-            )
-            changes(changed)[what][1](changed)
-            ast.fix_missing_locations(other)
-            line = getattr(node, "lineno", 0)
-            if said.startswith("without"):
-                line = int(said.rpartition(" ")[2])
-            yield line, said, ast.unparse(other)
-
-
-def tests_of(module, top):
-    """Return the files with a module's own tests, and those of its wing."""
-    *wing, name = module.split(".")
-    folder = top / "tests" / "/".join(part.strip("_") for part in wing)
-    stem = f"test_{name.strip('_')}"
-    own = sorted({*folder.glob(f"{stem}.py"), *folder.glob(f"{stem}_*.py")})
-    return own, sorted(folder.glob("test_*.py"))
-
-
-def is_killed(top, files, patience):
-    """Run tests in a process of their own; tell whether one fails.
-
-    Which they do, too, if they are not done after ``patience`` seconds.
-    """
-    child = os.fork()
-    if not child:
-        os.setpgid(0, 0)
-        null = os.open(os.devnull, os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(null, fd)
-        code = 1
-        try:
-            import pytest  # noqa: PLC0415 (by then it is all imported)
-
-            os.chdir(top)
-            code = pytest.main(
-                [
-                    *("-x", "-q", "-p", "no:cacheprovider"),
-                    *("-m", "not slow", "--timeout", "30"),
-                    # What is imported already.
-                    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
-                    *map(str, files),
-                ]
-            )
-        finally:
-            os._exit(int(code))
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status) != 0
-        time.sleep(0.01)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return True
-
-
-def preload(top):
-    """Import what all the runs need, but for the package itself."""
-    sys.path[:0] = [str(top), str(top / "tests"), str(top / "tests/bench")]
-    os.environ["PYTHONPATH"] = str(top)
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    sys.dont_write_bytecode = True
-    for name in ("pytest", "trio", "trio.testing", "hypothesis", "trustme"):
-        __import__(name)
-    assert "triobatch" not in sys.modules
-
-
-def patience_for(top, files):
-    """Return how long tests may take; they have to pass as things are."""
-    start = time.monotonic()
-    if is_killed(top, files, 600):
-        sys.exit(f"{files[0]}: fails as it is, or takes 10 minutes")
-    return PATIENCE * (time.monotonic() - start) + 5
-
-
-def score(module, top, sample, seed, tests, ask_wing):
-    """Try the mutants of a module; return the killed, all, and survivors."""
-    path = top / "triobatch" / (module.replace(".", "/") + ".py")
-    source = path.read_text("utf-8")
-    listed = list(mutants(source))
-    if sample and sample < len(listed):
-        listed = random.Random(seed).sample(listed, sample)
-    own, wing = tests_of(module, top)
-    files = [top / name for name in tests] or own or wing
-    patience = patience_for(top, files)
-    wings_patience = patience_for(top, wing) if ask_wing else 0
-    survivors = []
-    try:
-        for line, said, text in listed:
-            path.write_text(text, "utf-8")
-            if is_killed(top, files, patience):
-                continue
-            if ask_wing and is_killed(top, wing, wings_patience):
-                continue
-            survivors.append((line, said))
-    finally:
-        path.write_text(source, "utf-8")
-    return len(listed) - len(survivors), len(listed), sorted(survivors)
+def record(module, counts):
+    """Keep a module's score, and write the table anew."""
+    scores = json.loads(SCORES.read_text("utf-8")) if SCORES.exists() else {}
+    scores[module] = counts
+    SCORES.write_text(
+        json.dumps(dict(sorted(scores.items())), indent=2) + "\n", "utf-8"
+    )
+    TABLE.write_text(table(scores), "utf-8")
 
 
 def main():
     """Print the score of each module, and what has survived."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("modules", nargs="+")
-    parser.add_argument("--sample", type=int, default=0)
+    parser.add_argument("--sample", type=int, default=30)
+    parser.add_argument("--all", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--wing", action="store_true")
-    parser.add_argument("--tests", nargs="+", default=())
+    parser.add_argument("--tests", nargs="+", help="instead of a wing's")
+    parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
-    names = []
-    for name in options.modules:
-        path = PACKAGE / name.replace(".", "/")
-        if path.is_dir():
-            names += [
-                f"{name}.{file.stem}"
-                for file in sorted(path.glob("*.py"))
-                if file.stem != "__init__"
-            ]
-        else:
-            names.append(name)
+    by_wing = {}
+    for module in modules_of(options.modules):
+        wing = module.partition(".")[0].strip("_")
+        by_wing.setdefault(wing, []).append(module)
     with tempfile.TemporaryDirectory() as directory:
-        top = Path(directory)
-        for name in ("triobatch", "tests"):
-            shutil.copytree(
-                TOP / name,
-                top / name,
-                ignore=shutil.ignore_patterns("__pycache__"),
+        top = Path(directory).resolve()
+        copy_to(top)
+        runs.prepare(top)
+        for wing, modules in by_wing.items():
+            try_wing(top, wing, modules, options)
+
+
+def try_wing(top, wing, modules, options):
+    """Try the mutants of some modules of a wing, and tell what they come to.
+
+    In a process of its own, to which this one answers.
+    """
+    asked, ask = map(os.fdopen, os.pipe(), ("rb", "wb"))
+    answered, answer = map(os.fdopen, os.pipe(), ("rb", "wb"))
+
+    def tell(*message):
+        marshal.dump(message, ask)
+        ask.flush()
+
+    def have_tried(tests, patience):
+        tell("try", tests, patience)
+        return marshal.load(answered)
+
+    def work(session):
+        tried = Wing(top, wing, session, have_tried)
+        tell("failed", sorted(tried.failed))
+        known = explained()
+        sample = 0 if options.all else options.sample
+        for module in modules:
+            counts, survivors = tried.score(
+                module, sample, options.seed, known
             )
-        for name in ("pyproject.toml", "CONTRIBUTING.md", "README.md"):
-            shutil.copy(TOP / name, top / name)
-        preload(top)
-        for name in names:
-            killed, count, survivors = score(
-                name,
-                top,
-                options.sample,
-                options.seed,
-                options.tests,
-                options.wing,
-            )
-            print(f"{name}: {killed} of {count} killed", flush=True)
-            lines = (
-                (PACKAGE / f"{name.replace('.', '/')}.py")
-                .read_text("utf-8")
-                .splitlines()
-            )
-            for line, said in survivors:
-                print(f"  {line}: {said}: {lines[line - 1].strip()}")
+            tell("done", module, counts, survivors)
+        tell("end")
+
+    child = runs.collect(options.tests or [f"tests/{wing}"], work)
+    ask.close()
+    while True:
+        try:
+            match marshal.load(asked):
+                case "failed", tests:
+                    for test in tests:
+                        print(f"left out, it fails: {test}", flush=True)
+                case "try", tests, patience:
+                    killed = runs.is_killed_from_its_import(tests, patience)
+                    marshal.dump(killed, answer)
+                    answer.flush()
+                case "done", module, counts, survivors:
+                    show(module, counts, survivors)
+                    if counts and options.record:
+                        record(module, counts)
+                case _:
+                    break
+        except EOFError:
+            sys.exit(f"the tests of {wing} cannot be collected")
+    os.waitpid(child, 0)
+
+
+def show(module, counts, survivors):
+    """Print what the mutants of a module have come to."""
+    print(
+        f"{module}: {counts['killed']} of {counts['tried']} killed, "
+        f"{counts['explained']} explained, of {counts['all']}"
+        if counts
+        else f"{module}: not tried",
+        *(f"  {survivor}" for survivor in survivors),
+        sep="\n",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

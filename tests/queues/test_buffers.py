@@ -9,6 +9,12 @@ from helpers import exports_lock
 from traced import tracemalloc
 
 from triobatch import Buffers
+from triobatch._queues.buffers import (
+    drop,
+    first_chunks,
+    first_piece,
+    position,
+)
 from triobatch._resource import Claim
 
 # Linux's, which Python does not name everywhere.
@@ -108,6 +114,30 @@ def test_the_list_that_was_given_stays_the_callers():
     assert chunks == [b"abc", b"def"]
     chunks.clear()
     assert bytes(buffers) == b"efghi"
+
+
+@pytest.mark.parametrize(
+    ("size", "piece"), [(0, b""), (2, b"ab"), (3, b"abc"), (4, b"abcd")]
+)
+def test_a_piece_is_joined_where_it_has_parts(size, piece):
+    buffers = Buffers([b"abc", b"def"])
+    assert bytes(first_piece(buffers, size)) == piece
+    assert buffers.nbytes == 6
+
+
+def test_a_piece_that_is_a_chunk_is_not_copied():
+    chunk = b"abc"
+    assert first_piece(Buffers([chunk, b"def"]), 3) is chunk
+
+
+@exports_lock
+def test_cleared_buffers_are_let_go_of_whoever_looks_at_them():
+    data = bytearray(b"abc")
+    buffers = Buffers([data])
+    chunks, *_ = position(buffers)
+    buffers.clear()
+    data.append(0)
+    assert len(chunks) == 1
 
 
 def test_iterating_trims_the_first_chunk_and_consumes_nothing():
@@ -498,3 +528,49 @@ def test_more_than_memory_holds_is_a_memory_error_and_changes_nothing(
     assert buffers.read(2) == bytes(2)
     buffers.clear()
     huge.close()
+
+
+def test_more_than_memory_holds_is_consumed_all_the_same():
+    try:
+        huge = mmap.mmap(
+            -1, 2**46, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+        )
+    except (AttributeError, OSError):
+        pytest.skip("no such mapping here")
+    buffers = Buffers([huge] * (2**18 + 1))
+    buffers.consume(2**64 + 1)
+    assert buffers.nbytes == 2**46 - 1
+    buffers.clear()
+    huge.close()
+
+
+@pytest.mark.parametrize(
+    ("consumed", "count", "chunks"),
+    [(0, 1, [b"abc"]), (1, 2, [b"bc", b"d"]), (3, 9, [b"d", b"ef"])],
+)
+def test_the_first_chunks_are_handed_out_from_where_it_is(
+    consumed, count, chunks
+):
+    buffers = Buffers([b"abc", b"d", b"ef"])
+    buffers.consume(consumed)
+    assert list(map(bytes, first_chunks(buffers, count))) == chunks
+
+
+def test_more_than_there_is_cannot_have_been_sent():
+    buffers = Buffers([b"abc"])
+    with pytest.raises(OSError, match="more than"):
+        drop(buffers, 4)
+    assert buffers.nbytes == 3
+
+
+def test_what_writes_is_handed_in_from_above():
+    async def write(buffers, target):
+        return buffers.nbytes, target
+
+    class Written(Buffers):
+        __slots__ = ()
+        _write_to = write
+
+    with pytest.raises(StopIteration) as done:
+        Written([b"abc"]).write_to("target").send(None)
+    assert done.value.value == (3, "target")

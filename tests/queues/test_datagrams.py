@@ -1,11 +1,17 @@
 """The queue of datagrams."""
 
+import pickle
 from array import array
 
 import pytest
 from helpers import exports_lock
 
-from triobatch._queues.datagrams import Datagrams, as_datagrams
+from triobatch._queues.datagrams import (
+    Datagrams,
+    Directed,
+    as_datagrams,
+    undirected,
+)
 from triobatch._resource import Claim
 from triobatch._wire.metadata import Metadata
 
@@ -146,3 +152,23 @@ def test_wrong_metadata_are_told_by_their_index_and_type(other):
     assert str(told.value) == (
         f"the metadata of datagram 2 must be a Metadata, not {name}"
     )
+
+
+def test_a_pickled_queue_has_the_bytes_and_the_metadata():
+    metadata = Metadata(ttl=3)
+    queue = Datagrams([(bytearray(b"a"), A), (b"b", B, metadata)])
+    again = pickle.loads(pickle.dumps(queue))
+    assert list(again) == [(b"a", A), (b"b", B, metadata)]
+    assert type(next(iter(again))[0]) is bytes
+
+
+def test_the_columns_are_the_queues_own():
+    queue = Datagrams([(b"a", A), (b"b", B)])
+    for column in queue._columns():
+        del column[0]
+    assert list(queue) == [(b"b", B)]
+
+
+def test_an_address_is_the_same_with_metadata_and_without():
+    assert undirected(A) == A
+    assert undirected(Directed(A, Metadata(ttl=3))) == A

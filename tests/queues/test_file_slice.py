@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import copy
+import gzip
+import io
 import os
 
 import pytest
 
 from triobatch import FileSlice
+from triobatch._queues.file_slice import advance
 
 
 @pytest.fixture
@@ -56,3 +60,73 @@ def test_the_position_of_the_file_is_left_alone(file):
     FileSlice(file, 2)
     assert file.read() == b"456789"
     assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 10
+
+
+def test_what_was_sent_is_dropped_from_the_front(file):
+    part = FileSlice(file, 2, 7)
+    advance(part, 3)
+    assert (part.offset, part.nbytes) == (5, 4)
+    advance(part, 0)
+    assert (part.offset, part.nbytes) == (5, 4)
+    assert repr(part) == "<FileSlice: 4 bytes from 5 left>"
+
+
+def test_a_copy_has_a_position_of_its_own(file):
+    part = FileSlice(file, 2, 7)
+    other = copy.copy(part)
+    advance(part, 3)
+    assert (other.file, other.offset, other.nbytes) == (part.file, 2, 7)
+
+
+def test_nobody_is_sending_a_new_one(file):
+    assert FileSlice(file)._claimed is False
+
+
+@pytest.mark.parametrize("make", [io.BytesIO, io.StringIO, object])
+def test_what_is_no_file_is_refused(make):
+    with pytest.raises(
+        TypeError, match=f"in a binary mode, not {make.__name__}"
+    ):
+        FileSlice(make())
+
+
+def test_a_file_whose_descriptor_has_other_bytes_is_refused(tmp_path):
+    with gzip.open(tmp_path / "file.gz", "wb") as packed:
+        packed.write(b"0123456789")
+    with (
+        gzip.open(tmp_path / "file.gz") as packed,
+        pytest.raises(TypeError, match="not GzipFile"),
+    ):
+        FileSlice(packed)
+    with (
+        (tmp_path / "file.gz").open(encoding="latin-1") as text,
+        pytest.raises(TypeError, match="not TextIOWrapper"),
+    ):
+        FileSlice(text)
+
+
+def test_a_buffer_over_what_is_no_descriptor_is_refused():
+    class Raw(io.RawIOBase):
+        def readable(self):
+            return True
+
+    with pytest.raises(TypeError, match="not BufferedReader"):
+        FileSlice(io.BufferedReader(Raw()))
+
+
+def test_a_file_that_is_only_written_is_refused(tmp_path):
+    with (
+        (tmp_path / "file").open("wb", buffering=0) as file,
+        pytest.raises(ValueError, match="opened for reading"),
+    ):
+        FileSlice(file)
+
+
+def test_a_pipe_is_no_regular_file():
+    reading, writing = os.pipe()
+    os.close(writing)
+    with (
+        open(reading, "rb") as pipe,
+        pytest.raises(ValueError, match="must be a regular file"),
+    ):
+        FileSlice(pipe)

@@ -8,10 +8,13 @@ import pytest
 from helpers import exports_lock
 
 from triobatch import Buffers
+from triobatch._queues import views as views_module
 from triobatch._queues.views import (
+    as_integer,
     as_payload,
     as_payloads,
     is_buffer,
+    kept_view,
     take_in,
     view_of_bytes,
     writable_views,
@@ -129,7 +132,7 @@ def test_what_does_not_lie_in_a_row_is_refused(buffer):
 
 @pytest.mark.parametrize("other", ["text", 3, None, 1.5, [b"x"], object()])
 def test_what_is_not_a_buffer_is_refused(other):
-    assert not is_buffer(other)
+    assert is_buffer(other) is False
     with pytest.raises(TypeError):
         view_of_bytes(other)
     with pytest.raises(
@@ -296,3 +299,57 @@ def test_targets_are_let_go_of_when_the_block_fails():
     with pytest.raises(ZeroDivisionError), writable_views(target):
         raise ZeroDivisionError
     target.append(0)
+
+
+# Where exports lock nothing
+
+
+def test_what_may_move_is_kept_as_a_copy_where_exports_lock_nothing(
+    monkeypatch,
+):
+    monkeypatch.setattr(views_module, "EXPORTS_LOCK", False)
+    data = bytearray(b"abc")
+    view = kept_view(data)
+    data[0] = 0
+    assert view == b"abc"
+    stays = b"abc"
+    assert kept_view(memoryview(stays)).obj is stays
+
+
+class Index:
+    def __index__(self):
+        return 7
+
+
+@pytest.mark.parametrize(("value", "number"), [(0, 0), (Index(), 7)])
+def test_a_number_is_what_says_so(value, number):
+    assert as_integer(value, "count") == number
+
+
+@pytest.mark.parametrize("value", [1.0, "1", None])
+def test_what_is_no_number_is_told_by_its_name(value):
+    with pytest.raises(
+        TypeError, match=f"count must be an int, not {type(value).__name__}"
+    ):
+        as_integer(value, "count")
+
+
+@pytest.fixture
+def released():
+    view = memoryview(b"abc")
+    view.release()
+    return view
+
+
+def test_a_view_that_was_released_is_a_buffer_without_bytes(released):
+    assert is_buffer(released)
+    with pytest.raises(BufferError, match="chunk has no bytes to give"):
+        view_of_bytes(released)
+
+
+@pytest.mark.parametrize("items", ["text", 3, b"bytes", bytearray()])
+def test_one_is_not_taken_for_many(items):
+    with pytest.raises(
+        TypeError, match=f"iterable of .*, not {type(items).__name__}"
+    ):
+        as_payloads(items)

@@ -6,6 +6,15 @@ import pytest
 import trio
 
 from triobatch import DatagramSocket, open_udp_socket
+from triobatch._senders import gathering
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time by which a task that queues yields, in a list; it stands."""
+    now = [0.0]
+    monkeypatch.setattr(gathering, "perf_counter", lambda: now[0])
+    return now
 
 
 @pytest.fixture

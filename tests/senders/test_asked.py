@@ -8,10 +8,16 @@ import pytest
 import trio
 from network import needs_namespaces, two_hosts
 
-from triobatch import DatagramSocket, open_udp_socket, serve_udp
+from triobatch import (
+    DatagramSocket,
+    open_batch_sender,
+    open_udp_socket,
+    serve_udp,
+)
 from triobatch._senders import asked
-from triobatch._senders.asked import has_many
+from triobatch._senders.asked import AskedReceiver, ask, has_many
 from triobatch._senders.serve_udp import _serve
+from triobatch._wire.metadata import metadata_options
 
 WILDCARDS = {
     "v4": (socket.AF_INET, "0.0.0.0"),
@@ -166,6 +172,25 @@ async def test_only_who_has_many_addresses_asks(family, host, many):
     await sock.bind(address)
     async with DatagramSocket(sock) as bound_socket:
         assert has_many(bound_socket) is many
+
+
+async def test_who_has_one_address_does_not_ask(make_socket):
+    sock = await make_socket()
+    async with open_batch_sender(sock) as sender:
+        receiver = AskedReceiver(sock, sender, 64)
+        sock.send_nowait(b"x", sock.socket.getsockname())
+        assert await receiver.receive() == [
+            ([(b"x", sock.socket.getsockname())], sender)
+        ]
+
+
+@pytest.mark.parametrize("kind", ["v4", "v6"])
+async def test_the_kernel_is_asked_from_the_first_datagram_on(kind):
+    family, _ = WILDCARDS[kind]
+    with trio.socket.socket(family, socket.SOCK_DGRAM) as sock:
+        ask(sock)
+        for level, option in metadata_options(int(family), {"local_address"}):
+            assert sock.getsockopt(level, option) == 1
 
 
 async def test_a_unix_socket_has_one_name(datagram_pair):

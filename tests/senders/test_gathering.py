@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import time
 
 import pytest
 import trio
@@ -17,7 +16,7 @@ PIECES = [b"x" * 64] * 64
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, lambda d: Buffers([d])])
-async def test_a_reply_in_pieces_leaves_in_a_few_calls(pair, kind):
+async def test_a_reply_in_pieces_leaves_in_a_few_calls(pair, kind, clock):
     left, right = pair
     async with open_batch_sender(left) as sender:
         await wait_all_tasks_blocked()
@@ -28,7 +27,7 @@ async def test_a_reply_in_pieces_leaves_in_a_few_calls(pair, kind):
     assert await receive_exactly(right, 4096) == b"".join(PIECES)
 
 
-async def test_a_reply_in_pieces_leaves_in_a_few_tls_records():
+async def test_a_reply_in_pieces_leaves_in_a_few_tls_records(clock):
     ours, theirs = trio.testing.memory_stream_pair()
     trustme = pytest.importorskip("trustme")
     ca = trustme.CA()
@@ -49,7 +48,9 @@ async def test_a_reply_in_pieces_leaves_in_a_few_tls_records():
     assert await receive_exactly(right, 4096) == b"".join(PIECES)
 
 
-async def test_a_task_that_computes_between_its_pieces_lets_others_run(pair):
+async def test_a_task_that_computes_between_its_pieces_lets_others_run(
+    pair, clock
+):
     left, _right = pair
     turns = 0
 
@@ -67,9 +68,7 @@ async def test_a_task_that_computes_between_its_pieces_lets_others_run(pair):
         await trio.lowlevel.checkpoint()
         for _ in range(20):
             await sender.send(b"x")
-            before = time.perf_counter()
-            while time.perf_counter() < before + 2 * YIELD_AFTER:
-                pass
+            clock[0] += 2 * YIELD_AFTER
         # It yields in each of them; the first of its turns may come late.
         assert turns >= 18
         nursery.cancel_scope.cancel()

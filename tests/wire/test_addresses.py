@@ -18,6 +18,8 @@ from triobatch._wire.addresses import (
     check_port,
     decode_address,
     encode_address,
+    endpoint,
+    family_of,
     takes_v6_datagrams,
 )
 
@@ -225,3 +227,73 @@ def test_a_port_out_of_range_is_a_value_error(port):
 def test_what_is_no_integer_is_a_type_error(port):
     with pytest.raises(TypeError, match=r"^the port must be an int, not "):
         check_port(port, "the port")
+
+
+def test_the_family_is_read_from_the_sockaddr():
+    assert family_of(encode_address(("127.0.0.1", 9))) == AF_INET
+    assert family_of(encode_address(("::1", 9))) == AF_INET6
+    assert family_of(encode_address("path")) == AF_UNIX
+    assert family_of(b"") == 0
+
+
+def test_one_host_and_port_are_one_endpoint_in_both_families():
+    mapped = endpoint(encode_address(("::ffff:10.1.2.3", 9)))
+    assert endpoint(encode_address(("10.1.2.3", 9))) == mapped
+    for other in [("10.1.2.3", 10), ("10.1.2.4", 9), ("::10.1.2.3", 9)]:
+        assert endpoint(encode_address(other)) != mapped
+
+
+@pytest.mark.parametrize("other", [("::1", 9, 7, 0), ("::1", 9, 0, 7)])
+def test_flow_and_scope_are_no_part_of_an_endpoint(other):
+    assert endpoint(encode_address(other)) == endpoint(
+        encode_address(("::1", 9))
+    )
+    assert endpoint(encode_address(("::2", 9))) != endpoint(
+        encode_address(other)
+    )
+
+
+def test_a_unix_name_is_its_own_endpoint():
+    sockaddr = encode_address("path")
+    assert endpoint(sockaddr) == sockaddr
+
+
+def test_the_traffic_class_is_no_part_of_an_address():
+    sockaddr = bytearray(encode_address(("::1", 9, 0xFFFFF, 0)))
+    sockaddr[4] = 0x2F
+    assert decode_address(bytes(sockaddr)) == ("::1", 9, 0xFFFFF, 0)
+
+
+@pytest.mark.parametrize(
+    ("address", "size"), [(("127.0.0.1", 9), 16), (("::1", 9), 28)]
+)
+def test_a_sockaddr_is_whole_or_not_at_all(address, size):
+    sockaddr = encode_address(address)
+    assert len(sockaddr) == size
+    assert decode_address(sockaddr)[:2] == address
+    with pytest.raises(ValueError, match="sockaddr must be a whole one"):
+        decode_address(sockaddr[:-1])
+
+
+@pytest.mark.parametrize("flowinfo", [0xFFFFF, 0])
+def test_a_flow_label_has_20_bits(flowinfo):
+    address = ("::1", 9, flowinfo, 2**32 - 1)
+    assert decode_address(encode_address(address)) == address
+
+
+@pytest.mark.parametrize("cache", [SockaddrCache, AddressCache])
+def test_a_cache_begins_anew_when_it_is_full_and_not_before(cache):
+    keys = [("127.0.0.1", port) for port in range(4)]
+    if cache is AddressCache:
+        keys = list(map(encode_address, keys))
+    found = cache(limit=3)
+    for key in keys[:3]:
+        found[key]
+    assert len(found) == 3
+    found[keys[3]]
+    assert list(found) == keys[3:]
+
+
+@pytest.mark.parametrize("cache", [SockaddrCache, AddressCache])
+def test_a_cache_remembers_4096_peers(cache):
+    assert cache()._limit == 4096

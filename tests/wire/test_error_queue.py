@@ -7,7 +7,12 @@ import struct
 import pytest
 
 from triobatch._wire.addresses import encode_address
-from triobatch._wire.error_queue import PeerError, decode_error
+from triobatch._wire.described import errno_text
+from triobatch._wire.error_queue import (
+    PAYLOAD_SIZE,
+    PeerError,
+    decode_error,
+)
 
 PEER = ("10.0.0.1", 9)
 
@@ -56,3 +61,47 @@ def test_an_entry_without_the_control_message_is_no_report():
     assert (
         decode_error(b"", [(socket.SOL_SOCKET, 35, bytes(16))], PEER) is None
     )
+
+
+@pytest.mark.parametrize("level_of_the_other", [(0, 25), (41, 11), (1, 11)])
+def test_the_level_and_the_type_belong_together(level_of_the_other):
+    data = entry(2, offender=bytes(16))
+    assert decode_error(b"", [(*level_of_the_other, data)], PEER) is None
+
+
+def test_only_a_packet_that_was_too_large_has_an_mtu():
+    data = entry(2, number=errno.EHOSTUNREACH, info=1280)
+    assert decode_error(b"", [(0, 11, data)], PEER).mtu is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "kind"), [(0, None), (1, None), (2, 3), (3, 3)]
+)
+def test_only_icmp_has_a_type_and_a_code(origin, kind):
+    error = decode_error(b"", [(0, 11, entry(origin))], PEER)
+    assert error.type == kind
+    assert (error.code is None) == (kind is None)
+
+
+def test_an_offender_without_a_host_is_none():
+    offender = encode_address("/path")
+    data = entry(2, offender=offender)
+    assert decode_error(b"", [(0, 11, data)], PEER).offender is None
+
+
+def test_a_report_says_what_there_is_to_say():
+    local = PeerError(PEER, errno.EMSGSIZE, 1280, b"", None)
+    remote = PeerError(PEER, errno.EHOSTUNREACH, None, b"", "10.0.0.1", 3, 1)
+    assert repr(local) == (
+        f"<PeerError: {errno_text(errno.EMSGSIZE)}, MTU 1280, "
+        f"a datagram to {PEER!r}, reported by this host>"
+    )
+    assert repr(remote) == (
+        f"<PeerError: {errno_text(errno.EHOSTUNREACH)}, "
+        f"a datagram to {PEER!r}, reported by 10.0.0.1>"
+    )
+
+
+def test_a_report_quotes_as_much_as_icmp_for_ipv6_may():
+    # RFC 4443, 2.4.
+    assert PAYLOAD_SIZE == 1280

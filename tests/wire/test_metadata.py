@@ -11,10 +11,16 @@ from network import needs_namespaces, two_hosts
 
 from triobatch._core.probes import gso_segments
 from triobatch._datagrams.socket import DatagramSocket
-from triobatch._wire.control import SOL_IP, SOL_IPV6, pack_control
+from triobatch._wire.control import (
+    SOL_IP,
+    SOL_IPV6,
+    SOL_SOCKET,
+    pack_control,
+)
 from triobatch._wire.metadata import (
     IP_PKTINFO,
     IPV6_PKTINFO,
+    SO_TIMESTAMPNS,
     Metadata,
     check_fields,
     decode_metadata,
@@ -364,3 +370,15 @@ def test_fields_that_are_no_set_are_a_type_error(fields):
 def test_a_field_that_is_none_is_a_value_error(name):
     with pytest.raises(ValueError, match=f"not {name!r}$"):
         check_fields({"tos", name})
+
+
+@pytest.mark.parametrize("fields", [["ttl"], "ttl", 3])
+def test_fields_are_a_set(fields):
+    with pytest.raises(TypeError, match="fields must be a set of names"):
+        check_fields(fields)
+
+
+def test_a_timestamp_is_in_nanoseconds():
+    stamp = struct.pack("@ll", 5, 7)
+    packed = pack_control(((SOL_SOCKET, SO_TIMESTAMPNS, stamp),))
+    assert decode_metadata(packed) == (Metadata(), 5 * 10**9 + 7)

@@ -1,0 +1,35 @@
+"""Slots, and the memory that they are in."""
+
+import socket
+
+import pytest
+
+from triobatch._core.arena import Arena
+
+
+def test_the_memory_is_made_when_it_is_wanted():
+    arena = Arena(2, socket.AF_INET, 100)
+    assert "memory" not in vars(arena)
+    assert len(arena.memory) == 200
+    assert len(arena.names) == 2 * 16
+
+
+def test_the_memory_may_be_somebody_elses():
+    memory = bytearray(200)
+    arena = Arena(2, socket.AF_INET, 100, memory)
+    assert len(arena.sizes) == 2
+    assert arena.memory is memory
+
+
+def test_what_it_has_not_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="colour"):
+        Arena(1, socket.AF_INET).colour  # noqa: B018 (it is what raises)
+
+
+def test_another_has_the_same_shape_and_memory_of_its_own():
+    arena = Arena(2, socket.AF_INET6, 100, control_size=24)
+    other = arena.another()
+    assert (other.slots, other.slot_size, other.control_size) == (2, 100, 24)
+    assert other.name_size == arena.name_size == 28
+    other.memory[:1] = b"x"
+    assert arena.memory[:1] == b"\0"

@@ -1,0 +1,325 @@
+"""Tests in forked processes: which run which line, and whether one fails.
+
+What costs most of a test run is to begin it. So pytest collects a wing's tests
+once, in a process from which one is forked for each change: there, functions
+get the code of the changed ones. What a module does when it is imported cannot
+be changed like that, and is tried in a run of its own.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import gc
+import marshal
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import types
+
+import hypothesis
+import pytest
+
+# What a change that allocates without end may have.
+MOST_MEMORY = 6 * 2**30
+# How many calls of a function are followed in one test.
+MOST_CALLS = 100
+
+
+def prepare(top):
+    """Make this process one to fork from, which has not got the package."""
+    sys.path[:0] = [str(top), str(top / "tests"), str(top / "tests/bench")]
+    os.environ["PYTHONPATH"] = str(top)
+    hypothesis.settings.register_profile(
+        "mutation",
+        database=None,
+        deadline=None,
+        derandomize=True,
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+    )
+    os.chdir(top)
+
+
+def _pytest(arguments, plugin):
+    """Run pytest in silence; return its exit code."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    return pytest.main(
+        [
+            *("-q", "-s", "-p", "no:cacheprovider", "--timeout=60"),
+            # What is imported already.
+            *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+            *("--hypothesis-profile", "mutation"),
+            *arguments,
+        ],
+        plugins=[plugin],
+    )
+
+
+class Session:
+    """The collected tests of some files."""
+
+    def __init__(self, items):
+        self._items = {item.nodeid: item for item in items}
+
+    def run(self, tests):
+        """Run tests, here and now, as pytest does."""
+        items = [self._items[test] for test in tests]
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            item.config.hook.pytest_runtest_protocol(
+                item=item, nextitem=following
+            )
+
+    def coverage(self, top):
+        """Run all tests in a fork, with the changes of none.
+
+        Returns:
+          The tests that run each line of each file; the seconds that each
+          takes; the tests that fail.
+        """
+        result = top / "coverage.marshal"
+        child = os.fork()
+        if not child:
+            noted = _Coverage(top)
+            for item in self._items.values():
+                item.config.pluginmanager.register(noted)
+                break
+            noted.start()
+            self.run(self._items)
+            sys.settrace(None)
+            found = noted.seen, noted.times, noted.failed
+            result.write_bytes(marshal.dumps(found))
+            os._exit(0)
+        os.waitpid(child, 0)
+        return marshal.loads(result.read_bytes())
+
+    def is_killed(self, change, tests, patience):
+        """Tell whether one of the tests fails after a change."""
+
+        def run():
+            change()
+            self._items[tests[0]].config.pluginmanager.register(_Ending())
+            self.run(tests)
+            return 0
+
+        return _is_killed(run, patience)
+
+
+class _Ending:
+    """Ends the process with the first failure."""
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            os._exit(1)
+
+
+class _Loop:
+    """Does something else with the collected tests than to run them."""
+
+    def __init__(self, work):
+        self._work = work
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session):
+        self._work(Session(session.items))
+        return True
+
+
+def collect(files, work):
+    """Collect tests in a forked process, and call ``work`` there."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            code = _pytest(files, _Loop(work))
+        finally:
+            os._exit(int(code))
+    return child
+
+
+class _Coverage:
+    """Notes the lines of the package that each test runs, and its time."""
+
+    def __init__(self, top):
+        self._package = str(top / "triobatch")
+        self._now = None
+        self._calls = collections.Counter()
+        self.seen = {}
+        self.times = {}
+        self.failed = set()
+
+    def start(self):
+        threading.settrace(self._call)
+        sys.settrace(self._call)
+
+    def _call(self, frame, event, arg):
+        name = frame.f_code.co_filename
+        if not name.startswith(self._package) or self._now is None:
+            return None
+        self._calls[frame.f_code] += 1
+        if self._calls[frame.f_code] > MOST_CALLS:
+            return None
+        lines = self.seen.setdefault(name, {})
+
+        def note(frame, event, arg):
+            lines.setdefault(frame.f_lineno, set()).add(self._now)
+            return note
+
+        return note(frame, event, arg)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        self._now = item.nodeid
+        self._calls.clear()
+        start = time.monotonic()
+        # A test may have traced, itself.
+        sys.settrace(self._call)
+        try:
+            return (yield)
+        finally:
+            self.times[item.nodeid] = time.monotonic() - start
+            self._now = None
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            self.failed.add(report.nodeid)
+
+
+class _Chosen:
+    """Leaves some tests, in their order."""
+
+    def __init__(self, tests):
+        self._rank = {test: rank for rank, test in enumerate(tests)}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items):
+        kept = [item for item in items if item.nodeid in self._rank]
+        items[:] = sorted(kept, key=lambda item: self._rank[item.nodeid])
+
+
+def is_killed_from_its_import(tests, patience):
+    """Tell whether a test fails where the package is imported now."""
+    files = sorted({test.partition("::")[0] for test in tests})
+    return _is_killed(
+        lambda: _pytest(["-x", *files], _Chosen(tests)), patience
+    )
+
+
+def _is_killed(run, patience):
+    """Run something in a fork; tell whether it comes to another code than 0.
+
+    Which it does, too, if it is not done after ``patience`` seconds.
+    """
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            os.setpgid(0, 0)
+            # Nothing is kept of it: other changes come to the same files.
+            sys.dont_write_bytecode = True
+            os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+            resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+            code = run()
+        finally:
+            os._exit(int(code))
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status) != 0
+        time.sleep(0.002)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return True
+
+
+class Functions:
+    """The functions of the package, whose code can be changed."""
+
+    def __init__(self, top):
+        # conftest.py has hidden what was there when tests were collected.
+        gc.unfreeze()
+        self._of = collections.defaultdict(list)
+        self._caches = []
+        package = str(top / "triobatch")
+        for found in gc.get_objects():
+            if isinstance(found, types.FunctionType):
+                code = found.__code__
+                if code.co_filename.startswith(package):
+                    self._of[_name_of(code)].append(found)
+            elif isinstance(found, functools._lru_cache_wrapper):
+                self._caches.append(found)
+        gc.freeze()
+
+    def change(self, before, after, *, every=False):
+        """Give functions the code that they have after a change.
+
+        Args:
+          before: The code of the module, which was compiled with it.
+          after: The other.
+          every: Whether those get theirs, too, that are as before.
+        """
+        protection = sys.modules["trio._core._ki"]
+        protection = protection._CODE_KI_PROTECTION_STATUS_WMAP
+        for old, new in _pairs(before, after, every=every):
+            for function in self._of[_name_of(old)]:
+                # Whether Ctrl-C is held off goes by the code.
+                with contextlib.suppress(KeyError):
+                    protection[new] = protection[function.__code__]
+                function.__code__ = new
+        for cache in self._caches:
+            cache.cache_clear()
+
+    def has(self, before, after):
+        """Whether all that differs is the code of functions."""
+        return before == after or (
+            _without_functions(before) == _without_functions(after)
+            and all(
+                self._of[_name_of(old)] and old.co_freevars == new.co_freevars
+                for old, new in _pairs(before, after)
+            )
+        )
+
+
+def _name_of(code):
+    return code.co_filename, code.co_firstlineno, code.co_name
+
+
+def _nested(code):
+    return [one for one in code.co_consts if isinstance(one, types.CodeType)]
+
+
+def _is_function(code):
+    # Of a module or the body of a class, no more than once.
+    return bool(code.co_flags & 2)
+
+
+def _pairs(before, after, *, every=False):
+    """Yield the outermost functions that differ, before and after."""
+    for old, new in zip(_nested(before), _nested(after), strict=True):
+        if _is_function(old):
+            if every or old != new:
+                yield old, new
+        else:
+            yield from _pairs(old, new, every=every)
+
+
+def _without_functions(code):
+    """Return what a module, or a class, does by itself."""
+    return (
+        code.co_code,
+        code.co_names,
+        [
+            one
+            if not isinstance(one, types.CodeType)
+            else ()
+            if _is_function(one)
+            else _without_functions(one)
+            for one in code.co_consts
+        ],
+    )
