@@ -26,8 +26,14 @@ def _may_make_namespaces():
     )
     if made.returncode:
         return False
+    # Nor may one be entered where / is no mount point, as after chroot(2).
+    entered = subprocess.run(
+        ("ip", "netns", "exec", name, "ip", "link"),
+        check=False,
+        capture_output=True,
+    )
     run("ip", "netns", "delete", name)
-    return True
+    return entered.returncode == 0
 
 
 def needs_command(name):

@@ -91,7 +91,9 @@ def test_what_is_not_in_memory_is_told(file, monkeypatch):
             raise BlockingIOError
         return 1
 
-    monkeypatch.setattr(os, "preadv", preadv)
+    # PyPy's os has neither.
+    monkeypatch.setattr(os, "preadv", preadv, raising=False)
+    monkeypatch.setattr(splice_python, "_NO_WAIT", 8)
     fd = file.fileno()
     assert splice_python.cached(fd, 0, 2 * 65536) == 2 * 65536
     assert splice_python.cached(fd, 65536, 2**20) == 2 * 65536

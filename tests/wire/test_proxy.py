@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 
 import pytest
@@ -70,6 +71,15 @@ HEADERS = [
     (
         b"PROXY TCP6 ::1 2001:DB8::2 0 65535\r\n",
         ProxyHeader(("::1", 0, 0, 0), ("2001:db8::2", 65535, 0, 0)),
+    ),
+    # What HAProxy writes on a port of both families; as getpeername() has it.
+    (
+        b"PROXY TCP6 ::ffff:1.2.3.4 ::FFFF:102:304 1 2\r\n",
+        ProxyHeader(*[("::ffff:1.2.3.4", port, 0, 0) for port in (1, 2)]),
+    ),
+    (
+        block(0x21, 0x21, (bytes(10) + b"\xff\xff\1\2\3\4") * 2 + b"\0\1" * 2),
+        ProxyHeader(*[("::ffff:1.2.3.4", 1, 0, 0)] * 2),
     ),
     # The combinations of section 2.2.
     (block(0x21, 0x11, INET), ProxyHeader(ONE, TWO)),
@@ -156,7 +166,8 @@ def test_what_is_no_header_is_refused_at_once(data):
         "TCP4 1.1.1.256 2.2.2.2 1 2",
         "TCP4 ::1 ::2 1 2",
         "TCP6 1.1.1.1 2.2.2.2 1 2",
-        "TCP6 ::ffff:1.1.1.1 ::2 1 2",
+        "TCP6 ::ffff:1.1.1 ::2 1 2",
+        "TCP6 ::ffff:1.1.1.01 ::2 1 2",
         "TCP6 fe80::1%1 ::2 1 2",
         "TCP6 ::1::2 ::2 1 2",
         "TCP4 1.1.1.1 2.2.2.2 01 2",
@@ -227,7 +238,9 @@ hosts = st.one_of(
     st.tuples(st.ip_addresses(v=4).map(str), st.integers(0, 65535)),
 )
 hosts6 = st.tuples(
-    st.ip_addresses(v=6).map(lambda a: a.compressed),
+    st.one_of(
+        st.ip_addresses(v=6), st.ip_addresses(network="::ffff:0:0/96")
+    ).map(lambda a: socket.inet_ntop(socket.AF_INET6, a.packed)),
     st.integers(0, 65535),
     st.just(0),
     st.just(0),
@@ -249,6 +262,15 @@ def test_what_is_encoded_is_parsed_again(pair, transport, extensions):
     plain = ProxyHeader(*pair)
     assert parsed(plain.encode(1)) == plain
     assert plain.encode(1).count(b" ") == 5
+
+
+def test_a_line_has_no_dotted_tail():
+    header = ProxyHeader(*[("::ffff:1.2.3.4", 1, 0, 0)] * 2)
+    for word in header.encode(1).split()[2:4]:
+        assert b"." not in word
+        assert socket.inet_pton(socket.AF_INET6, word.decode())[12:] == (
+            b"\1\2\3\4"
+        )
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,8 @@ def test_its_methods_have_docstrings_too(cls):
         name
         for name, member in inspect.getmembers(cls)
         if not name.startswith("_")
-        and getattr(member, "__module__", "").startswith("triobatch")
+        # None of what is built into PyPy.
+        and (getattr(member, "__module__", "") or "").startswith("triobatch")
         and not member.__doc__
     ]
     assert bare == []

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from triobatch._core.arena import MSG_TRUNC, Arena, slot_size_error
 from triobatch._core.borrowed_socket import borrowed_socket
+from triobatch._core.flags import MSG_DONTWAIT, MSG_NOSIGNAL
 from triobatch._core.tries import Tried, try_each
 from triobatch._wire.addresses import (
     AF_INET,
@@ -40,13 +41,8 @@ if TYPE_CHECKING:
 
 MAX_MESSAGES = 64
 
-# Windows has neither; its sockets are non-blocking by their own setting.
-_SEND_FLAGS = getattr(socket, "MSG_DONTWAIT", 0) | getattr(
-    socket, "MSG_NOSIGNAL", 0
-)
-_RECEIVE_FLAGS = getattr(socket, "MSG_DONTWAIT", 0) | getattr(
-    socket, "MSG_TRUNC", 0
-)
+_SEND_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL
+_RECEIVE_FLAGS = MSG_DONTWAIT | getattr(socket, "MSG_TRUNC", 0)
 _HAS_RECVMSG = hasattr(socket.socket, "recvmsg_into")
 _WSAEMSGSIZE = 10040
 

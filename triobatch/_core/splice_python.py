@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.chunks import COPY_SIZE
 from triobatch._core.counts import checked
+from triobatch._core.flags import MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL
 from triobatch._core.streams_python import send
 
 if TYPE_CHECKING:
@@ -71,12 +72,7 @@ def read_file(file: int, offset: int, size: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-# macOS and Windows have no MSG_MORE: the header leaves by itself there.
-_MORE = (
-    getattr(socket, "MSG_DONTWAIT", 0)
-    | getattr(socket, "MSG_NOSIGNAL", 0)
-    | getattr(socket, "MSG_MORE", 0)
-)
+_MORE = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE
 
 # Not on Linux before 4.14, nor elsewhere.
 _NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.chunks import COPY_SIZE, front, locate, measure
 from triobatch._core.counts import checked, checked_vector
+from triobatch._core.flags import MSG_DONTWAIT, MSG_NOSIGNAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,14 +24,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-# Whatever the descriptor's own mode is: it belongs to all who have the socket,
-# and any of them may change it (fcntl(2), F_SETFL). Windows has no such flag,
-# and no such sharing.
-_DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
-# A closed peer must not kill a process whose SIGPIPE is at its default. macOS
-# and Windows have no MSG_NOSIGNAL: CPython's own setting, to ignore SIGPIPE,
-# has to do there.
-_FLAGS = _DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
+_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL
 
 # The C type, whose methods look for no signals (see borrowed_socket).
 _Socket = socket.SocketType
@@ -173,7 +167,7 @@ def receive(fd: int, size: int, large: bool = True) -> bytes | None:  # noqa: AR
         _init(borrowed, socket.AF_INET, socket.SOCK_STREAM, 0, fd)
         if socket.getdefaulttimeout() is not None:
             borrowed.setblocking(False)
-        received = _recv(borrowed, size, _DONTWAIT)
+        received = _recv(borrowed, size, MSG_DONTWAIT)
     except BlockingIOError:
         return None
     finally:
@@ -191,7 +185,7 @@ def receive_into(fd: int, buffers: Sequence[memoryview]) -> int | None:
     try:
         with _borrowed(fd) as sock:
             if hasattr(sock, "recvmsg_into"):
-                received = sock.recvmsg_into(buffers, 0, _DONTWAIT)[0]
+                received = sock.recvmsg_into(buffers, 0, MSG_DONTWAIT)[0]
                 return checked(received, sum(map(len, buffers)))
             return sock.recv_into(buffers[0])
     except BlockingIOError:

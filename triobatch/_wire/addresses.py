@@ -137,10 +137,22 @@ def encode_address(address: Address) -> bytes:
     )
 
 
+def pack_host(family: int, host: str) -> bytes:
+    """Return ``inet_pton(3)`` of a host.
+
+    Raises:
+      OSError: it is none.
+      ValueError: there is a zero byte in it, or what cannot be encoded.
+    """
+    if "\0" in host:
+        # PyPy's inet_pton would read up to it.
+        raise ValueError(f"host must have no zero byte, not {host!r}")
+    return socket.inet_pton(family, host)
+
+
 def _pton(family: int, address: tuple[Any, ...]) -> bytes:
     try:
-        return socket.inet_pton(family, address[0])
-    # ValueError: a zero byte.
+        return pack_host(family, address[0])
     except (OSError, ValueError):
         raise ValueError(
             "the host of an address must be numeric: "

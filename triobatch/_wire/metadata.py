@@ -19,7 +19,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from triobatch._wire.addresses import AF_INET6
+from triobatch._wire.addresses import AF_INET6, pack_host
 from triobatch._wire.control import (
     SOL_IP,
     SOL_IPV6,
@@ -278,11 +278,10 @@ def _packet_info(metadata: Metadata, family: int) -> ControlMessage:
     version = socket.AF_INET6 if family == AF_INET6 else socket.AF_INET
     try:
         if version == socket.AF_INET6:
-            source = socket.inet_pton(version, host or "::")
+            source = pack_host(version, host or "::")
             return SOL_IPV6, IPV6_PKTINFO, _PKTINFO6.pack(source, index)
-        source = socket.inet_pton(version, host or "0.0.0.0")  # noqa: S104
+        source = pack_host(version, host or "0.0.0.0")  # noqa: S104
         return SOL_IP, IP_PKTINFO, _PKTINFO.pack(index, source, bytes(4))
-    # ValueError: a zero byte, or what cannot be encoded.
     except (OSError, ValueError):
         raise ValueError(
             "local_address must be a numeric host of the socket's family, "

@@ -11,6 +11,7 @@ import functools
 import ipaddress
 import os
 import re
+import socket
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -52,8 +53,9 @@ _PORT: Final = re.compile(r"0|[1-9][0-9]{0,4}")
 _FAMILY_OF_NAME: Final = {"TCP4": _INET, "TCP6": _INET6}
 _DIGITS: Final = {
     _INET: re.compile(r"[0-9.]+"),
-    # ipaddress takes a dotted tail and a scope, which 2.1 does not.
-    _INET6: re.compile(r"[0-9A-Fa-f:]+"),
+    # HAProxy writes what inet_ntop(3) does, which has a dotted tail where an
+    # IPv4 address is mapped. ipaddress takes a scope, which 2.1 does not.
+    _INET6: re.compile(r"[0-9A-Fa-f:.]+"),
 }
 
 
@@ -114,7 +116,7 @@ class ProxyHeader:
             raise ValueError("version 1 has no Unix sockets")
         name = "TCP4" if family == _INET else "TCP6"
         return (
-            f"PROXY {name} {_host(source)} {_host(destination)} "
+            f"PROXY {name} {_digits(source)} {_digits(destination)} "
             f"{ports[0]} {ports[1]}\r\n"
         ).encode("ascii")
 
@@ -353,8 +355,11 @@ def _crc32c_table() -> list[int]:
     return table
 
 
-def _host(packed: bytes) -> str:
-    return str(ipaddress.ip_address(packed))
+def _digits(packed: bytes) -> str:
+    host = ipaddress.ip_address(packed)
+    # CPython 3.13 and newer write a dotted tail, which 2.1 does not have.
+    dotted = host.version == 6 and "." in str(host)
+    return host.exploded if dotted else str(host)
 
 
 def _address(family: int, packed: bytes, port: int) -> Address:
@@ -364,8 +369,8 @@ def _address(family: int, packed: bytes, port: int) -> Address:
             return packed.rstrip(b"\0")
         return os.fsdecode(packed.partition(b"\0")[0])
     if family == _INET:
-        return _host(packed), port
-    return _host(packed), port, 0, 0
+        return socket.inet_ntop(socket.AF_INET, packed), port
+    return socket.inet_ntop(socket.AF_INET6, packed), port, 0, 0
 
 
 def _pack(address: Address) -> tuple[int, bytes, tuple[int, ...]]:
