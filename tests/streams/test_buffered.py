@@ -220,6 +220,24 @@ async def test_receive_into_fills_to_the_full(reader_pair):
     assert views == [b"gh", b"", b"ijk"]
 
 
+async def test_what_it_does_not_hold_is_had_from_the_stream_below():
+    near, far = trio.socket.socketpair()
+    async with triobatch.BatchSocketStream(near) as stream:
+        reader = BufferedReceiveStream(stream)
+        memory = bytearray(6)
+        with far:
+            await far.send(b"head;ab")
+            assert await reader.receive_until(b";", 9) == b"head;"
+            memory[:2] = await reader.receive_some()
+            assert reader.nbytes == 0
+            await far.send(b"cdef;")
+            with memoryview(memory) as view:
+                assert await stream.receive_into(view[2:]) == 4
+            assert memory == b"abcdef"
+            assert await reader.receive_until(b";", 9) == b";"
+        assert await reader.receive_some() == b""
+
+
 async def test_receive_into_much_needs_no_memory_of_its_own(reader_pair):
     left, reader = reader_pair
     data = bytes(range(256)) * 4096

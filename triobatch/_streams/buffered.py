@@ -48,7 +48,7 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
 
     Args:
       stream: Where from: any ``trio.abc.ReceiveStream``. Nobody else may
-        receive from it. Closing this one closes it.
+        receive from it, unless ``nbytes`` is 0. Closing this one closes it.
 
     Raises:
       TypeError: ``stream`` cannot receive.

@@ -56,7 +56,8 @@ async def relay(a: trio.abc.Stream, b: trio.abc.Stream) -> tuple[int, int]:
     An error of one direction ends both, and so does a cancellation; what was
     on its way is lost then, and how much cannot be told. So close both
     streams. There is no deadline for a side that is stuck, which holds up one
-    direction and no more: set your own.
+    direction and no more: set your own. A long transfer is not stuck as long
+    as ``BatchSocketStream.statistics`` grow.
     """
     for stream in (a, b):
         if not isinstance(stream, trio.abc.Stream):

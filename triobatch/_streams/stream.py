@@ -37,7 +37,7 @@ DEFAULT_RECEIVE_SIZE = 65536
 
 @dataclass(frozen=True, slots=True)
 class StreamStatistics:
-    """What a ``BatchSocketStream`` has done so far.
+    """What a ``BatchSocketStream`` has done so far, counted as it happens.
 
     Attributes:
       bytes_sent: Bytes that the kernel took.
@@ -288,7 +288,7 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         return await half.take(calls.receive, most, half.large)
 
     async def receive_into(self, buffers: Buffer | Sequence[Buffer]) -> int:
-        """Receive into memory of your own; wait if nothing is there.
+        """Receive what is there into your own memory; wait if nothing is.
 
         Args:
           buffers: A writable bytes-like object, or a sequence of them, which

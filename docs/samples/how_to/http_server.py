@@ -11,7 +11,7 @@ import trio
 import triobatch
 
 PAGE = b"<p>Hello.</p>\n" * 1000
-PATIENCE = 30  # seconds for a request, or between two of them
+PATIENCE = 30  # seconds for a request, and for its response
 HEADERS = [("Content-Type", "text/html"), ("Content-Length", str(len(PAGE)))]
 
 
@@ -50,7 +50,8 @@ async def serve_requests(stream: triobatch.BatchSocketStream) -> None:
     http = h11.Connection(h11.SERVER)
     try:
         while await receive_request(http, stream):
-            await stream.send_buffers(response_to(http))
+            with trio.fail_after(PATIENCE):
+                await stream.send_buffers(response_to(http))
             if http.our_state is h11.MUST_CLOSE:
                 return
             http.start_next_cycle()

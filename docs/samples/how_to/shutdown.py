@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import signal
 
@@ -10,6 +11,9 @@ import trio
 import triobatch
 
 STOP_TIMEOUT = 5  # seconds
+
+# What a client can cause ends its own connection, and not the server.
+LEAVING = EOFError, triobatch.FrameTooLargeError, trio.BrokenResourceError
 
 
 async def serve(
@@ -33,9 +37,10 @@ async def serve(
 
 async def answer(stream: triobatch.BatchSocketStream) -> None:
     reader = triobatch.BufferedReceiveStream(stream)
-    while request := await reader.receive_until(b"\n", limit=1000):
-        await trio.sleep(0.1)  # work
-        await stream.send_buffers([b"done: ", request])
+    with contextlib.suppress(*LEAVING):
+        while request := await reader.receive_until(b"\n", limit=1000):
+            await trio.sleep(0.1)  # work
+            await stream.send_buffers([b"done: ", request])
 
 
 # Try it: stop it in the middle of a request.

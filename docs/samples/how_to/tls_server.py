@@ -17,7 +17,11 @@ async def talk(stream: trio.SSLStream[Any]) -> None:
     try:
         while line := await reader.receive_until(b"\n", limit=4096):
             await triobatch.send_buffers(stream, [b"you said: ", line])
-    except (trio.BrokenResourceError, EOFError) as error:
+    except (
+        EOFError,
+        triobatch.FrameTooLargeError,
+        trio.BrokenResourceError,
+    ) as error:
         print("a client left:", type(error).__name__)
 
 

@@ -5,7 +5,6 @@ A client says ``sub TOPIC`` or ``pub TOPIC TEXT``, a line each.
 
 from __future__ import annotations
 
-import collections
 import functools
 
 import trio
@@ -18,9 +17,10 @@ LONGEST_LINE = 4096
 class Broker:
     def __init__(self) -> None:
         self._unfinished: dict[triobatch.BatchSocketStream, bytes] = {}
+        # Only topics that somebody has subscribed to: strangers name them.
         self._subscribers: dict[
             bytes, dict[triobatch.BatchSocketStream, None]
-        ] = collections.defaultdict(dict)
+        ] = {}
 
     async def handle(
         self,
@@ -50,17 +50,21 @@ class Broker:
         verb, _, rest = line.partition(b" ")
         topic, _, text = rest.partition(b" ")
         if verb == b"sub":
-            self._subscribers[topic][stream] = None
+            self._subscribers.setdefault(topic, {})[stream] = None
             return [(stream, b"subscribed to " + topic + b"\n")]
         if verb == b"pub":
             message = topic + b": " + text + b"\n"
-            return [(each, message) for each in self._subscribers[topic]]
+            return [
+                (each, message) for each in self._subscribers.get(topic, ())
+            ]
         return [(stream, b"what?\n")]
 
     def _forget(self, stream: triobatch.BatchSocketStream) -> None:
         self._unfinished.pop(stream, None)
-        for subscribers in self._subscribers.values():
+        for topic, subscribers in list(self._subscribers.items()):
             subscribers.pop(stream, None)
+            if not subscribers:
+                del self._subscribers[topic]
 
     async def _drop(self, stream: triobatch.BatchSocketStream) -> None:
         self._forget(stream)

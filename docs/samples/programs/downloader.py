@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import tempfile
@@ -11,15 +12,20 @@ import trio
 import triobatch
 
 RETRY = 0.05  # seconds until the next attempt
-PATIENCE = 5  # seconds without a byte
+PATIENCE = 0.5  # seconds without a byte; thirty, in earnest
 
 
 async def download(port: int, into: io.BufferedRandom) -> None:
     while True:
         try:
             await download_rest(port, into)
-        except (EOFError, OSError, trio.BrokenResourceError):
-            print("the connection broke")
+        except (
+            EOFError,
+            OSError,
+            trio.BrokenResourceError,
+            trio.TooSlowError,
+        ) as error:
+            print("once more:", type(error).__name__)
             await trio.sleep(RETRY)
         else:
             return
@@ -27,10 +33,16 @@ async def download(port: int, into: io.BufferedRandom) -> None:
 
 async def download_rest(port: int, into: io.BufferedRandom) -> None:
     """Ask for all from where the file ends."""
-    async with await triobatch.open_tcp_stream("127.0.0.1", port) as stream:
-        await stream.send_all(b"from %d\n" % into.tell())
+    with trio.fail_after(PATIENCE):
+        stream = await triobatch.open_tcp_stream("127.0.0.1", port)
+    async with stream:
         reader = triobatch.BufferedReceiveStream(stream)
-        remaining = int(await reader.receive_until(b"\n", limit=20))
+        with trio.fail_after(PATIENCE):
+            await stream.send_all(b"from %d\n" % into.tell())
+            size = await reader.receive_until(b"\n", limit=20)
+        if not size:
+            raise EOFError("the server has gone")
+        remaining = int(size)
         while remaining:
             with trio.fail_after(PATIENCE):
                 data = await reader.receive_some(min(remaining, 65536))
@@ -39,20 +51,31 @@ async def download_rest(port: int, into: io.BufferedRandom) -> None:
             remaining -= into.write(data)
 
 
-# Try it: a server that gives up in the middle, twice.
+# Try it: a server that ends in the middle, and falls asleep in the middle.
 failures = [1_000_000, 2_000_000]
+
+# How a client leaves; a ValueError is nonsense, or a part that is not there.
+LEAVING = (
+    EOFError,
+    ValueError,
+    triobatch.FrameTooLargeError,
+    trio.BrokenResourceError,
+)
 
 
 async def serve_file(
     file: io.BufferedRandom, stream: triobatch.BatchSocketStream
 ) -> None:
     reader = triobatch.BufferedReceiveStream(stream)
-    request = await reader.receive_until(b"\n", limit=100)
-    part = triobatch.FileSlice(file, int(request.split()[1]))
-    header = [b"%d\n" % part.nbytes]
-    if failures:
-        part = triobatch.FileSlice(file, part.offset, failures.pop())
-    await stream.send_file(part, header=header)
+    with contextlib.suppress(*LEAVING):
+        request = await reader.receive_until(b"\n", limit=100)
+        part = triobatch.FileSlice(file, int(request[5:]))
+        header = [b"%d\n" % part.nbytes]
+        if failures:
+            part = triobatch.FileSlice(file, part.offset, failures.pop())
+        await stream.send_file(part, header=header)
+        if len(failures) == 1:
+            await trio.sleep(60)
 
 
 async def main() -> None:

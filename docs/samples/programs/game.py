@@ -11,6 +11,13 @@ import triobatch
 TICK = 0.02  # seconds
 IDLE = 5  # seconds until a player who says nothing is gone
 MOVE = struct.Struct("!hh")
+# Addresses can be forged, and the state of all has to fit into a datagram.
+MOST_PLAYERS = 300
+
+
+def clamped(place: int) -> int:
+    """Return the nearest place within the field."""
+    return max(-1000, min(1000, place))
 
 
 class Player:
@@ -27,13 +34,21 @@ class Game:
     async def hear(self) -> None:
         async for batch in self._sock.batches():
             for payload, address in batch:
-                if len(payload) != MOVE.size:
-                    continue  # anybody can send anything
-                player = self.players.setdefault(address, Player())
-                dx, dy = MOVE.unpack(payload)
-                player.x += dx
-                player.y += dy
-                player.heard = trio.current_time()
+                self.move(payload, address)
+
+    def move(self, payload: bytes, address: triobatch.Address) -> None:
+        """Do what a player says; anybody can send anything."""
+        if len(payload) != MOVE.size:
+            return
+        player = self.players.get(address)
+        if player is None:
+            if len(self.players) == MOST_PLAYERS:
+                return
+            player = self.players[address] = Player()
+        dx, dy = MOVE.unpack(payload)
+        player.x = clamped(player.x + dx)
+        player.y = clamped(player.y + dy)
+        player.heard = trio.current_time()
 
     async def tell(self) -> None:
         """Send the same to all: equal sizes, one call."""

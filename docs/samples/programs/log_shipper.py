@@ -31,11 +31,13 @@ class Shipper:
                     "127.0.0.1", self._port
                 )
             except OSError:
-                await trio.sleep(RETRY)
-                continue
-            async with stream, trio.open_nursery() as nursery:
-                nursery.start_soon(self._send, stream, nursery.cancel_scope)
-                nursery.start_soon(self._hear, stream, nursery.cancel_scope)
+                pass
+            else:
+                async with stream, trio.open_nursery() as nursery:
+                    both = nursery.cancel_scope
+                    nursery.start_soon(self._send, stream, both)
+                    nursery.start_soon(self._hear, stream, both)
+            await trio.sleep(RETRY)
 
     async def _send(
         self, stream: triobatch.BatchSocketStream, both: trio.CancelScope
@@ -57,7 +59,7 @@ class Shipper:
     ) -> None:
         try:
             async for answers in stream:
-                for _ in answers:
+                for _ in answers[: len(self._unanswered)]:
                     self._unanswered.popleft()
         except trio.BrokenResourceError:
             pass

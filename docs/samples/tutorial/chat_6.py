@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import signal
 import sys
@@ -88,7 +89,9 @@ async def serve(
         await say(b"The room is closing.\n")
         with trio.move_on_after(STOP_TIMEOUT):
             for client in list(clients):
-                await client.sender.flush()
+                # Who leaves now does not keep the others from their lines.
+                with contextlib.suppress(*LEAVING):
+                    await client.sender.flush()
         handlers.cancel_scope.cancel()
 
 
