@@ -84,7 +84,8 @@ async def test_before_the_first_is_answered_it_is_so_far_ahead():
     queue(sock, numbered(1500))
     handler = await served(sock, 1500)
     assert asked.AHEAD <= handler.received[0] < asked.AHEAD + 2 * 64
-    assert handler.received[5] >= handler.received[0] + 5 * 64
+    # The handlers of batches run in any order.
+    assert handler.received[9] > asked.AHEAD
     # Room for more only as a batch is handed on.
     for batches, received in enumerate(handler.received, 1):
         assert received <= asked.AHEAD + (batches + 1) * 64
