@@ -87,3 +87,24 @@ def test_output_that_nobody_reads_is_no_traceback():
 
 def test_the_version_is_the_installed_one():
     assert triobatch.__version__ == version("triobatch")
+
+
+def test_a_core_that_is_none_is_told_in_one_line():
+    done = run(env={**os.environ, "TRIOBATCH_CORE": "rust"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "triobatch: TRIOBATCH_CORE must be c or python, not 'rust'\n"
+    )
+
+
+def test_a_program_that_imports_it_gets_the_error():
+    done = subprocess.run(
+        [sys.executable, "-c", "import triobatch"],
+        env={**os.environ, "TRIOBATCH_CORE": "rust"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback ")
+    assert "ValueError: TRIOBATCH_CORE must be c or python" in done.stderr

@@ -99,7 +99,8 @@ from triobatch._version import __version__
 from triobatch._wire.addresses import Address
 from triobatch._wire.error_queue import PeerError
 from triobatch._wire.metadata import Message, Metadata
-from triobatch._wire.proxy import ProxyHeader, ProxyHeaderError
+from triobatch._wire.proxy import ProxyHeader
+from triobatch._wire.proxy_extensions import ProxyHeaderError
 from triobatch._wire.public import settle as _settle
 
 __all__ = [

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from trio.socket import SocketType
 
+# Trio's own, for open_tcp_listeners: as many as the system allows (Linux cuts
+# it to net.core.somaxconn).
+_BACKLOG = 0xFFFF
+
 
 def check_host(host: object, name: str = "host") -> None:
     """Raise ``TypeError`` if ``host`` is no name, no address and not None."""
@@ -27,6 +31,19 @@ def check_host(host: object, name: str = "host") -> None:
             f"{name} must be a str, bytes or None, "
             f"not {type(host).__name__}: {host!r}"
         )
+
+
+def check_backlog(backlog: int | None) -> int:
+    """Return how many connections may wait, as many as there can be for None.
+
+    Raises:
+      TypeError: it is no integer.
+    """
+    if backlog is None:
+        return _BACKLOG
+    if not isinstance(backlog, int):
+        raise TypeError(f"backlog must be an int or None, not {backlog!r}")
+    return max(0, min(backlog, _BACKLOG))
 
 
 @contextmanager

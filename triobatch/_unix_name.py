@@ -79,7 +79,12 @@ def checked_name(
         (Linux would take what is before), other than at the start, where it
         makes an abstract name (unix(7)).
     """
-    name = os.fspath(filename)
+    try:
+        name = os.fspath(filename)
+    except TypeError:
+        raise TypeError(
+            f"{called} must be a str, bytes or a path, not {filename!r}"
+        ) from None
     if not name:
         raise ValueError(f"{called} must not be empty")
     if _is_abstract(name):
@@ -87,6 +92,16 @@ def checked_name(
     if "\0" in os.fsdecode(name):
         raise ValueError(f"{called} must not have a NUL in it: {name!r}")
     return name
+
+
+def check_mode(mode: int | None) -> None:
+    """Raise TypeError or ValueError if these are no permissions, nor None."""
+    if mode is None:
+        return
+    if not hasattr(mode, "__index__"):
+        raise TypeError(f"mode must be an int or None, not {mode!r}")
+    if not 0 <= operator.index(mode) <= 0o7777:
+        raise ValueError(f"mode must be in 0..0o7777, not {mode!r}")
 
 
 def _is_abstract(name: str | bytes) -> bool:
@@ -116,8 +131,7 @@ def bind(
       ValueError: an abstract name was to have permissions, or there are no
         such permissions.
     """
-    if mode is not None and not 0 <= operator.index(mode) <= 0o7777:
-        raise ValueError(f"mode must be in 0..0o7777, not {mode!r}")
+    check_mode(mode)
     abstract = _is_abstract(name)
     if abstract and mode is not None:
         raise ValueError(f"an abstract name has no mode, not {mode!r}")

@@ -395,8 +395,8 @@ def half_way():
         ),
         (memoryview(b"one"), TypeError, "an iterable .*, not memoryview"),
         (array("B", b"one"), TypeError, "must be an iterable .*, not array"),
-        (7, TypeError, "not iterable"),
-        (None, TypeError, "not iterable"),
+        (7, TypeError, "must be an iterable of .*, not int"),
+        (None, TypeError, "an iterable of .*, not NoneType"),
     ],
 )
 def test_what_is_refused_changes_nothing(chunks, error, message):

@@ -45,7 +45,7 @@ def test_a_part_that_is_not_there_is_refused(file, arguments):
 
 @pytest.mark.parametrize("arguments", [(1.0,), ("1",), (0, 1.5)])
 def test_places_are_integers(file, arguments):
-    with pytest.raises(TypeError, match="integer"):
+    with pytest.raises(TypeError, match="must be an int, not"):
         FileSlice(file, *arguments)
 
 

@@ -9,6 +9,7 @@ import trio
 from helpers import receive_exactly, receive_to_end
 from trio.testing import (
     assert_checkpoints,
+    memory_stream_one_way_pair,
     memory_stream_pair,
     wait_all_tasks_blocked,
 )
@@ -144,13 +145,13 @@ async def test_leaving_the_block_closes_what_is_open():
 
 
 async def test_a_connection_that_cannot_be_shared_is_closed():
-    left, right = memory_stream_pair()
-    async with open_shared_listeners([Connections(left)], max_buffered=-1) as (
-        shared,
-    ):
-        with pytest.raises(ValueError, match="max_buffered"):
+    # One that cannot be sent on.
+    sending, receiving = memory_stream_one_way_pair()
+    async with open_shared_listeners([Connections(receiving)]) as (shared,):
+        with pytest.raises(TypeError, match=r"stream must be a trio\.abc"):
             await shared.accept()
-    assert await receive_to_end(right) == b""
+    with pytest.raises(trio.BrokenResourceError):
+        await sending.send_all(b"x")
 
 
 async def test_leaving_the_block_closes_listeners_that_nobody_served(

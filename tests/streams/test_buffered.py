@@ -393,7 +393,7 @@ async def test_receive_some_gives_back_what_is_left(reader_pair):
     [
         (lambda r: r.receive_some(0), ValueError, "at least 1, not 0"),
         (lambda r: r.receive_some(1.5), TypeError, "float"),
-        (lambda r: r.receive_exactly(-1), ValueError, "negative, not -1"),
+        (lambda r: r.receive_exactly(-1), ValueError, "at least 0, not -1"),
         (lambda r: r.receive_exactly("5"), TypeError, "str"),
         (lambda r: r.receive_until(b"", 5), ValueError, "empty"),
         (lambda r: r.receive_until("\n", 5), TypeError, "delimiter must be"),

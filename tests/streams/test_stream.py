@@ -32,14 +32,14 @@ class FakeSocket(tsocket.SocketType):
 
 @pytest.mark.parametrize("other", [object(), None, 3])
 def test_only_a_trio_socket_is_wrapped(other):
-    with pytest.raises(TypeError, match="requires a Trio socket object"):
+    with pytest.raises(TypeError, match="socket must be a Trio socket, not"):
         BatchSocketStream(other)
 
 
 def test_a_standard_socket_is_refused():
     with (
         stdlib_socket.socket() as sock,
-        pytest.raises(TypeError, match="requires a Trio socket object"),
+        pytest.raises(TypeError, match="socket must be a Trio socket, not"),
     ):
         BatchSocketStream(sock)
 
@@ -47,7 +47,7 @@ def test_a_standard_socket_is_refused():
 async def test_a_datagram_socket_is_refused():
     with (
         tsocket.socket(type=tsocket.SOCK_DGRAM) as sock,
-        pytest.raises(ValueError, match="requires a SOCK_STREAM socket"),
+        pytest.raises(ValueError, match="socket must be a SOCK_STREAM, not"),
     ):
         BatchSocketStream(sock)
 

@@ -183,6 +183,25 @@ def test_the_caches_are_bounded():
         assert len(decoded) <= 8
 
 
+@pytest.mark.parametrize("family", [AF_INET, AF_INET6])
+def test_a_path_is_no_address_of_the_internet(family):
+    encoded = SockaddrCache(family)
+    for address in ("/run/a.sock", b"\0abstract"):
+        with pytest.raises(TypeError, match=r"must be \(host, port\) on this"):
+            encoded[address]
+    # The kernel refuses one family on the other's socket, or takes it.
+    for address in (("10.0.0.1", 9), ("::1", 9), None):
+        assert encoded[address] == encode_address(address)
+
+
+def test_a_host_is_no_address_of_a_unix_socket():
+    encoded = SockaddrCache(AF_UNIX)
+    with pytest.raises(TypeError, match="address must be a path on this"):
+        encoded["127.0.0.1", 9]
+    for address in ("/run/a.sock", b"\0abstract", None):
+        assert encoded[address] == encode_address(address)
+
+
 def test_a_mapped_peer_gets_ipv4_datagrams():
     assert takes_v6_datagrams(encode_address(("::1", 9)))
     assert not takes_v6_datagrams(encode_address(("::ffff:10.0.0.1", 9)))

@@ -66,7 +66,17 @@ def _has_chunk_extension() -> bool:
     return True
 
 
-_choice = choose(os.environ.get("TRIOBATCH_CORE"))
+def _chosen() -> tuple[str, str]:
+    try:
+        return choose(os.environ.get("TRIOBATCH_CORE"))
+    except (ValueError, ImportError) as error:
+        # The package is imported before its __main__ has a say.
+        if sys.argv[:1] == ["-m"] and "triobatch" in sys.orig_argv:
+            raise SystemExit(f"triobatch: {error}") from None
+        raise
+
+
+_choice = _chosen()
 CORE: Final = _choice[0]
 CORE_REASON: Final = _choice[1]
 # Whether list arithmetic in C (_native/chunks.c) can be had.

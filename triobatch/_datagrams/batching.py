@@ -13,8 +13,9 @@ from triobatch._datagrams.mixed_dispatch import MixedDispatch
 from triobatch._datagrams.run_dispatch import RunDispatch
 from triobatch._queues.buffers import Buffers, drop
 from triobatch._queues.datagrams import Directed, check_metadata, undirected
-from triobatch._queues.views import as_integer, as_payload, as_payloads
-from triobatch._wire.addresses import SockaddrCache, encode_address
+from triobatch._queues.views import as_payload, as_payloads
+from triobatch._wire.addresses import SockaddrCache
+from triobatch._wire.arguments import as_integer
 from triobatch._wire.metadata import encode_metadata
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Batching:
     def __init__(self, outlet: Outlet, family: int) -> None:
         self.outlet = outlet
         self._family = family
-        self._sockaddrs = SockaddrCache()
+        self._sockaddrs = SockaddrCache(family)
         # They are kept, so that no other object has that identity.
         self._controls: dict[int, tuple[Metadata, Control]] = {}
 
@@ -66,7 +67,7 @@ class Batching:
             return self._sockaddrs[address]
         except TypeError:
             # A list cannot be looked up, and is told why it is no address.
-            return encode_address(address)
+            return self._sockaddrs.encoded(address)
 
     def check_all(self, addresses: list[Address | Directed]) -> None:
         """Raise TypeError or ValueError if one is none for this socket."""

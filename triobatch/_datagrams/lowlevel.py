@@ -15,13 +15,13 @@ from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.datagram_lists import teller
 from triobatch._datagrams.gso import NO_SEGMENTATION
 from triobatch._queues.datagrams import Datagrams, Directed, undirected
-from triobatch._queues.views import as_integer
 from triobatch._wire.addresses import (
     Address,
     AddressCache,
     SockaddrCache,
     encode_address,
 )
+from triobatch._wire.arguments import as_integer
 from triobatch._wire.metadata import encode_metadata
 
 if TYPE_CHECKING:
@@ -70,6 +70,9 @@ def sendmmsg(fd: int, datagrams: Iterable[Datagram]) -> int:
         an earlier one.
       TypeError, ValueError: one of the first 64 is impossible.
     """
+    if type(fd) is not int:
+        # The standard library takes None for a new socket.
+        fd = as_integer(fd, "fd")
     listed = list(islice(datagrams, calls.MAX_MESSAGES))
     if not listed:
         return 0
@@ -148,9 +151,12 @@ def recvmmsg(
     Raises:
       BlockingIOError: there is none now.
       OSError: the call failed, or the network has reported an error.
-      TypeError: ``slot_size`` is no integer, or ``buffer`` no writable one.
+      TypeError: ``fd`` or ``slot_size`` is no integer, or ``buffer`` no
+        writable buffer.
       ValueError: ``slot_size`` is not positive, or larger than the buffer.
     """
+    if type(fd) is not int:
+        fd = as_integer(fd, "fd")
     if type(slot_size) is not int:
         slot_size = as_integer(slot_size, "slot_size")
     try:

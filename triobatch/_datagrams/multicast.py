@@ -9,7 +9,7 @@ import struct
 import sys
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from triobatch._queues.views import as_integer
+from triobatch._wire.arguments import as_integer
 
 # struct ip_mreqn of ip(7), whose address of the interface gives way to its
 # index; and struct ipv6_mreq of ipv6(7).

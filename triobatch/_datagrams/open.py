@@ -15,6 +15,7 @@ import trio
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._names import check_host, looking_up
 from triobatch._wire.addresses import check_port
+from triobatch._wire.arguments import at_least
 
 if TYPE_CHECKING:
     from triobatch._wire.addresses import Address
@@ -65,8 +66,9 @@ async def open_udp_socket(
 
     If it is cancelled, nothing stays open.
     """
-    if family not in {None, socket.AF_INET, socket.AF_INET6}:
-        raise ValueError(f"family must be AF_INET or AF_INET6, not {family}")
+    if family not in (None, socket.AF_INET, socket.AF_INET6):
+        raise ValueError(f"family must be AF_INET or AF_INET6, not {family!r}")
+    check_buffer_size(receive_buffer_size)
     _check(local_address, "local_address")
     _check(remote_address, "remote_address")
     await trio.lowlevel.checkpoint()
@@ -195,6 +197,12 @@ def _discard(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
         for _ in range(_MAX_DISCARDED):
             sock.recv(1)
+
+
+def check_buffer_size(size: int | None) -> None:
+    """Raise TypeError or ValueError if it is no size, and not None."""
+    if size is not None:
+        at_least(0, size, "receive_buffer_size")
 
 
 def configure(

@@ -9,7 +9,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._datagrams.socket import DatagramSocket
-from triobatch._unix_name import UnixName, bind, checked_name
+from triobatch._unix_name import UnixName, bind, check_mode, checked_name
 
 if TYPE_CHECKING:
     import os
@@ -64,8 +64,10 @@ async def open_unix_datagram_socket(
     """
     if not hasattr(socket, "AF_UNIX"):
         raise RuntimeError("this system has no Unix sockets")
+    checked = checked_name(path, "path")
+    check_mode(mode)
     sock, name = await trio.to_thread.run_sync(
-        bind, checked_name(path, "path"), socket.SOCK_DGRAM, mode
+        bind, checked, socket.SOCK_DGRAM, mode
     )
     own = trio.socket.from_stdlib_socket(sock)
     return DatagramSocket(own) if name is None else _NamedSocket(own, name)

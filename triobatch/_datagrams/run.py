@@ -41,7 +41,8 @@ import ctypes
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from triobatch._queues.views import as_integer, kept_view, view_of_bytes
+from triobatch._queues.views import kept_view, view_of_bytes
+from triobatch._wire.arguments import as_integer
 from triobatch._wire.described import described
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from triobatch._datagrams.receiving import BATCH
-from triobatch._queues.views import as_integer
+from triobatch._wire.arguments import as_integer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

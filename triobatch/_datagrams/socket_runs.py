@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from triobatch._datagrams.errors import ignores
 from triobatch._datagrams.run import Run
 from triobatch._datagrams.run_scope import DEFAULT_SIZE, NowaitScope, RunScope
-from triobatch._queues.views import as_integer, list_of
+from triobatch._queues.views import list_of
+from triobatch._wire.arguments import as_integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,7 +19,6 @@ never a pass over those that stay.
 
 from __future__ import annotations
 
-import operator
 import sys
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
@@ -28,12 +27,13 @@ from triobatch._core.counts import MORE_THAN_OFFERED, os_error
 from triobatch._queues.views import (
     Buffer,
     Chunk,
-    is_buffer,
+    check_chunks,
     read_only,
     release,
     take_in,
     view_of_bytes,
 )
+from triobatch._wire.arguments import as_integer
 from triobatch._wire.described import described
 
 if TYPE_CHECKING:
@@ -158,14 +158,8 @@ class Buffers:
             is itself a single chunk.
           BufferError: a chunk is not contiguous.
         """
-        # An mmap or an array would be taken for an iterable of its items.
-        if type(chunks) not in (list, tuple) and (
-            isinstance(chunks, str) or is_buffer(chunks)
-        ):
-            raise TypeError(
-                "chunks must be an iterable of bytes-like objects, "
-                f"not {type(chunks).__name__}"
-            )
+        if type(chunks) not in (list, tuple):
+            check_chunks(chunks)
         offered: list[object] = list(chunks)
         size = measure(offered)
         if size < 0:
@@ -191,7 +185,8 @@ class Buffers:
           ValueError: ``size`` is outside that range.
           BufferError: the buffers are being sent.
         """
-        size = operator.index(size)
+        if type(size) is not int:
+            size = as_integer(size, "size")
         if not 0 <= size <= self._nbytes:
             raise ValueError(
                 f"size must be between 0 and {self._nbytes}, not {size}"
@@ -217,7 +212,8 @@ class Buffers:
           BufferError: the buffers are being sent.
           MemoryError: they are more than memory holds. Nothing was consumed.
         """
-        size = operator.index(size)
+        if type(size) is not int:
+            size = as_integer(size, "size")
         if size < 0 or size > self._nbytes:
             size = self._nbytes
         self._check_not_claimed()

@@ -15,6 +15,7 @@ from triobatch._queues.views import (
     list_of,
 )
 from triobatch._wire.addresses import Address
+from triobatch._wire.arguments import as_integer
 from triobatch._wire.described import described
 from triobatch._wire.metadata import Metadata
 
@@ -150,6 +151,7 @@ class Datagrams:
           ValueError: ``count`` is negative, or more than there are.
           BufferError: a call is sending them.
         """
+        count = as_integer(count, "count")
         self._check_not_claimed()
         if not 0 <= count <= len(self):
             raise ValueError(f"count must be in 0..{len(self)}, not {count}")

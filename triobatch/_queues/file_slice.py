@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import operator
 import os
 import stat
 from typing import ClassVar, Protocol, TypeAlias
 
+from triobatch._wire.arguments import as_integer
 from triobatch._wire.described import described
 
 
@@ -68,13 +68,17 @@ class FileSlice:
         status = os.fstat(raw.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("file must be a regular file")
-        offset = operator.index(offset)
+        if type(offset) is not int:
+            offset = as_integer(offset, "offset")
         if not 0 <= offset <= status.st_size:
             raise ValueError(
                 f"offset must be between 0 and {status.st_size}, not {offset}"
             )
         most = status.st_size - offset
-        size = most if size is None else operator.index(size)
+        if size is None:
+            size = most
+        elif type(size) is not int:
+            size = as_integer(size, "size")
         if not 0 <= size <= most:
             raise ValueError(
                 f"size must be between 0 and {most}, not {size}: the file "

@@ -9,7 +9,6 @@ it holds, or what lies behind it.
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -159,6 +158,22 @@ def list_of(items: Iterable[_T], name: str, of: str) -> list[_T]:
     return list(items)
 
 
+def check_chunks(chunks: object, name: str = "chunks") -> None:
+    """Raise ``TypeError`` if it is no iterable, or one chunk by mistake.
+
+    An mmap or an array would be taken for an iterable of its items.
+    """
+    if (
+        isinstance(chunks, str)
+        or not isinstance(chunks, Iterable)
+        or is_buffer(chunks)
+    ):
+        raise TypeError(
+            f"{name} must be an iterable of bytes-like objects, "
+            f"not {type(chunks).__name__}"
+        )
+
+
 def are_bytes(payloads: list[Buffer]) -> TypeGuard[list[Chunk]]:
     """Tell whether all payloads are plain ``bytes``, which is the rule."""
     # The fastest way to ask: 15 ns an item.
@@ -215,7 +230,9 @@ def writable_views(
     if is_buffer(buffers):
         offered = [cast("Buffer", buffers)]
     else:
-        offered = list(cast("Sequence[Buffer]", buffers))
+        offered = list_of(
+            cast("Sequence[Buffer]", buffers), "buffers", "writable buffers"
+        )
     views: list[memoryview] = []
     try:
         for buffer in offered:
@@ -228,17 +245,3 @@ def writable_views(
         yield filled
     finally:
         release(views)
-
-
-def as_integer(value: object, name: str) -> int:
-    """Return an argument that is a number of bytes or items.
-
-    Raises:
-      TypeError: it is no integer.
-    """
-    try:
-        return operator.index(cast("int", value))
-    except TypeError:
-        raise TypeError(
-            f"{name} must be an int, not {type(value).__name__}"
-        ) from None

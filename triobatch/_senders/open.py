@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar, cast, overload
 
@@ -14,6 +12,7 @@ from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
 from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.stream_sender import BatchSender
 from triobatch._streams.outermost import keeps
+from triobatch._wire.arguments import as_seconds, at_least
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -133,7 +132,7 @@ def open_batch_sender(
     does not see later ones; so does a block anywhere in a program that makes
     Ctrl-C a cancellation itself, as with ``trio.open_signal_receiver``.
     """
-    size, seconds = _as_size(max_buffered), _as_seconds(grace)
+    size, seconds = check_room(max_buffered, grace)
     if AbstractDatagramSocket in type(target).__mro__:
         plain = _plain_socket(target)
         return _sharing(plain, DatagramBatchSender(plain, size))
@@ -206,14 +205,13 @@ async def _running(sender: _Sender) -> AsyncIterator[_Sender]:
             del left_by
 
 
-def _as_size(max_buffered: int) -> int:
-    size = operator.index(max_buffered)
-    if size < 0:
-        raise ValueError(f"max_buffered must be at least 0, not {size}")
-    return size
+def check_room(max_buffered: int, grace: float) -> tuple[int, float]:
+    """Return both.
 
-
-def _as_seconds(grace: float) -> float:
-    if math.isnan(grace) or grace < 0:
-        raise ValueError(f"grace must be at least 0, not {grace}")
-    return grace
+    Raises:
+      TypeError, ValueError: one is no integer, no number, or negative.
+    """
+    return (
+        at_least(0, max_buffered, "max_buffered"),
+        as_seconds(grace, "grace"),
+    )

@@ -10,15 +10,17 @@ import trio
 from trio import socket as tsocket
 
 from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
-from triobatch._datagrams.open import configure
+from triobatch._datagrams.open import check_buffer_size, configure
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._datagrams.socket_receives import check_limit
 from triobatch._names import bound_sockets, check_host
 from triobatch._queues.datagrams import ReceivedDatagram
+from triobatch._queues.views import list_of
 from triobatch._senders.asked import AskedReceiver, ask
 from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.open import open_batch_sender
 from triobatch._wire.addresses import check_port
+from triobatch._wire.arguments import check_callable, check_nursery
 
 # What is called with the datagrams that have arrived at one socket.
 Handler: TypeAlias = Callable[
@@ -87,8 +89,10 @@ async def serve_udp(
     socket are taken over from the kernel, whose buffer holds less than its
     size says.
     """
+    _check(handler, handler_nursery)
     check_port(port)
     check_host(host)
+    check_buffer_size(receive_buffer_size)
     max_datagrams = check_limit(max_datagrams)
 
     def prepare(sock: trio.socket.SocketType) -> None:
@@ -143,6 +147,7 @@ async def serve_datagrams(
       ValueError: there is none, or ``max_datagrams`` is not positive.
       trio.ClosedResourceError: one of them was closed.
     """
+    _check(handler, handler_nursery)
     _check_sockets(sockets)
     check_limit(max_datagrams)
     async with AsyncExitStack() as stack:
@@ -167,7 +172,13 @@ async def _close(sock: AbstractDatagramSocket) -> None:
         await sock.aclose()
 
 
+def _check(handler: object, handler_nursery: object) -> None:
+    check_callable(handler, "handler")
+    check_nursery(handler_nursery, "handler_nursery")
+
+
 def _check_sockets(sockets: list[Socket]) -> None:
+    list_of(sockets, "sockets", "DatagramSockets")
     for sock in sockets:
         if not isinstance(sock, AbstractDatagramSocket):
             raise TypeError(

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from triobatch._senders.open import DEFAULT_GRACE, DEFAULT_MAX_BUFFERED
+from triobatch._queues.views import list_of
+from triobatch._senders.open import (
+    DEFAULT_GRACE,
+    DEFAULT_MAX_BUFFERED,
+    check_room,
+)
 from triobatch._senders.shared_stream import SharedStream, open_shared_stream
 from triobatch._wire.described import described
 
@@ -114,15 +119,18 @@ async def open_shared_listeners(
     When the block is left, the listeners are closed, and the streams that are
     still open, after the grace time for a message that is part-way out.
     """
+    check_room(max_buffered, grace)
+    listeners = list_of(listeners, "listeners", "Trio's listeners")
+    for listener in listeners:
+        _check_listener(listener)
     shared: list[SharedListener] = []
     left_by: BaseException | None = None
     async with trio.open_nursery() as nursery:
         try:
-            for listener in listeners:
-                _check_listener(listener)
-                shared.append(
-                    SharedListener(listener, nursery, max_buffered, grace)
-                )
+            shared += [
+                SharedListener(listener, nursery, max_buffered, grace)
+                for listener in listeners
+            ]
             yield shared.copy()
         except BaseException as error:
             left_by = error
@@ -145,7 +153,7 @@ async def open_shared_listeners(
 def _check_listener(listener: object) -> None:
     if not isinstance(listener, trio.abc.Listener):
         raise TypeError(
-            f"a listener must be one of Trio's, not {type(listener).__name__}"
+            f"listeners must be of Trio's, not {type(listener).__name__}"
         )
 
 

@@ -16,6 +16,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._queues.buffers import Buffers
+from triobatch._queues.views import check_chunks
 from triobatch._senders.open import (
     DEFAULT_GRACE,
     DEFAULT_MAX_BUFFERED,
@@ -93,6 +94,8 @@ class SharedStream(trio.abc.HalfCloseableStream):
             size = buffers.nbytes
             await self.sender.send(buffers)
             return size
+        if type(buffers) not in (list, tuple):
+            check_chunks(buffers, "buffers")
         message = Buffers(buffers).read()
         await self.sender.send(message)
         return len(message)

@@ -27,7 +27,7 @@ from trio.lowlevel import (
 from triobatch._core import calls
 from triobatch._core.counts import os_error
 from triobatch._queues.buffers import Buffers
-from triobatch._queues.views import view_of_bytes
+from triobatch._queues.views import list_of, view_of_bytes
 from triobatch._streams.broadcast_result import BroadcastResult
 from triobatch._streams.outermost import defines_first
 from triobatch._streams.plain import is_plain
@@ -178,7 +178,10 @@ def broadcast_nowait(
 def _as_streams(
     streams: Iterable[trio.abc.SendStream],
 ) -> list[trio.abc.SendStream]:
-    targets = list(streams)
+    if type(streams) in (list, tuple):
+        targets = list(streams)
+    else:
+        targets = list_of(streams, "streams", "streams")
     for stream in targets:
         if not isinstance(stream, trio.abc.SendStream):
             raise TypeError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING
 
 import trio
@@ -19,6 +18,7 @@ from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.received import FrameTooLargeError, Received
 from triobatch._streams.send_buffers import send_buffers
 from triobatch._streams.stream import DEFAULT_RECEIVE_SIZE
+from triobatch._wire.arguments import as_integer, at_least, must_be
 from triobatch._wire.described import described
 
 if TYPE_CHECKING:
@@ -98,12 +98,10 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
           trio.ClosedResourceError: this stream was closed.
           trio.BrokenResourceError: the connection broke.
         """
-        if max_bytes is not None:
-            max_bytes = operator.index(max_bytes)
-            if max_bytes < 1:
-                raise ValueError(
-                    f"max_bytes must be at least 1, not {max_bytes}"
-                )
+        if max_bytes is not None and (
+            type(max_bytes) is not int or max_bytes < 1
+        ):
+            max_bytes = at_least(1, max_bytes, "max_bytes")
         with self._guard:
             if not self.nbytes:
                 return bytes(await self.stream.receive_some(max_bytes))
@@ -130,9 +128,8 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
           trio.ClosedResourceError: this stream was closed.
           trio.BrokenResourceError: the connection broke.
         """
-        size = operator.index(size)
-        if size < 0:
-            raise ValueError(f"size must not be negative, not {size}")
+        if type(size) is not int or size < 0:
+            size = at_least(0, size, "size")
 
         def measure() -> int | None:
             return size if self.nbytes >= size else None
@@ -171,7 +168,9 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
                 mark = bytes(view)
         if not mark:
             raise ValueError("delimiter must not be empty")
-        if operator.index(limit) < len(mark):
+        if type(limit) is not int:
+            limit = as_integer(limit, "limit")
+        if limit < len(mark):
             raise ValueError(
                 f"limit must be at least the delimiter's {len(mark)} bytes, "
                 f"not {limit}"
@@ -242,9 +241,10 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
 
         What ``split`` raises comes out, and nothing is taken.
         """
-        limit = operator.index(limit)
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1, not {limit}")
+        if not callable(split):
+            raise TypeError(must_be("split must be a function", split))
+        if type(limit) is not int or limit < 1:
+            limit = at_least(1, limit, "limit")
         with self._guard:
             await checkpoint_if_cancelled()
             received = self._received

@@ -8,7 +8,6 @@ receives from all that is ready with one call of the core.
 
 from __future__ import annotations
 
-import operator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -19,10 +18,15 @@ from triobatch._queues.buffers import Buffers
 from triobatch._streams.group_members import Members, queued_size
 from triobatch._streams.group_readiness import ready_sets
 from triobatch._streams.group_receiving import GroupReceives
-from triobatch._streams.group_sending import GroupSends, broken
+from triobatch._streams.group_sending import (
+    GroupSends,
+    broken,
+    not_a_member,
+)
 from triobatch._streams.group_statistics import GroupStatistics
 from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.stream import BatchSocketStream
+from triobatch._wire.arguments import at_least
 from triobatch._wire.described import described
 
 if TYPE_CHECKING:
@@ -72,16 +76,9 @@ def open_stream_group(
     own nursery sends what is queued.
     """
     return _running(
-        _at_least(1, "receive_size", receive_size),
-        _at_least(0, "max_queued", max_queued),
+        at_least(1, receive_size, "receive_size"),
+        at_least(0, max_queued, "max_queued"),
     )
-
-
-def _at_least(least: int, name: str, value: int) -> int:
-    number = operator.index(value)
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, not {number}")
-    return number
 
 
 # Ctrl-C between opening the sets and the block would leave them open. The
@@ -211,9 +208,10 @@ class StreamGroup:
         A member that is behind (its queue has not left) is not read from.
         What is cancelled has taken nothing. It is always a checkpoint.
         """
-        return await self._receives.next(
-            _at_least(1, "max_streams", max_streams)
-        )
+        count = max_streams
+        if type(count) is not int or count < 1:
+            count = at_least(1, count, "max_streams")
+        return await self._receives.next(count)
 
     def send_batch_nowait(
         self, messages: Iterable[tuple[BatchSocketStream, Message]]
@@ -243,7 +241,7 @@ class StreamGroup:
         Synchronous, and not a checkpoint.
         """
         self._members.check_open()
-        return self._sends.send(list(messages))
+        return self._sends.send(messages)
 
     def queued(self, stream: BatchSocketStream) -> int:
         """Return the bytes that are queued on a member, and not sent.
@@ -317,5 +315,5 @@ class StreamGroup:
     def _find(self, stream: BatchSocketStream) -> Member:
         member = self._members.get(stream)
         if member is None:
-            raise ValueError("stream must be a member of this group")
+            raise not_a_member(stream)
         return member

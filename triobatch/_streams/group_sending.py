@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -12,10 +12,14 @@ from triobatch._core import calls
 from triobatch._core.counts import os_error
 from triobatch._core.messages import as_pieces
 from triobatch._queues.buffers import Buffers, drop
+from triobatch._queues.views import list_of
 from triobatch._resource import closed_socket
 from triobatch._streams.sending import sent_eof
+from triobatch._wire.arguments import must_be
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from triobatch._core.messages import Message
     from triobatch._streams.group_members import Member, Members
     from triobatch._streams.group_statistics import Member as InGroup
@@ -34,6 +38,20 @@ def broken(error: OSError) -> trio.BrokenResourceError:
     return result
 
 
+def _no_pair(offered: list[Any], error: Exception) -> TypeError:
+    """Return what to say of messages of which one is no pair."""
+    for index, item in enumerate(offered):
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            what = f"message {index} must be a (stream, message) pair"
+            return TypeError(must_be(what, item))
+    return TypeError(f"messages must be of streams: {error}")
+
+
+def not_a_member(stream: object) -> ValueError:
+    """Return the error for what is no member of a group."""
+    return ValueError(must_be("stream must be a member of this group", stream))
+
+
 class GroupSends:
     """The sending half of a group.
 
@@ -48,15 +66,19 @@ class GroupSends:
 
     @enable_ki_protection
     def send(
-        self, offered: list[tuple[BatchSocketStream, Message]]
+        self, offered: Iterable[tuple[BatchSocketStream, Message]]
     ) -> Refused:
         """Send; return the streams of messages not accepted, and why."""
+        if type(offered) is list:
+            offered = offered.copy()
+        else:
+            offered = list_of(offered, "messages", "(stream, message) pairs")
         # The rule is one message for each stream.
         try:
             by_stream = dict(offered)
-        except NotImplementedError as error:
-            # A view of several dimensions is no pair.
-            raise TypeError("messages must be pairs") from error
+        # The first for a view of several dimensions.
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise _no_pair(offered, error) from error
         several: dict[BatchSocketStream, list[Message]] = {}
         if len(by_stream) != len(offered):
             for stream, message in offered:
@@ -165,7 +187,7 @@ class GroupSends:
                 self._members.forget(member)
             error = closed_socket()
         elif member is None:
-            error = ValueError("stream must be a member of this group")
+            error = not_a_member(stream)
         elif member.error is not None:
             error = broken(member.error)
         elif stream.socket.did_shutdown_SHUT_WR:

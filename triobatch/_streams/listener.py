@@ -16,11 +16,18 @@ from trio.lowlevel import (
 )
 
 from triobatch._core import calls
-from triobatch._names import bound_sockets, check_host
+from triobatch._names import bound_sockets, check_backlog, check_host
 from triobatch._resource import open_fd, pause_after, raise_if_closed
 from triobatch._streams.stream import BatchSocketStream
-from triobatch._unix_name import UnixName, bind, checked_name
+from triobatch._unix_name import UnixName, bind, check_mode, checked_name
 from triobatch._wire.addresses import check_port
+from triobatch._wire.arguments import (
+    as_seconds,
+    check_callable,
+    check_is,
+    check_nursery,
+    must_be,
+)
 from triobatch._wire.described import socket_repr
 
 if TYPE_CHECKING:
@@ -30,10 +37,6 @@ if TYPE_CHECKING:
 
 # What is called with each connection.
 StreamHandler: TypeAlias = Callable[[BatchSocketStream], Awaitable[object]]
-
-# Trio's own, for open_tcp_listeners: as many as the system allows (Linux cuts
-# it to net.core.somaxconn).
-_BACKLOG = 0xFFFF
 
 # How often to try again to connect where the backlog is full, and how long to
 # wait before the first time, in seconds. Each wait is twice the last, so all
@@ -81,8 +84,10 @@ class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
     """
 
     def __init__(self, socket: SocketType) -> None:
-        # Trio's checks, and its way to accept from a socket that a program
-        # made up, and that has no descriptor.
+        if not isinstance(socket, tsocket.SocketType):
+            raise TypeError(must_be("socket must be a Trio socket", socket))
+        # Trio's checks of its state, and its way to accept from a socket that
+        # a program made up, and that has no descriptor.
         self._listener = trio.SocketListener(socket)
         self.socket = socket
 
@@ -186,6 +191,11 @@ async def open_tcp_stream(
     Raises:
       OSError: no address could be connected to.
     """
+    port = check_port(port)
+    if local_address is not None:
+        check_is(local_address, str, "local_address")
+    if happy_eyeballs_delay is not None:
+        as_seconds(happy_eyeballs_delay, "happy_eyeballs_delay")
     return _as_batch_stream(
         await trio.open_tcp_stream(
             host,
@@ -271,7 +281,7 @@ async def open_tcp_listeners(
     """
     check_host(host)
     port = check_port(port)
-    backlog = _checked_backlog(backlog)
+    backlog = check_backlog(backlog)
 
     def configure(socket: SocketType) -> None:
         # As Trio does: Windows would let another process steal the port.
@@ -300,14 +310,6 @@ async def open_tcp_listeners(
 
 # Or Ctrl-C could come between the socket and its listener.
 @enable_ki_protection
-def _checked_backlog(backlog: int | None) -> int:
-    if backlog is None:
-        return _BACKLOG
-    if not isinstance(backlog, int):
-        raise TypeError(f"backlog must be an int or None, not {backlog!r}")
-    return max(0, min(backlog, _BACKLOG))
-
-
 async def open_unix_listener(
     filename: str | bytes | os.PathLike[str] | os.PathLike[bytes],
     *,
@@ -342,12 +344,13 @@ async def open_unix_listener(
         and ``mode`` is given; or that is more than permissions.
     """
     name = checked_name(filename)
+    check_mode(mode)
     listener, owned = await trio.to_thread.run_sync(
         bind,
         name,
         tsocket.SOCK_STREAM,
         mode,
-        _checked_backlog(backlog),
+        check_backlog(backlog),
     )
     socket = tsocket.from_stdlib_socket(listener)
     if owned is None:
@@ -383,6 +386,8 @@ async def serve_tcp(
     Raises:
       OSError: an address could not be bound.
     """
+    check_callable(handler, "handler")
+    check_nursery(handler_nursery, "handler_nursery")
     listeners = await open_tcp_listeners(port, host=host, backlog=backlog)
     await trio.serve_listeners(
         handler,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from triobatch._streams.buffered import BufferedReceiveStream
+from triobatch._wire.arguments import at_least
 from triobatch._wire.proxy import header_size, parse_header
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ async def receive_proxy_header(
             "reader must be a BufferedReceiveStream, not "
             f"{type(reader).__name__}"
         )
+    if type(limit) is not int or limit < 1:
+        limit = at_least(1, limit, "limit")
     header: ProxyHeader | None = None
 
     def measure() -> int | None:

@@ -15,6 +15,7 @@ from triobatch._resource import open_fd, raise_stream_error
 from triobatch._streams.buffered import BufferedReceiveStream
 from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.stream import DEFAULT_RECEIVE_SIZE, BatchSocketStream
+from triobatch._wire.arguments import must_be
 
 if CORE == "c":
     from triobatch._core.splice_c import (
@@ -59,10 +60,10 @@ async def relay(a: trio.abc.Stream, b: trio.abc.Stream) -> tuple[int, int]:
     direction and no more: set your own. A long transfer is not stuck as long
     as ``BatchSocketStream.statistics`` grow.
     """
-    for stream in (a, b):
+    for name, stream in (("a", a), ("b", b)):
         if not isinstance(stream, trio.abc.Stream):
             raise TypeError(
-                f"relay requires trio.abc.Streams, not {type(stream).__name__}"
+                must_be(f"{name} must be a trio.abc.Stream", stream)
             )
     if a is b:
         raise ValueError("a and b must be two streams")

@@ -8,6 +8,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._queues.buffers import Buffers, drop, first_piece
+from triobatch._queues.views import check_chunks
 from triobatch._resource import Claim
 from triobatch._streams.outermost import defines_first
 
@@ -71,6 +72,8 @@ async def send_buffers(
         )
     if isinstance(buffers, Buffers):
         return await _send_pieces(stream, buffers)
+    if type(buffers) not in (list, tuple):
+        check_chunks(buffers, "buffers")
     own = Buffers(buffers)
     try:
         return await _send_pieces(stream, own)

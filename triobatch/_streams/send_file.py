@@ -21,6 +21,7 @@ from trio.lowlevel import (
 from triobatch._core import calls
 from triobatch._queues.buffers import Buffers, drop, first_piece
 from triobatch._queues.file_slice import FileSlice, advance
+from triobatch._queues.views import check_chunks
 from triobatch._resource import Claim, open_fd, raise_stream_error
 from triobatch._streams.outermost import defines_first
 from triobatch._streams.send_buffers import send_buffers
@@ -154,12 +155,16 @@ class _Parts:
         elif offset or size is not None:
             raise TypeError("offset and size must not be given a FileSlice")
         self.file = file
-        self.header = self._as_buffers(header)
-        self.trailer = self._as_buffers(trailer)
+        self.header = self._as_buffers(header, "header")
+        self.trailer = self._as_buffers(trailer, "trailer")
 
-    def _as_buffers(self, chunks: Buffers | Iterable[Buffer]) -> Buffers:
+    def _as_buffers(
+        self, chunks: Buffers | Iterable[Buffer], name: str
+    ) -> Buffers:
         if isinstance(chunks, Buffers):
             return chunks
+        if type(chunks) not in (list, tuple):
+            check_chunks(chunks, name)
         own = Buffers(chunks)
         self._own.append(own)
         return own

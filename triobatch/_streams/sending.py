@@ -15,6 +15,7 @@ from trio.lowlevel import (
 
 from triobatch._core.chunks import measure
 from triobatch._queues.buffers import Buffers
+from triobatch._queues.views import check_chunks
 from triobatch._resource import (
     Claim,
     open_fd,
@@ -140,6 +141,8 @@ class SendHalf:
         self, chunks: Iterable[Buffer], *, refused: bool = False
     ) -> int:
         """Send chunks that nobody needs to see consumed; see ``send``."""
+        if type(chunks) not in (list, tuple):
+            check_chunks(chunks, "buffers")
         buffers = Buffers(chunks)
         try:
             return await self.send(buffers, refused=refused)

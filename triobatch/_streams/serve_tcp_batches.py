@@ -17,6 +17,7 @@ from triobatch._streams.group import StreamGroup, open_stream_group
 from triobatch._streams.group_receiving import TURN
 from triobatch._streams.listener import open_tcp_listeners
 from triobatch._streams.stream import BatchSocketStream
+from triobatch._wire.arguments import at_least, check_callable
 
 if TYPE_CHECKING:
     from triobatch._streams.listener import BatchSocketListener
@@ -89,12 +90,15 @@ async def serve_tcp_batches(
     It pays for handlers that answer without awaiting. With a task for each
     request ``serve_tcp`` is no slower, and simpler.
     """
+    check_callable(handler, "handler")
+    max_streams = at_least(1, max_streams, "max_streams")
+    opening = open_stream_group(
+        receive_size=receive_size, max_queued=max_queued
+    )
     listeners = await open_tcp_listeners(port, host=host, backlog=backlog)
     try:
         async with (
-            open_stream_group(
-                receive_size=receive_size, max_queued=max_queued
-            ) as group,
+            opening as group,
             trio.open_nursery() as nursery,
         ):
             for listener in listeners:

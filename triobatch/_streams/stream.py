@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
@@ -20,6 +19,7 @@ from triobatch._streams import notsent_lowat
 from triobatch._streams.receiving import ReceiveHalf
 from triobatch._streams.send_file import send_file_on_socket
 from triobatch._streams.sending import SendHalf, sent_eof
+from triobatch._wire.arguments import at_least, must_be
 from triobatch._wire.described import socket_repr
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
 
     def __init__(self, socket: SocketType) -> None:
         if not isinstance(socket, tsocket.SocketType):
-            raise TypeError("BatchSocketStream requires a Trio socket object")
+            raise TypeError(must_be("socket must be a Trio socket", socket))
         if socket.type != tsocket.SOCK_STREAM:
-            raise ValueError("BatchSocketStream requires a SOCK_STREAM socket")
+            raise ValueError(f"socket must be a SOCK_STREAM, not {socket!r}")
         self.socket = socket
         self._send_guard = Guard(
             "another task is currently sending data on this BatchSocketStream"
@@ -279,12 +279,11 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         """
         if max_bytes is None:
             max_bytes = DEFAULT_RECEIVE_SIZE
-        size = operator.index(max_bytes)
-        if size < 1:
-            raise ValueError(f"max_bytes must be at least 1, not {size}")
+        elif type(max_bytes) is not int or max_bytes < 1:
+            max_bytes = at_least(1, max_bytes, "max_bytes")
         half = self._receive
         # recv(2) brings no more.
-        most = min(size, 0x7FFFF000)
+        most = min(max_bytes, 0x7FFFF000)
         return await half.take(calls.receive, most, half.large)
 
     async def receive_into(self, buffers: Buffer | Sequence[Buffer]) -> int:

@@ -220,14 +220,41 @@ class SockaddrCache(dict[Address, bytes]):
 
     At most ``limit`` peers are remembered: their number is up to the
     network. Past that the cache starts again from empty.
+
+    A path on a socket of the internet, or a host on a Unix socket, is a
+    mistake, and no datagram's error; IPv4 and IPv6 are one kind.
+
+    Args:
+      family: Of the socket; 0 if it is not known.
+      limit: As above.
     """
 
-    def __init__(self, limit: int = 4096) -> None:
+    def __init__(self, family: int = 0, limit: int = 4096) -> None:
         super().__init__()
+        self._family = family
         self._limit = limit
 
-    def __missing__(self, address: Address) -> bytes:
+    def encoded(self, address: Address) -> bytes:
+        """Return the sockaddr, which is not remembered.
+
+        Raises:
+          TypeError, ValueError: it is no address, or none of this kind.
+        """
         sockaddr = encode_address(address)
+        if (
+            sockaddr
+            and self._family
+            and (self._family == AF_UNIX) != (family_of(sockaddr) == AF_UNIX)
+        ):
+            kind = "a path" if self._family == AF_UNIX else "(host, port)"
+            raise TypeError(
+                f"address must be {kind} on this socket, "
+                f"not {type(address).__name__}: {address!r}"
+            )
+        return sockaddr
+
+    def __missing__(self, address: Address) -> bytes:
+        sockaddr = self.encoded(address)
         if len(self) >= self._limit:
             self.clear()
         self[address] = sockaddr

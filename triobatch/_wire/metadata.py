@@ -118,6 +118,8 @@ class Metadata:
           fields: Names of fields, or None for all. Those that one control
             message brings are asked for together.
         """
+        if type(fields) is not frozenset:
+            fields = check_fields(fields)
         if fields is None:
             return self
         info = bool(fields & {"local_address", "interface_index"})

@@ -7,7 +7,6 @@ comments are its sections.
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import os
 import re
@@ -17,10 +16,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from triobatch._wire.addresses import check_port
+from triobatch._wire.proxy_extensions import (
+    ProxyHeaderError,
+    pack_extensions,
+    unpack_extensions,
+    with_checksum,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from triobatch._wire.addresses import Address
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
@@ -45,9 +48,6 @@ _ADDRESSES: Final = {
     _UNIX: struct.Struct("!108s108s"),
 }
 
-# 2.2.3.
-CRC32C: Final = 0x03
-
 # 2.1: no leading zeros, "to avoid any possible confusion with octal".
 _PORT: Final = re.compile(r"0|[1-9][0-9]{0,4}")
 _FAMILY_OF_NAME: Final = {"TCP4": _INET, "TCP6": _INET6}
@@ -57,10 +57,6 @@ _DIGITS: Final = {
     # IPv4 address is mapped. ipaddress takes a scope, which 2.1 does not.
     _INET6: re.compile(r"[0-9A-Fa-f:.]+"),
 }
-
-
-class ProxyHeaderError(ValueError):
-    """A PROXY protocol header is malformed, or larger than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,8 @@ class ProxyHeader:
       transport: ``"stream"`` or ``"datagram"``.
       extensions: Whatever else it says (type, length, value; section 2.2 of
         the specification), in order: ``(0x02, b"example.org")`` is the name
-        that the client asked for.
+        that the client asked for. A checksum (type 0x03, four bytes) is
+        looked at when it is received, and computed when it is encoded.
     """
 
     source: Address | None = None
@@ -130,31 +127,26 @@ class ProxyHeader:
         else:
             command = _PROXY
             family, both, ports = self._packed()
-            protocol = _PROTOCOLS.get(self.transport, 0)
-            if not protocol:
+            if self.transport not in tuple(_PROTOCOLS):
                 raise ValueError(
                     "transport must be stream or datagram, "
                     f"not {self.transport!r}"
                 )
+            protocol = _PROTOCOLS[self.transport]
             body = _ADDRESSES[family].pack(*both, *ports)
-        try:
-            for kind, value in self.extensions:
-                if not isinstance(value, bytes):
-                    # A view has a len() that is not its size.
-                    raise TypeError(
-                        "the value of an extension must be bytes, "
-                        f"not {type(value).__name__}"
-                    )
-                body += struct.pack("!BH", kind, len(value)) + value
-            header = _FIXED.pack(
-                SIGNATURE,
-                _VERSION | command,
-                family << 4 | protocol,
-                len(body),
+        more = pack_extensions(self.extensions)
+        if len(body) + len(more) > 0xFFFF:
+            raise ValueError(
+                f"extensions must fit in {0xFFFF - len(body)} bytes, "
+                f"not {len(more)}"
             )
-        except struct.error as error:
-            raise ValueError(f"extensions do not fit: {error}") from None
-        return header + body
+        header = _FIXED.pack(
+            SIGNATURE,
+            _VERSION | command,
+            family << 4 | protocol,
+            len(body) + len(more),
+        )
+        return with_checksum(header + body + more, len(header + body))
 
     def _check_without(self) -> None:
         if self.source is not None or self.destination is not None:
@@ -168,8 +160,10 @@ class ProxyHeader:
         assert self.destination is not None
         if self.local:
             raise ValueError("a local connection has no addresses")
-        family, source, source_port = _pack(self.source)
-        other, destination, destination_port = _pack(self.destination)
+        family, source, source_port = _pack(self.source, "source")
+        other, destination, destination_port = _pack(
+            self.destination, "destination"
+        )
         if family != other:
             raise ValueError(
                 "source and destination must be of one family, not "
@@ -311,48 +305,8 @@ def _parse_block(block: bytes) -> ProxyHeader:
         _address(family, source, source_port),
         _address(family, destination, destination_port),
         transport="stream" if protocol == _STREAM else "datagram",
-        extensions=tuple(_extensions(block, _FIXED.size + layout.size)),
+        extensions=tuple(unpack_extensions(block, _FIXED.size + layout.size)),
     )
-
-
-def _extensions(block: bytes, start: int) -> Iterator[tuple[int, bytes]]:
-    while start < len(block):
-        value = start + 3
-        end = value + int.from_bytes(block[start + 1 : value], "big")
-        if value > len(block) or end > len(block):
-            raise ProxyHeaderError("an extension is cut off")
-        if block[start] == CRC32C:
-            _check_sum(block, value, end)
-        yield block[start], block[value:end]
-        start = end
-
-
-def _check_sum(block: bytes, start: int, end: int) -> None:
-    """Hold the checksum against the header with zeros in its place (2.2.3)."""
-    zeros = bytes(end - start)
-    found = crc32c(block[:start] + zeros + block[end:])
-    if block[start:end] != found.to_bytes(4, "big"):
-        raise ProxyHeaderError("the checksum is wrong")
-
-
-def crc32c(data: bytes) -> int:
-    """Return the checksum of RFC 4960, appendix B."""
-    table = _crc32c_table()
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFFFFFF
-
-
-@functools.cache
-def _crc32c_table() -> list[int]:
-    table = []
-    for byte in range(256):
-        crc = byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-        table.append(crc)
-    return table
 
 
 def _digits(packed: bytes) -> str:
@@ -373,23 +327,32 @@ def _address(family: int, packed: bytes, port: int) -> Address:
     return socket.inet_ntop(socket.AF_INET6, packed), port, 0, 0
 
 
-def _pack(address: Address) -> tuple[int, bytes, tuple[int, ...]]:
+def _pack(address: Address, name: str) -> tuple[int, bytes, tuple[int, ...]]:
     """Return the family and the bytes of an address, and its port if any."""
     if isinstance(address, str | bytes):
         path = os.fsencode(address)
         if len(path) > 108:
-            raise ValueError(f"path must be at most 108 bytes: {address!r}")
+            raise ValueError(
+                f"{name} must be a path of at most 108 bytes, not {address!r}"
+            )
         if 0 in path[1:] and path[0]:
             # It would end there (unix(7)), and be another.
-            raise ValueError(f"path must have no zero byte: {address!r}")
+            raise ValueError(
+                f"{name} must be a path without a zero byte, not {address!r}"
+            )
         return _UNIX, path, ()
     if not isinstance(address, tuple) or not 2 <= len(address) <= 4:
         raise TypeError(
-            f"address must be a (host, port) tuple or a path, not {address!r}"
+            f"{name} must be a (host, port) tuple or a path, not {address!r}"
         )
     host, port = address[:2]
     if not isinstance(host, str):
-        raise TypeError(f"the host of an address must be a str: {address!r}")
-    port = check_port(port, "the port of an address")
-    packed = ipaddress.ip_address(host.partition("%")[0]).packed
+        raise TypeError(f"the host of {name} must be a str: {address!r}")
+    port = check_port(port, f"the port of {name}")
+    try:
+        packed = ipaddress.ip_address(host.partition("%")[0]).packed
+    except ValueError:
+        raise ValueError(
+            f"the host of {name} must be numeric, not {host!r}"
+        ) from None
     return (_INET if len(packed) == 4 else _INET6), packed, (port,)

@@ -15,6 +15,7 @@ from trio.testing import (
 )
 
 from triobatch._queues.buffers import Buffers
+from triobatch._wire.arguments import check_callable
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -42,6 +43,9 @@ async def check_batch_stream(
     Raises:
       AssertionError: the stream breaks a promise.
     """
+    check_callable(stream_maker, "stream_maker")
+    if clogged_stream_maker is not None:
+        check_callable(clogged_stream_maker, "clogged_stream_maker")
     await check_one_way_stream(stream_maker, clogged_stream_maker)
     for check in (
         _check_kinds,

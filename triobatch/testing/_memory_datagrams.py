@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-
 import trio
 
 from triobatch._core import calls
@@ -13,6 +11,7 @@ from triobatch._datagrams.message_inbox import MessageInbox
 from triobatch._datagrams.receiving import Filling, ReceiveHalf
 from triobatch._datagrams.sending import SendHalf
 from triobatch._resource import open_fd
+from triobatch._wire.arguments import at_least, check_callable
 from triobatch._wire.described import described
 from triobatch.testing._memory_kernel import (
     Link,
@@ -70,8 +69,10 @@ def memory_datagram_pair(
       as a system call in ``statistics`` is a call on that queue, or with a
       link one datagram.
     """
-    if max_queued is not None and operator.index(max_queued) < 1:
-        raise ValueError(f"max_queued must be at least 1, not {max_queued}")
+    if max_queued is not None:
+        at_least(1, max_queued, "max_queued")
+    if link is not None:
+        check_callable(link, "link", "a function")
     kernel = MemoryKernel(_ADDRESSES, max_queued, link)
     return MemoryDatagramSocket(kernel, 0), MemoryDatagramSocket(kernel, 1)
 

@@ -18,6 +18,7 @@ from triobatch._wire.addresses import (
     encode_address,
     endpoint,
 )
+from triobatch._wire.arguments import at_least, check_is, must_be
 from triobatch._wire.described import described
 from triobatch.testing._network_conditions import NetworkConditions
 from triobatch.testing._network_kernel import NetworkKernel
@@ -69,6 +70,10 @@ async def open_simulated_network(
     sockets are closed; whoever waits on one gets ``ClosedResourceError``. An
     exception of the block comes out as it is, without a group.
     """
+    if not isinstance(seed, int | str):
+        raise TypeError(must_be("seed must be an int or a str", seed))
+    if conditions is not None:
+        check_is(conditions, NetworkConditions, "conditions")
     network = SimulatedNetwork(seed, conditions or NetworkConditions())
     try:
         async with trio.open_nursery() as nursery:
@@ -166,8 +171,7 @@ class SimulatedNetwork:
             ("send_buffer_size", send_buffer_size),
             ("receive_buffer_size", receive_buffer_size),
         ):
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, not {size}")
+            at_least(1, size, name)
         return SimulatedDatagramSocket(
             self._kernel,
             sockaddr,
@@ -210,10 +214,13 @@ class SimulatedNetwork:
         Raises:
           ValueError: a host is not numeric.
         """
+        check_is(conditions, NetworkConditions, "conditions")
         if source is None and target is None:
             self._default = conditions
         else:
-            self._paths[_host(source), _host(target)] = conditions
+            self._paths[_host(source, "source"), _host(target, "target")] = (
+                conditions
+            )
 
     def change_conditions(
         self,
@@ -232,7 +239,9 @@ class SimulatedNetwork:
         Raises:
           TypeError: there is no such field.
         """
-        before = self._conditions_of(_host(source), _host(target))
+        before = self._conditions_of(
+            _host(source, "source"), _host(target, "target")
+        )
         self.set_conditions(
             replace(before, **changes),  # type: ignore[arg-type]
             source=source,
@@ -301,16 +310,21 @@ def _internet(address: Address, name: str) -> bytes:
             f"{name} must be (host, port), "
             f"not {type(address).__name__}: {address!r}"
         )
-    sockaddr = encode_address(address)
+    try:
+        sockaddr = encode_address(address)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
     host = endpoint(sockaddr)[2:]
     if not any(host) or host[12:] == bytes(4):
         raise ValueError(f"{name} must be of a single host, not {address!r}")
     return sockaddr
 
 
-def _host(host: str | None) -> bytes | None:
+def _host(host: str | None, name: str) -> bytes | None:
     if host is None:
         return None
+    if not isinstance(host, str):
+        raise TypeError(must_be(f"{name} must be a str or None", host))
     return endpoint(encode_address((host, 0)))[2:]
 
 

@@ -5,6 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from triobatch._wire.arguments import (
+    as_integer,
+    as_number,
+    as_seconds,
+    at_least,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkConditions:
@@ -47,16 +54,17 @@ class NetworkConditions:
 
     def __post_init__(self) -> None:
         for name in ("delay", "jitter"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be at least 0, not {value}")
+            value = as_seconds(getattr(self, name), name)
+            if value == math.inf:
+                raise ValueError(f"{name} must be finite, not {value}")
         for name in ("loss", "duplication", "congestion"):
-            value = getattr(self, name)
+            value = as_number(getattr(self, name), name)
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in 0..1, not {value}")
-        if self.rate is not None and not self.rate > 0:
+        if self.rate is not None and not as_number(self.rate, "rate") > 0:
             raise ValueError(f"rate must be more than 0, not {self.rate}")
-        if not 68 <= self.mtu <= 65535:
+        at_least(0, self.gso_refusal, "gso_refusal")
+        if not 68 <= as_integer(self.mtu, "mtu") <= 65535:
             raise ValueError(f"mtu must be in 68..65535, not {self.mtu}")
 
 

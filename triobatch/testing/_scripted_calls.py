@@ -17,6 +17,8 @@ from unittest import mock
 from triobatch._core import calls
 from triobatch._core.chunks import COPY_SIZE, front, locate
 from triobatch._core.tries import Tried, go_past
+from triobatch._queues.views import list_of
+from triobatch._wire.arguments import as_integer
 from triobatch._wire.described import described
 
 if TYPE_CHECKING:
@@ -114,8 +116,8 @@ def scripted_calls(
     sock: Any = getattr(target, "socket", target)
     if not hasattr(sock, "fileno"):
         raise TypeError(f"target must be a stream or a socket, not {target!r}")
-    sent = ScriptedCalls(sock.fileno, _as_steps(sending))
-    received = ScriptedCalls(sock.fileno, _as_steps(receiving))
+    sent = ScriptedCalls(sock.fileno, _as_steps(sending, "sending"))
+    received = ScriptedCalls(sock.fileno, _as_steps(receiving, "receiving"))
     with mock.patch.multiple(
         calls,
         **_stream_sends(sent),
@@ -125,8 +127,8 @@ def scripted_calls(
         yield sent, received
 
 
-def _as_steps(script: Iterable[Step]) -> list[Step]:
-    steps = list(script)
+def _as_steps(script: Iterable[Step], name: str) -> list[Step]:
+    steps = list_of(script, name, "steps")
     for step in steps:
         if isinstance(step, int):
             if step < 1:
@@ -141,6 +143,7 @@ def _as_steps(script: Iterable[Step]) -> list[Step]:
 
 def os_error(number: int) -> OSError:
     """Return the OSError that a system call raises for an errno."""
+    number = as_integer(number, "number")
     return OSError(number, os.strerror(number))
 
 

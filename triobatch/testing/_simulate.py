@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 from trio.testing import MockClock
 
+from triobatch._wire.arguments import as_seconds, check_callable
 from triobatch.testing._network import (
     SimulatedNetwork,
     open_simulated_network,
@@ -70,6 +71,8 @@ def simulate(
     What comes from elsewhere is not in the seed: threads, real sockets, the
     time of day, the order of a ``set`` of strings (``PYTHONHASHSEED``).
     """
+    check_callable(main, "main")
+    as_seconds(time_limit, "time_limit")
     if seed is None:
         seed = random.SystemRandom().getrandbits(32)
     networks: list[SimulatedNetwork] = []
