@@ -277,14 +277,14 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
           trio.ClosedResourceError: this stream was closed.
           trio.BrokenResourceError: the connection broke.
         """
-        if max_bytes is None:
-            max_bytes = DEFAULT_RECEIVE_SIZE
-        size = operator.index(max_bytes)
-        if size < 1:
-            raise ValueError(f"max_bytes must be at least 1, not {size}")
+        most = DEFAULT_RECEIVE_SIZE
+        if max_bytes is not None:
+            size = operator.index(max_bytes)
+            if size < 1:
+                raise ValueError(f"max_bytes must be at least 1, not {size}")
+            # recv(2) brings no more.
+            most = min(size, 0x7FFFF000)
         half = self._receive
-        # recv(2) brings no more.
-        most = min(size, 0x7FFFF000)
         return await half.take(calls.receive, most, half.large)
 
     async def receive_into(self, buffers: Buffer | Sequence[Buffer]) -> int:
