@@ -277,13 +277,13 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
           trio.ClosedResourceError: this stream was closed.
           trio.BrokenResourceError: the connection broke.
         """
-        if max_bytes is None:
-            max_bytes = DEFAULT_RECEIVE_SIZE
-        elif type(max_bytes) is not int or max_bytes < 1:
-            max_bytes = at_least(1, max_bytes, "max_bytes")
+        most = DEFAULT_RECEIVE_SIZE
+        if max_bytes is not None:
+            if type(max_bytes) is not int or max_bytes < 1:
+                max_bytes = at_least(1, max_bytes, "max_bytes")
+            # recv(2) brings no more.
+            most = min(max_bytes, 0x7FFFF000)
         half = self._receive
-        # recv(2) brings no more.
-        most = min(max_bytes, 0x7FFFF000)
         return await half.take(calls.receive, most, half.large)
 
     async def receive_into(self, buffers: Buffer | Sequence[Buffer]) -> int:
