@@ -217,7 +217,8 @@ def test_pairs_and_messages_may_be_taken_in_turns():
     messages = message_taker_of(arena, addresses)
     pairs = taker_of("extension", arena, addresses)
     # Something else where a struct that nobody kept would have been.
-    others = [message_taker_of(filled([]), addresses) for _ in range(64)]
+    empty = [filled([]) for _ in range(64)]
+    others = [message_taker_of(each, addresses) for each in empty]
     for _ in range(32):
         [message] = messages(1, Said(), False)
         assert (message.payload, message.address) == (b"x", A)

@@ -59,6 +59,7 @@ struct said {
     int timestamps;
     const char *control;
     size_t size;
+    Py_ssize_t payload_size;
     /* tuple.__new__, as Message has a function in Python: it copies `row`,
      * the one item of `arguments`, which is changed for each message.
      */
@@ -138,14 +139,16 @@ look_into(struct said *said, const struct tb_arena *arena, uint32_t slot,
 static PyObject *
 message(struct said *said, PyObject *data)
 {
-    PyObject *size = data != NULL ? PyLong_FromSsize_t(Py_SIZE(data)) : NULL;
+    Py_ssize_t size = data != NULL ? Py_SIZE(data) : 0;
 
-    if (set(said, PAYLOAD, data) < 0) {
-        Py_XDECREF(size);
+    if (set(said, PAYLOAD, data) < 0)
         return NULL;
+    /* Most are of one size. */
+    if (size != said->payload_size) {
+        if (set(said, SIZE, PyLong_FromSsize_t(size)) < 0)
+            return NULL;
+        said->payload_size = size;
     }
-    if (set(said, SIZE, size) < 0)
-        return NULL;
     return said->make(said->type, said->arguments, NULL);
 }
 
@@ -276,6 +279,7 @@ tb_take_messages(PyObject *module, PyObject *const *arguments,
         .metadata_of = arguments[3],
         .stamp_header = arguments[5],
         .timestamps = PyObject_IsTrue(arguments[6]),
+        .payload_size = -1,
         .make = (newfunc)PyType_GetSlot(&PyTuple_Type, Py_tp_new),
         .type = (PyTypeObject *)arguments[4],
         .row = PyTuple_New(ITEMS),

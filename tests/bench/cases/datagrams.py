@@ -33,6 +33,7 @@ SO_RCVBUFFORCE = 33
 MIXED_SIZE = sum(64 + i * 331 % 1400 for i in range(64))
 BLOCK = 864
 OURS = "triobatch"
+MESSAGES = "local address, ECN"
 GO_SENDS = "Go WriteBatch"
 GO_RECEIVES = "Go ReadBatch"
 C_GSO = "C GSO"
@@ -176,8 +177,11 @@ RECEIVE_CASES = (
 RECEIVE = Family(
     name="udp-receive",
     title="Receiving datagrams from a sender with GSO",
-    contestants=tuple(
-        contestants("receive", GO_RECEIVES, recvmmsg="C recvmmsg", gro=C_GRO)
+    contestants=(
+        *contestants("receive", GO_RECEIVES, recvmmsg="C recvmmsg", gro=C_GRO),
+        Contestant(
+            MESSAGES, "triobatch", "triobatch_datagrams.py", ("messages",)
+        ),
     ),
     cases=RECEIVE_CASES,
     figures=(NANOSECONDS, CPU_A_GIGABYTE),
@@ -189,5 +193,6 @@ RECEIVE = Family(
         *faster(8, OURS, GO_RECEIVES, cases=["stream64", "stream512"]),
         *faster(8, OURS, "Trio", cases=["stream64", "stream512"]),
         *within(3, OURS, C_GRO, cases=["stream64", "stream512"]),
+        *within(1.3, MESSAGES, OURS, cases=["queued64"]),
     ),
 )

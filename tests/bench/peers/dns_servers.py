@@ -1,4 +1,4 @@
-"""The DNS server of the examples: ``dns_servers.py batches|plain``."""
+"""The DNS server of the examples: ``batches``, ``wildcard`` or ``plain``."""
 
 import sys
 from pathlib import Path
@@ -16,15 +16,19 @@ from dns_server import ZONE, Server
 LOOPBACK = "127.0.0.1"
 
 
-async def batches(server):
+async def wildcard(server):
+    await batches(server, "")
+
+
+async def batches(server, host=LOOPBACK):
     async with trio.open_nursery() as nursery:
 
         async def serve(task_status):
             await triobatch.serve_udp(
-                server.serve_batch, 0, host=LOOPBACK, task_status=task_status
+                server.serve_batch, 0, host=host, task_status=task_status
             )
 
-        (udp,) = await nursery.start(serve)
+        udp, *_ = await nursery.start(serve)
         answer(ready=True, port=udp.socket.getsockname()[1])
 
 
@@ -37,5 +41,5 @@ async def plain(server):
 
 if __name__ == "__main__":
     zone = dns.zone.from_text(ZONE, relativize=False)
-    ways = {"batches": batches, "plain": plain}
+    ways = {"batches": batches, "wildcard": wildcard, "plain": plain}
     trio.run(ways[sys.argv[1]], Server(Answers(zone)))

@@ -35,7 +35,15 @@ async def send(port):
             measurement.end()
 
 
-async def receive(port):
+async def receive_messages(port):
+    fields = frozenset({"local_address", "ecn"})
+    await receive(
+        port,
+        lambda sock, count: sock.receive_messages(count, fields=fields),
+    )
+
+
+async def receive(port, receive_batch=DatagramSocket.receive_batch):
     async with bound() as sock:
         own = sock.socket.getsockname()[1]
         for measurement in receivings(port, own):
@@ -43,7 +51,7 @@ async def receive(port):
             for _ in measurement.blocks:
                 measurement.begin_block()
                 while here < measurement.block:
-                    datagrams = await sock.receive_batch(measurement.batch)
+                    datagrams = await receive_batch(sock, measurement.batch)
                     here += len(datagrams)
                 measurement.end_block()
                 here -= measurement.block
@@ -65,5 +73,10 @@ def bound():
 
 if __name__ == "__main__":
     role, *ports = sys.argv[1:]
-    roles = {"send": send, "receive": receive, "echo": echo}
+    roles = {
+        "send": send,
+        "receive": receive,
+        "messages": receive_messages,
+        "echo": echo,
+    }
     trio.run(roles[role], *map(int, ports))
