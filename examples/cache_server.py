@@ -34,7 +34,7 @@ from echo_server import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from triobatch import BatchSocketStream, StreamGroup
 
@@ -94,7 +94,7 @@ def take_request(data: bytes, start: int) -> tuple[list[bytes], int] | None:
     return words, position
 
 
-def take_plain(data: bytes) -> tuple[list[list[bytes]], int]:
+def take_plain(data: bytes) -> tuple[list[Sequence[bytes]], int]:
     """Read the requests that are lines, as most are: 0.7 us each, not 3.
 
     Returns:
@@ -102,8 +102,10 @@ def take_plain(data: bytes) -> tuple[list[list[bytes]], int]:
       of it has a line end, it is not complete, or it is none.
     """
     lines = data.split(b"\r\n")
-    requests = []
     line, last = 0, len(lines) - 1
+    requests = take_alike(lines)
+    if requests:
+        line = len(requests) * (1 + 2 * len(requests[0]))
     while line < last:
         count = COUNTS.get(lines[line])
         if count is None:
@@ -123,6 +125,28 @@ def take_plain(data: bytes) -> tuple[list[list[bytes]], int]:
     return requests, len(data) - len(b"\r\n".join(lines[line:]))
 
 
+def take_alike(lines: list[bytes]) -> list[Sequence[bytes]]:
+    """Read all at once, if they have as many words as the first: in 0.4 us.
+
+    Returns:
+      Their words; nothing if some have more or fewer, or are not plain, or
+      there is only one.
+    """
+    count = COUNTS.get(lines[0], 0)
+    step = 1 + 2 * count
+    end = (len(lines) - 1) // step * step
+    if end <= step or not count or set(lines[:end:step]) != {lines[0]}:
+        return []
+    columns = []
+    for place in range(2, step, 2):
+        words = lines[place:end:step]
+        sizes = map(SIZES.get, lines[place - 1 : end : step])
+        if list(sizes) != list(map(len, words)):
+            return []
+        columns.append(words)
+    return list(zip(*columns, strict=True))
+
+
 def read_size(digits: bytes, largest: int) -> int:
     """Return a number from 0 to ``largest``."""
     if not digits.isdigit() or len(digits) > 9 or int(digits) > largest:
@@ -139,7 +163,8 @@ class Cache:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._values: dict[bytes, bytes] = {}
+        # Values, as GET answers with them.
+        self._answers: dict[bytes, bytes] = {}
         self._deadlines: dict[bytes, float] = {}
         self._next: list[tuple[float, bytes]] = []
         self._commands: dict[bytes, Callable[..., bytes]] = {
@@ -163,7 +188,8 @@ class Cache:
         if self._next:
             self._drop_expired()
         requests, position = take_plain(data)
-        answers = [self.run(words) for words in requests if words]
+        run = self.run
+        answers = [run(words) for words in requests if words]
         size = len(data)
         try:
             while position < size:
@@ -180,7 +206,7 @@ class Cache:
             raise ProtocolError(*answers, text.encode()) from None
         return answers, data[position:]
 
-    def run(self, words: list[bytes]) -> bytes:
+    def run(self, words: Sequence[bytes]) -> bytes:
         """Run one command, and return its answer."""
         command = self._commands.get(words[0])
         if command is None:
@@ -196,8 +222,7 @@ class Cache:
 
     def get(self, key: bytes, /) -> bytes:
         """Return a value."""
-        value = self._values.get(key)
-        return NIL if value is None else b"$%d\r\n%b\r\n" % (len(value), value)
+        return self._answers.get(key, NIL)
 
     def set(self, key: bytes, value: bytes, /, *options: bytes) -> bytes:
         """Keep a value, until a time if ``EX seconds`` says so."""
@@ -205,7 +230,8 @@ class Cache:
             return b"-ERR syntax error\r\n"
         if options and not is_integer(options[1]):
             return NOT_AN_INTEGER
-        self._values[key] = value
+        # It is asked for more often than it is set.
+        self._answers[key] = b"$%d\r\n%b\r\n" % (len(value), value)
         if self._deadlines:
             self._deadlines.pop(key, None)
         if options:
@@ -216,7 +242,7 @@ class Cache:
         """Drop values; return how many there were."""
         count = 0
         for each in (key, *more):
-            count += self._values.pop(each, None) is not None
+            count += self._answers.pop(each, None) is not None
             self._deadlines.pop(each, None)
         return b":%d\r\n" % count
 
@@ -224,7 +250,7 @@ class Cache:
         """Have a value dropped after some seconds."""
         if not is_integer(seconds):
             return NOT_AN_INTEGER
-        if key not in self._values:
+        if key not in self._answers:
             return b":0\r\n"
         deadline = self._clock() + int(seconds)
         self._deadlines[key] = deadline
@@ -244,7 +270,7 @@ class Cache:
             deadline, key = heapq.heappop(self._next)
             # It may have been set again, or given another time.
             if self._deadlines.get(key) == deadline:
-                del self._deadlines[key], self._values[key]
+                del self._deadlines[key], self._answers[key]
 
 
 def is_integer(digits: bytes) -> bool:

@@ -204,6 +204,12 @@ PARTS = st.one_of(
         min_size=1,
         max_size=10,
     ).map(lambda words: request(*words)),
+    # What many send that are alike.
+    st.lists(
+        st.sampled_from([b"a", b"GET", b"\r\n"]), min_size=4, max_size=20
+    ).map(
+        lambda words: b"".join(map(request, words[::2], words[1::2])),
+    ),
     st.sampled_from(
         [
             b"*",
@@ -227,7 +233,7 @@ def test_plain_requests_are_read_as_all_others(data, cut):
     while position < end:
         one, position = cache_server.take_request(data, position)
         words.append(one)
-    assert (words, position) == (plain, end)
+    assert (words, position) == (list(map(list, plain)), end)
 
 
 def test_all_of_what_is_plain_is_read_so():
@@ -236,3 +242,26 @@ def test_all_of_what_is_plain_is_read_so():
         [[b"SET", b"key", b""], [b"PING"], [b"GET", b"key"]],
         len(data),
     )
+
+
+ALIKE = [[b"GET", b"%d" % i] for i in range(9, 12)]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", []),
+        (b"*2\r\n$3\r\nGET", []),
+        (request(b"GET", b"9"), []),
+        (request(b"GET", b"9") + b"*2\r\n$3\r\nGET\r\n", []),
+        (b"".join(request(*words) for words in ALIKE), ALIKE),
+        (b"".join(request(*words) for words in ALIKE) + b"*2\r\n", ALIKE),
+        (request(b"GET", b"9") * 2 + request(b"PING"), [ALIKE[0]] * 2),
+        (request(b"GET", b"9") + request(b"SET", b"9", b"x"), []),
+        (request(b"GET", b"9") + request(b"GET", b"\r\n"), []),
+        (request(b"GET", b"9") + b"*2\r\n$3\r\nGET\r\n$2\r\n9\r\n", []),
+    ],
+)
+def test_requests_that_are_alike_are_read_at_once(data, expected):
+    alike = cache_server.take_alike(data.split(b"\r\n"))
+    assert list(map(list, alike)) == expected

@@ -104,9 +104,9 @@ async def serve_tcp_batches(
             for listener in listeners:
                 nursery.start_soon(_accept, listener, group)
             task_status.started(listeners)
-            receive = group._receives.next
+            receives = group._receives
             while True:
-                batch = await receive(max_streams, TURN)
+                batch = await receives.next(max_streams, TURN)
                 await handler(group, batch)
                 for stream, data in batch:
                     if not data:
@@ -143,13 +143,19 @@ async def _accept(listener: BatchSocketListener, group: StreamGroup) -> None:
                 # None is waiting; or accept() above meets the error again.
                 break
             _add(
-                group, BatchSocketStream(tsocket.from_stdlib_socket(accepted))
+                group,
+                BatchSocketStream(tsocket.from_stdlib_socket(accepted)),
+                accepted.fileno,
             )
 
 
-def _add(group: StreamGroup, stream: BatchSocketStream) -> None:
+def _add(
+    group: StreamGroup,
+    stream: BatchSocketStream,
+    fileno: Callable[[], int] | None = None,
+) -> None:
     try:
-        group.add(stream)
+        group._members.add(stream, fileno)
     except BaseException:
         stream.socket.close()
         raise
