@@ -258,50 +258,59 @@ def _try_each(
     """
     size = len(payload)
     fds: list[int] = []
-    tried: list[tuple[int, SendHalf, _Shared | None]] = []
+    tried: list[tuple[int, SendHalf]] = []
+    # Those of them that are below shared streams.
+    below: dict[int, _Shared] = {}
     left: list[int] = []
     for index, stream in enumerate(targets):
-        plain, shared = stream, None
+        plain: trio.abc.SendStream | None = stream
         if not is_plain(plain):
             if not _is_shared(stream):
                 left.append(index)
                 continue
             shared = cast("_Shared", stream)
-            below = _stream_below(shared) if at_once else None
-            if below is None:
+            plain = _stream_below(shared) if at_once else None
+            if plain is None:
                 _queue(result, index, shared, payload)
                 continue
-            plain = below
+            below[index] = shared
         try:
             fds.append(plain._prepare_send(size))
         except _STREAM_ERRORS as error:
-            if shared is None:
-                result._fail(index, error)
-            else:
-                _queue(result, index, shared, payload)
+            _fail(result, index, below, payload, error)
         else:
-            tried.append((index, plain._send, shared))
+            tried.append((index, plain._send))
     answers = _Answers(size, calls.broadcast(fds, payload))
-    for (index, half, shared), fd in zip(tried, fds, strict=True):
+    for (index, half), fd in zip(tried, fds, strict=True):
         before = half.bytes_sent
         try:
             whole = half._push(answers, fd)
         except _STREAM_ERRORS as error:
-            if shared is None:
-                result._fail(index, error)
-            else:
-                # Its sender finds the same, and tells all who send.
-                _queue(result, index, shared, payload)
+            _fail(result, index, below, payload, error)
             continue
         sent = half.bytes_sent - before
-        if shared is not None:
-            shared._sent_past(payload, sent)
+        if index in below:
+            below[index]._sent_past(payload, sent)
             result._queued.add(index)
             sent = size
         elif not whole:
             left.append(index)
         result._sent[index] = sent
     return left
+
+
+def _fail(
+    result: BroadcastResult,
+    index: int,
+    below: dict[int, _Shared],
+    payload: bytes,
+    error: Exception,
+) -> None:
+    if index in below:
+        # Its sender finds the same, and tells all who send.
+        _queue(result, index, below[index], payload)
+    else:
+        result._fail(index, error)
 
 
 def _stream_below(shared: _Shared) -> BatchSocketStream | None:

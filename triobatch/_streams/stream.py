@@ -202,10 +202,9 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         """Send a part of a file, not copied; see ``triobatch.send_file``."""
         if self.socket.did_shutdown_SHUT_WR:
             raise sent_eof()
-        with self._send_guard:
-            return await send_file_on_socket(
-                self._send, file, offset, size, header, trailer
-            )
+        return await send_file_on_socket(
+            self._send, self._send_guard, file, offset, size, header, trailer
+        )
 
     async def send_all(self, data: Buffer) -> None:
         """Send all of ``data``.
