@@ -7,6 +7,7 @@ import errno
 import functools
 import gc
 import os
+import platform
 import signal
 import socket
 import ssl
@@ -15,6 +16,7 @@ import struct
 import pytest
 import simulated_platform
 import trio
+from hypothesis import HealthCheck, settings
 from receive_buffer import grow_receive_buffer
 from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
@@ -25,6 +27,13 @@ if "TRIOBATCH_SIMULATE" in os.environ:
 from triobatch import BatchSocketStream, DatagramSocket, _write_to
 from triobatch._core import calls
 from triobatch.testing import os_error, scripted_calls
+
+if platform.python_implementation() == "PyPy":
+    # What draws the first examples is not compiled yet, and takes seconds.
+    settings.register_profile(
+        "pypy", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("pypy")
 
 
 def pytest_collection_finish():
