@@ -8,9 +8,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import extensions
+import pytest
 
-pytestmark = extensions.needs(extensions.C_CORE)
+from triobatch._core.choice import CORE
+
+pytestmark = pytest.mark.skipif(CORE != "c", reason="about the C core")
 
 BEGINNING = """
 import socket
