@@ -72,13 +72,18 @@ def _take_away(names: dict[object, str]) -> None:
                 delattr(module, name)
 
 
-def _absent(self):
-    raise AttributeError("this system has none")
+class _Absent:
+    """What neither a class nor its objects have, whatever its base has."""
+
+    def __get__(self, instance, owner=None):
+        raise AttributeError("this system has none")
 
 
 def become(system: str) -> None:
     """Take away what ``system`` does not have."""
     os.environ["TRIOBATCH_CORE"] = "python"
+    for extension in ("_c", "_chunks_c"):
+        sys.modules[f"triobatch._core.{extension}"] = None
     # Trio runs on, with what it was made for.
     _io_epoll.select = SimpleNamespace(**vars(select))
     _take_away(_NOT_ELSEWHERE)
@@ -87,9 +92,11 @@ def become(system: str) -> None:
         family, pair = socket.AF_UNIX, socket.socketpair
         socket.socketpair = lambda *own: pair(*(own or (family,)))
         _take_away(_NOT_ON_WINDOWS)
+        # Or the standard library would ask for the user's number.
+        os.environ.setdefault("USERNAME", "nobody")
         for module in ("fcntl", "termios", "resource"):
             sys.modules[module] = None
         for method in ("sendmsg", "recvmsg", "recvmsg_into"):
-            setattr(socket.socket, method, property(_absent))
+            setattr(socket.socket, method, _Absent())
     sys.platform = system
     platform.system = lambda: SYSTEMS[system]

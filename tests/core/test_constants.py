@@ -1,6 +1,7 @@
 """Numbers that both C and Python know: they are the same."""
 
 import re
+import sys
 from pathlib import Path
 
 import extensions
@@ -49,6 +50,7 @@ def test_python_offers_no_more_iovecs_than_c_passes_on():
 
 
 @needs_core
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has another")
 def test_the_iovec_limit_is_the_kernels():
     # Every Linux has this one (UIO_MAXIOV).
     assert NUMBERS["TB_IOV_MAX"] == chunks.IOV_MAX

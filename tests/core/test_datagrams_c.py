@@ -26,6 +26,9 @@ def core(request):
     return CORES[request.param]
 
 
+needs_sendmsg = pytest.mark.skipif(
+    not hasattr(socket.socket, "sendmsg"), reason="needs sendmsg"
+)
 needs_c = pytest.mark.skipif(datagrams_c is None, reason="needs the C core")
 
 
@@ -97,6 +100,7 @@ def test_a_view_has_the_size_of_its_bytes(core, hosts):
         core.send_datagrams(sender.fileno(), data, [4], *arguments)
 
 
+@needs_sendmsg
 @pytest.mark.parametrize("connected", [False, True])
 def test_runs_are_sent_from_where_they_lie(core, hosts, connected):
     sender, near, _ = hosts
@@ -130,6 +134,7 @@ def test_a_call_takes_so_many_runs_and_no_more(core, hosts):
     assert received(near) is None
 
 
+@needs_sendmsg
 def test_control_messages_go_with_every_run(core, hosts):
     sender, near, _ = hosts
     near.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)

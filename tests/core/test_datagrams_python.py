@@ -17,6 +17,7 @@ def pair():
     right = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with left, right:
         right.bind(("127.0.0.1", 0))
+        right.setblocking(False)
         yield left, right
 
 
@@ -39,7 +40,7 @@ def test_what_fails_behind_the_first_message_keeps_the_count(
         left.fileno(), b"abcd", [1] * 4, [0] * 4, [peer]
     )
     assert sent == 2
-    assert [right.recv(9, socket.MSG_DONTWAIT) for _ in "ab"] == [b"a", b"b"]
+    assert [right.recv(9) for _ in "ab"] == [b"a", b"b"]
 
 
 @pytest.mark.skipif(
@@ -54,6 +55,9 @@ def test_a_path_that_the_standard_library_refuses_has_an_errno():
         core.send_datagrams(sock.fileno(), b"x", [1], [0], [peer])
 
 
+@pytest.mark.skipif(
+    not hasattr(socket.socket, "sendmsg"), reason="needs sendmsg"
+)
 def test_a_message_of_one_segment_is_a_plain_one(pair, monkeypatch):
     left, right = pair
     send, cut = core._send, []
@@ -67,7 +71,7 @@ def test_a_message_of_one_segment_is_a_plain_one(pair, monkeypatch):
     assert core.send_segments(left.fileno(), b"abcde", 2, 4, peer) == 5
     assert core.send_segments(left.fileno(), b"fg", 2, 4, peer) == 2
     assert cut == [True, False, False]
-    arrived = [right.recv(9, socket.MSG_DONTWAIT) for _ in range(4)]
+    arrived = [right.recv(9) for _ in range(4)]
     assert arrived == [b"ab", b"cd", b"e", b"fg"]
 
 

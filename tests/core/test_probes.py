@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import sys
 from functools import partial
 
 import pytest
@@ -16,6 +17,7 @@ def test_this_kernel_is_probed():
     assert isinstance(probes.has_gro(), bool)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="GSO is Linux's")
 @needs_namespaces
 def test_without_loopback_the_safe_number_is_taken(monkeypatch):
     with namespaces() as (host,):

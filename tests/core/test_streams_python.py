@@ -79,6 +79,9 @@ def test_a_default_timeout_makes_no_call_wait(pair, call, default_timeout):
     assert answer in (None, (0, b"ab"))
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "get_blocking"), reason="the mode cannot be asked for"
+)
 def test_a_default_timeout_leaves_the_descriptor_as_it_was(
     pair, call, default_timeout
 ):

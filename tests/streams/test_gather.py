@@ -8,11 +8,12 @@ from contextlib import suppress
 import extensions
 import pytest
 import trio
-from helpers import drain, is_exported
+from helpers import drain, exports_lock, is_exported
 from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import BatchSocketStream, Buffers
+from triobatch._core.choice import CHUNK_EXTENSION, CORE
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
 from triobatch._resource import Claim
 from triobatch._streams.gather import (
@@ -153,6 +154,10 @@ async def test_a_list_meets_the_kernel_as_buffers_do(calls, sizes, way):
             assert (sends[:1] == ["send_pointed"]) == (way == "pointed at")
 
 
+@pytest.mark.skipif(
+    CORE == "c" and not CHUNK_EXTENSION,
+    reason="the C core needs the chunk extension for lists",
+)
 def test_a_list_becomes_buffers_only_where_it_is_not_one_piece(pair):
     left, right = pair
     for chunks in [b"a", b"bc"], [bytes(1024)] * (COPY_SIZE // 1024):
@@ -430,6 +435,7 @@ def test_a_gather_leaves_nothing_exported_behind(pair):
         assert not any(map(is_exported, chunks))
 
 
+@exports_lock
 def test_chunks_are_let_go_of_between_two_short_writes():
     left, right = socket.socketpair()
     with left, right:

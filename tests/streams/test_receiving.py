@@ -7,6 +7,7 @@ import os
 
 import pytest
 import trio
+from helpers import exports_lock
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import Buffers
@@ -328,6 +329,7 @@ async def test_buffers_are_free_again_after_a_reset(pair, reset):
     buffer.append(1)
 
 
+@exports_lock
 async def test_buffers_are_exported_while_a_call_waits(pair):
     _, right = pair
     buffer = bytearray(4)

@@ -248,6 +248,9 @@ async def test_what_is_not_in_memory_is_read_in_a_thread(
     assert hops[1][1:] == (2**22, len(CONTENT) - 2**22)
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "posix_fadvise"), reason="needs posix_fadvise"
+)
 def test_what_is_in_memory_is_told(path):
     with path.open("rb") as file:
         fd = file.fileno()

@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import struct
+import sys
 
 import pytest
 from hypothesis import example, given
@@ -210,6 +211,7 @@ def test_a_mapped_peer_gets_ipv4_datagrams():
     assert not takes_v6_datagrams(encode_address(None))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's abstract names")
 def test_the_kernel_understands_an_abstract_name(tmp_path):
     server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     client = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -138,8 +138,16 @@ if CHUNK_EXTENSION:
     from triobatch._core._chunks_c import pack as _pack
     from triobatch._core._chunks_c import pack_pairs as _pack_pairs
 elif not TYPE_CHECKING:
+    from functools import partial
+
+    from triobatch._core import datagram_batches_python
     from triobatch._core.datagram_batches_python import (  # noqa: F401
+        Batch,
         pack,
         pack_pairs,
-        send_batch,
+    )
+    from triobatch._core.datagrams_c import send_segments
+
+    send_batch = partial(
+        datagram_batches_python.send_batch, send_segments=send_segments
     )

@@ -10,7 +10,7 @@ from triobatch._core.chunks import COPY_SIZE
 from triobatch._core.datagrams_python import send_segments
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from typing_extensions import Buffer
 
@@ -51,7 +51,11 @@ class Batch:
         """Do nothing: it is not used again."""
 
 
-def send_batch(fd: int, batch: Batch) -> int:
+def send_batch(
+    fd: int,
+    batch: Batch,
+    send_segments: Callable[..., int] = send_segments,
+) -> int:
     """Send the front; return how many datagrams went."""
     taken = send_segments(
         fd, batch.data, batch.segment_size, batch.run_size, batch.peer
