@@ -17,17 +17,15 @@ import os
 import resource
 import signal
 import sys
-import threading
 import time
 import types
 
+import coverage
 import hypothesis
 import pytest
 
 # What a change that allocates without end may have.
 MOST_MEMORY = 6 * 2**30
-# How many calls of a function are followed in one test.
-MOST_CALLS = 100
 
 
 def prepare(top):
@@ -91,8 +89,7 @@ class Session:
                 break
             noted.start()
             self.run(self._items)
-            sys.settrace(None)
-            found = noted.seen, noted.times, noted.failed
+            found = noted.stop(), noted.times, noted.failed
             result.write_bytes(marshal.dumps(found))
             os._exit(0)
         os.waitpid(child, 0)
@@ -146,44 +143,35 @@ class _Coverage:
     """Notes the lines of the package that each test runs, and its time."""
 
     def __init__(self, top):
-        self._package = str(top / "triobatch")
-        self._now = None
-        self._calls = collections.Counter()
-        self.seen = {}
+        self._coverage = coverage.Coverage(
+            data_file=None, config_file=False, source=[str(top / "triobatch")]
+        )
         self.times = {}
         self.failed = set()
 
     def start(self):
-        threading.settrace(self._call)
-        sys.settrace(self._call)
+        self._coverage.start()
 
-    def _call(self, frame, event, arg):
-        name = frame.f_code.co_filename
-        if not name.startswith(self._package) or self._now is None:
-            return None
-        self._calls[frame.f_code] += 1
-        if self._calls[frame.f_code] > MOST_CALLS:
-            return None
-        lines = self.seen.setdefault(name, {})
-
-        def note(frame, event, arg):
-            lines.setdefault(frame.f_lineno, set()).add(self._now)
-            return note
-
-        return note(frame, event, arg)
+    def stop(self):
+        """Return the tests that run each line of each file."""
+        self._coverage.stop()
+        data = self._coverage.get_data()
+        return {
+            name: {
+                line: set(tests)
+                for line, tests in data.contexts_by_lineno(name).items()
+            }
+            for name in data.measured_files()
+        }
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
-        self._now = item.nodeid
-        self._calls.clear()
+        self._coverage.switch_context(item.nodeid)
         start = time.monotonic()
-        # A test may have traced, itself.
-        sys.settrace(self._call)
         try:
             return (yield)
         finally:
             self.times[item.nodeid] = time.monotonic() - start
-            self._now = None
 
     def pytest_runtest_logreport(self, report):
         if report.failed:
