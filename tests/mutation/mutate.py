@@ -93,7 +93,9 @@ class Wing:
         self._session = session
         self._ask = ask
         self._functions = runs.Functions(top)
-        self._seen, self._times, self.failed = session.coverage(top)
+        self._seen, self._times, self.failed = session.coverage(
+            top, self._functions
+        )
         for test in self.failed:
             self._times.pop(test, None)
 

@@ -73,7 +73,7 @@ class Session:
                 item=item, nextitem=following
             )
 
-    def coverage(self, top):
+    def coverage(self, top, functions):
         """Run all tests in a fork, with the changes of none.
 
         Returns:
@@ -83,7 +83,7 @@ class Session:
         result = top / "coverage.marshal"
         child = os.fork()
         if not child:
-            noted = _Coverage(top)
+            noted = _Coverage(top, functions)
             for item in self._items.values():
                 item.config.pluginmanager.register(noted)
                 break
@@ -142,7 +142,8 @@ def collect(files, work):
 class _Coverage:
     """Notes the lines of the package that each test runs, and its time."""
 
-    def __init__(self, top):
+    def __init__(self, top, functions):
+        self._forget = functions.forget
         self._coverage = coverage.Coverage(
             data_file=None, config_file=False, source=[str(top / "triobatch")]
         )
@@ -166,6 +167,8 @@ class _Coverage:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
+        # Or only the first would be seen to run what all of them need.
+        self._forget()
         self._coverage.switch_context(item.nodeid)
         start = time.monotonic()
         try:
@@ -240,7 +243,9 @@ class Functions:
                 code = found.__code__
                 if code.co_filename.startswith(package):
                     self._of[_name_of(code)].append(found)
-            elif isinstance(found, functools._lru_cache_wrapper):
+            elif isinstance(found, functools._lru_cache_wrapper) and str(
+                found.__module__
+            ).startswith("triobatch"):
                 self._caches.append(found)
         gc.freeze()
 
@@ -260,6 +265,10 @@ class Functions:
                 with contextlib.suppress(KeyError):
                     protection[new] = protection[function.__code__]
                 function.__code__ = new
+        self.forget()
+
+    def forget(self):
+        """Empty the package's caches."""
         for cache in self._caches:
             cache.cache_clear()
 
