@@ -241,6 +241,8 @@ def test_it_rests_for_the_destination_that_refused_it_and_for_a_time():
     clock.now = COOL_DOWN
     assert segmentation.limit(A).segments == 64
     assert segmentation.refusals == {errno.EIO: 1}
+    # It is not looked up again.
+    assert segmentation._resting == {}
 
 
 def test_smaller_segments_go_on_where_one_was_too_large():

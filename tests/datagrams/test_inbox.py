@@ -224,3 +224,42 @@ def test_runs_end_before_one_that_was_cut():
     [run] = inbox.take_runs(999, [])
     assert (run.data, run.segment_size) == (b"c", 1)
     assert not inbox.arena.left
+
+
+@pytest.mark.parametrize(
+    ("limit", "taken"), [(0, 1), (79, 1), (80, 2), (119, 2), (120, 3)]
+)
+def test_runs_are_so_many_bytes_but_for_the_first(limit, taken):
+    inbox = filled(*[(bytes(40), 10, A, 0)] * 3)
+    runs = inbox.take_runs(limit, [])
+    assert [len(run.data) for run in runs] == [40] * taken
+    assert inbox.arena.left == 3 - taken
+    assert (inbox.run_size, inbox.run_count) == (40, 4)
+
+
+def test_a_run_is_the_rest_of_a_train_that_was_begun():
+    inbox = filled((b"plain", 0, B, 0), (b"aabbcc", 2, A, 0))
+    assert inbox.take(2) == [(b"plain", B), (b"aa", A)]
+    [run] = inbox.take_runs(999, [])
+    assert (run.data, run.segment_size, run.address) == (b"bbcc", 2, A)
+    assert not inbox.arena.left
+
+
+def test_memory_of_which_there_are_views_is_not_used_again():
+    inbox = filled((b"aabb", 2, A, 0))
+    arena = inbox.arena
+    lent = []
+    [run] = inbox.take_runs(999, lent)
+    kept = memoryview(run.data)
+    inbox.reclaim()
+    assert inbox.loan is None
+    assert inbox.arena is not arena
+    assert inbox.arena.slots == arena.slots
+    assert kept == b"aabb"
+    # Who takes datagrams takes them from there.
+    assert inbox.take(9) == []
+
+
+def test_runs_are_reckoned_to_be_one_datagram_at_first():
+    inbox = filled()
+    assert (inbox.run_size, inbox.run_count) == (1200, 1)

@@ -93,7 +93,9 @@ class Wing:
         self._session = session
         self._ask = ask
         self._functions = runs.Functions(top)
-        self._seen, self._times, self.failed = session.coverage(top)
+        self._seen, self._times, self.failed = session.coverage(
+            top, self._functions
+        )
         for test in self.failed:
             self._times.pop(test, None)
 
@@ -128,6 +130,10 @@ class Wing:
         tests, seconds = self.tests_for(
             module, path, mutant.lines if changed else None
         )
+        if not tests and changed:
+            # Perhaps it runs while something is imported, and never again.
+            changed = False
+            tests, seconds = self.tests_for(module, path, None)
         if not tests:
             return None
         then = path.stat()

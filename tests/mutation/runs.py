@@ -17,17 +17,15 @@ import os
 import resource
 import signal
 import sys
-import threading
 import time
 import types
 
+import coverage
 import hypothesis
 import pytest
 
 # What a change that allocates without end may have.
 MOST_MEMORY = 6 * 2**30
-# How many calls of a function are followed in one test.
-MOST_CALLS = 100
 
 
 def prepare(top):
@@ -75,7 +73,7 @@ class Session:
                 item=item, nextitem=following
             )
 
-    def coverage(self, top):
+    def coverage(self, top, functions):
         """Run all tests in a fork, with the changes of none.
 
         Returns:
@@ -85,14 +83,13 @@ class Session:
         result = top / "coverage.marshal"
         child = os.fork()
         if not child:
-            noted = _Coverage(top)
+            noted = _Coverage(top, functions)
             for item in self._items.values():
                 item.config.pluginmanager.register(noted)
                 break
             noted.start()
             self.run(self._items)
-            sys.settrace(None)
-            found = noted.seen, noted.times, noted.failed
+            found = noted.stop(), noted.times, noted.failed
             result.write_bytes(marshal.dumps(found))
             os._exit(0)
         os.waitpid(child, 0)
@@ -145,45 +142,39 @@ def collect(files, work):
 class _Coverage:
     """Notes the lines of the package that each test runs, and its time."""
 
-    def __init__(self, top):
-        self._package = str(top / "triobatch")
-        self._now = None
-        self._calls = collections.Counter()
-        self.seen = {}
+    def __init__(self, top, functions):
+        self._forget = functions.forget
+        self._coverage = coverage.Coverage(
+            data_file=None, config_file=False, source=[str(top / "triobatch")]
+        )
         self.times = {}
         self.failed = set()
 
     def start(self):
-        threading.settrace(self._call)
-        sys.settrace(self._call)
+        self._coverage.start()
 
-    def _call(self, frame, event, arg):
-        name = frame.f_code.co_filename
-        if not name.startswith(self._package) or self._now is None:
-            return None
-        self._calls[frame.f_code] += 1
-        if self._calls[frame.f_code] > MOST_CALLS:
-            return None
-        lines = self.seen.setdefault(name, {})
-
-        def note(frame, event, arg):
-            lines.setdefault(frame.f_lineno, set()).add(self._now)
-            return note
-
-        return note(frame, event, arg)
+    def stop(self):
+        """Return the tests that run each line of each file."""
+        self._coverage.stop()
+        data = self._coverage.get_data()
+        return {
+            name: {
+                line: set(tests)
+                for line, tests in data.contexts_by_lineno(name).items()
+            }
+            for name in data.measured_files()
+        }
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
-        self._now = item.nodeid
-        self._calls.clear()
+        # Or only the first would be seen to run what all of them need.
+        self._forget()
+        self._coverage.switch_context(item.nodeid)
         start = time.monotonic()
-        # A test may have traced, itself.
-        sys.settrace(self._call)
         try:
             return (yield)
         finally:
             self.times[item.nodeid] = time.monotonic() - start
-            self._now = None
 
     def pytest_runtest_logreport(self, report):
         if report.failed:
@@ -252,7 +243,9 @@ class Functions:
                 code = found.__code__
                 if code.co_filename.startswith(package):
                     self._of[_name_of(code)].append(found)
-            elif isinstance(found, functools._lru_cache_wrapper):
+            elif isinstance(found, functools._lru_cache_wrapper) and str(
+                found.__module__
+            ).startswith("triobatch"):
                 self._caches.append(found)
         gc.freeze()
 
@@ -272,6 +265,10 @@ class Functions:
                 with contextlib.suppress(KeyError):
                     protection[new] = protection[function.__code__]
                 function.__code__ = new
+        self.forget()
+
+    def forget(self):
+        """Empty the package's caches."""
         for cache in self._caches:
             cache.cache_clear()
 

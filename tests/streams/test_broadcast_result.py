@@ -84,3 +84,15 @@ async def test_a_subclass_that_sends_in_its_own_way_is_not_bypassed(
         result = await broadcast([own], b"x")
         assert [d.status for d in result] == ["sent"]
     assert await right.receive_some(100) == b"<x>"
+
+
+def test_a_result_that_is_begun_anew_knows_nothing():
+    stream = trio.testing.MemorySendStream()
+    result = triobatch.BroadcastResult()
+    for _ in range(2):
+        result._start([stream], 3)
+        assert [d.status for d in result] == ["unsent"]
+        result._sent[0] = 3
+        for places in (result._unknown, result._queued, result._full):
+            places.add(0)
+        result._fail(0, trio.BrokenResourceError())

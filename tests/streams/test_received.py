@@ -82,3 +82,53 @@ def test_it_is_a_queue_of_bytes(steps):
         assert received.nbytes == len(model)
         assert bytes(received.view()) == model
         assert all(view == copy for view, copy in kept)
+
+
+def collected(*pieces):
+    received = Received()
+    for piece in pieces:
+        received.put(piece)
+    return received
+
+
+def test_pieces_are_collected_in_one_place():
+    received = collected(b"ab", b"cd")
+    data = received._data
+    received.put(b"ef")
+    assert received._data is data
+
+
+def test_what_was_taken_is_not_kept_once_it_is_half():
+    received = collected(b"x" * 10, b"y" * 10)
+    received.take(9)
+    assert len(received._data) == 20
+    received.take(1)
+    assert len(received._data) == 10
+
+
+def test_frames_are_split_off():
+    received = collected(b"ab", b"cd")
+    assert received.split(lambda view: ([bytes(view[:3])], 3)) == [b"abc"]
+    assert received.take(9) == b"d"
+
+
+@pytest.mark.parametrize("used", [0, 4])
+def test_no_frames_may_use_all_or_nothing(used):
+    received = collected(b"ab", b"cd")
+    assert received.split(lambda view: ((), used)) == ()
+    assert received.nbytes == 4 - used
+
+
+@pytest.mark.parametrize(
+    ("frames", "used", "message"),
+    [
+        ((), -1, "between 0 and 4 bytes, not -1"),
+        ((), 5, "between 0 and 4 bytes, not 5"),
+        ((b"",), 0, "must use bytes for the frames"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(frames, used, message):
+    received = collected(b"ab", b"cd")
+    with pytest.raises(ValueError, match=message):
+        received.split(lambda view: (frames, used))
+    assert received.take(9) == b"abcd"

@@ -105,3 +105,13 @@ def test_a_report_says_what_there_is_to_say():
 def test_a_report_quotes_as_much_as_icmp_for_ipv6_may():
     # RFC 4443, 2.4.
     assert PAYLOAD_SIZE == 1280
+
+
+def test_a_report_is_a_value():
+    error = PeerError(PEER, errno.EHOSTUNREACH, None, b"", None)
+    assert not hasattr(error, "__dict__")
+    assert (
+        len({error, PeerError(PEER, errno.EHOSTUNREACH, None, b"", None)}) == 1
+    )
+    with pytest.raises(AttributeError):
+        error.errno = 0
