@@ -15,7 +15,7 @@ one of those is queued whole, behind what is queued there, or not at all.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import trio
 from trio.lowlevel import (
@@ -34,10 +34,11 @@ from triobatch._streams.plain import is_plain
 from triobatch._streams.stream import BatchSocketStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from typing_extensions import Buffer
 
+    from triobatch._streams.broadcast_result import S
     from triobatch._streams.sending import SendHalf
 
 
@@ -54,11 +55,11 @@ _STREAM_ERRORS = (
 
 @enable_ki_protection
 async def broadcast(
-    streams: Iterable[trio.abc.SendStream],
+    streams: Iterable[S],
     data: Buffer | Buffers,
     *,
-    result: BroadcastResult | None = None,
-) -> BroadcastResult:
+    result: BroadcastResult[S] | None = None,
+) -> BroadcastResult[S]:
     """Send the same bytes to many streams.
 
     First every ``BatchSocketStream`` is tried without waiting, all of them in
@@ -129,8 +130,8 @@ async def broadcast(
 
 @enable_ki_protection
 def broadcast_nowait(
-    streams: Iterable[trio.abc.SendStream], data: Buffer | Buffers
-) -> BroadcastResult:
+    streams: Iterable[S], data: Buffer | Buffers
+) -> BroadcastResult[S]:
     """Send the same bytes to many streams, as far as they take them now.
 
     Args:
@@ -159,7 +160,7 @@ def broadcast_nowait(
         if not is_plain(stream) and not _is_shared(stream):
             _check_sends_nowait(type(stream))
     payload = _as_payload(data)
-    result = BroadcastResult()
+    result: BroadcastResult[S] = BroadcastResult()
     result._start(targets, len(payload))
     for index in _try_each(result, targets, payload):
         if not is_plain(targets[index]):
@@ -167,9 +168,7 @@ def broadcast_nowait(
     return result
 
 
-def _as_streams(
-    streams: Iterable[trio.abc.SendStream],
-) -> list[trio.abc.SendStream]:
+def _as_streams(streams: Iterable[S]) -> list[S]:
     targets = list(streams)
     for stream in targets:
         if not isinstance(stream, trio.abc.SendStream):
@@ -229,7 +228,9 @@ class _Answers:
 
 
 def _try_each(
-    result: BroadcastResult, targets: list[trio.abc.SendStream], payload: bytes
+    result: BroadcastResult[Any],
+    targets: Sequence[trio.abc.SendStream],
+    payload: bytes,
 ) -> list[int]:
     """Send what can be sent now; return the places of those with a rest."""
     size = len(payload)
@@ -264,7 +265,7 @@ def _try_each(
 
 
 def _queue(
-    result: BroadcastResult,
+    result: BroadcastResult[Any],
     index: int,
     stream: trio.abc.SendStream,
     payload: bytes,
@@ -281,7 +282,7 @@ def _queue(
 
 
 async def _send_rest(
-    result: BroadcastResult,
+    result: BroadcastResult[Any],
     index: int,
     stream: BatchSocketStream,
     payload: bytes,
@@ -299,7 +300,7 @@ async def _send_rest(
 
 
 async def _send(
-    result: BroadcastResult,
+    result: BroadcastResult[Any],
     index: int,
     stream: trio.abc.SendStream,
     payload: bytes,
@@ -318,7 +319,7 @@ async def _send(
 
 
 def _send_nowait(
-    result: BroadcastResult,
+    result: BroadcastResult[Any],
     index: int,
     stream: trio.abc.SendStream,
     payload: bytes,
