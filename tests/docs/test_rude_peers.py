@@ -169,6 +169,26 @@ async def test_a_chat_that_closes_tells_all_beside_one_who_has_left():
     far.close()
 
 
+async def test_the_proxy_drops_what_stands_still_and_not_what_is_slow(
+    autojump_clock,
+):
+    proxy = import_sample("programs/reverse_proxy.py")
+    client, stream = await connected()
+    async with stream, client, trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, echo, 0)
+        proxy.services[b"shout"] = [listeners[0].socket.getsockname()[1]]
+        async with trio.open_nursery() as handing_on:
+            handing_on.start_soon(proxy.hand_on, stream)
+            await client.send_all(b"shout\n")
+            for _ in range(10):
+                await trio.sleep(0.9 * proxy.IDLE)
+                await client.send_all(b"x")
+                assert await client.receive_some() == b"x"
+            start = trio.current_time()
+        assert proxy.IDLE <= trio.current_time() - start <= 2 * proxy.IDLE
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_reset_is_told_once_to_whoever_asks_first():
     """As the page about errors has it."""
     client, stream = await connected()
