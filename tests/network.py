@@ -54,6 +54,15 @@ class Namespace:
     def run(self, *command):
         run("ip", "netns", "exec", self.name, *command)
 
+    def output(self, *command):
+        """Return what a command says in this namespace."""
+        return subprocess.run(
+            ("ip", "netns", "exec", self.name, *command),
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
     def socket(self, *arguments):
         """Return a socket that lives in this namespace."""
         # It stays where it was made.

@@ -88,6 +88,7 @@ PLAIN = {
     "LocalAddress",
     "Maker",
     "Queued",
+    "S",
     "Socket",
     "Step",
     "T",

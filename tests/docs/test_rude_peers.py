@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import signal
 import socket
 import struct
 
 import pytest
 import trio
+from sample_files import import_sample
 
 import triobatch
-from tests.docs.test_samples import DOCS, skip_what_cannot_run
 
 # The server, and which of its functions serves a stream.
 HANDLERS = [
@@ -44,25 +43,8 @@ SAID = [
     b"from -1\n",
     b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"x" * 100_000,
-    b"a line\n" * 20,
+    b"a line\n" * 5,
 ]
-
-
-@pytest.fixture
-def load(monkeypatch, tmp_path):
-    """A function that imports a sample, which does not run then."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(trio, "run", lambda *_: None)
-
-    def load(name):
-        path = DOCS / "samples" / name
-        skip_what_cannot_run(path.read_text(encoding="utf-8"))
-        spec = importlib.util.spec_from_file_location("sample", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 @pytest.fixture
@@ -112,9 +94,9 @@ async def be_rude(client, said, how):
 @pytest.mark.parametrize("how", ["closes", "resets", "listens"])
 @pytest.mark.parametrize(("name", "handler"), HANDLERS)
 async def test_a_rude_peer_ends_its_connection_only(
-    load, shared_file, name, handler, how
+    shared_file, name, handler, how
 ):
-    module = load(name)
+    module = import_sample(name)
     handle = getattr(module, handler)
     if name == "programs/downloader.py":
         handle = functools.partial(handle, shared_file)
@@ -144,8 +126,8 @@ async def test_a_rude_peer_ends_its_connection_only(
 
 
 @pytest.mark.parametrize("how", ["closes", "resets", "listens"])
-async def test_the_broker_outlives_rude_peers(load, how):
-    broker = load("programs/broker.py").Broker()
+async def test_the_broker_outlives_rude_peers(how):
+    broker = import_sample("programs/broker.py").Broker()
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             listeners = await nursery.start(
@@ -162,8 +144,8 @@ async def test_the_broker_outlives_rude_peers(load, how):
             nursery.cancel_scope.cancel()
 
 
-async def test_a_chat_that_closes_tells_all_beside_one_who_has_left(load):
-    chat = load("tutorial/chat_6.py")
+async def test_a_chat_that_closes_tells_all_beside_one_who_has_left():
+    chat = import_sample("tutorial/chat_6.py")
     near, far = trio.socket.socketpair()
     async with triobatch.open_shared_stream(
         triobatch.BatchSocketStream(near)
@@ -187,6 +169,26 @@ async def test_a_chat_that_closes_tells_all_beside_one_who_has_left(load):
     far.close()
 
 
+async def test_the_proxy_drops_what_stands_still_and_not_what_is_slow(
+    autojump_clock,
+):
+    proxy = import_sample("programs/reverse_proxy.py")
+    client, stream = await connected()
+    async with stream, client, trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, echo, 0)
+        proxy.services[b"shout"] = [listeners[0].socket.getsockname()[1]]
+        async with trio.open_nursery() as handing_on:
+            handing_on.start_soon(proxy.hand_on, stream)
+            await client.send_all(b"shout\n")
+            for _ in range(10):
+                await trio.sleep(0.9 * proxy.IDLE)
+                await client.send_all(b"x")
+                assert await client.receive_some() == b"x"
+            start = trio.current_time()
+        assert proxy.IDLE <= trio.current_time() - start <= 2 * proxy.IDLE
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_reset_is_told_once_to_whoever_asks_first():
     """As the page about errors has it."""
     client, stream = await connected()
@@ -201,15 +203,15 @@ async def test_a_reset_is_told_once_to_whoever_asks_first():
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 5, 65507])
-async def test_a_game_ignores_what_is_no_move(load, size):
-    sample = load("programs/game.py")
+async def test_a_game_ignores_what_is_no_move(size):
+    sample = import_sample("programs/game.py")
     game = sample.Game(None)
     game.move(bytes(size), ("127.0.0.1", 9))
     assert game.players == {}
 
 
-async def test_a_game_has_no_more_players_than_fit(load):
-    sample = load("programs/game.py")
+async def test_a_game_has_no_more_players_than_fit():
+    sample = import_sample("programs/game.py")
     game = sample.Game(None)
     for number in range(sample.MOST_PLAYERS + 1):
         for _ in range(3):
@@ -222,8 +224,8 @@ async def test_a_game_has_no_more_players_than_fit(load):
 @pytest.mark.parametrize(
     "line", [b"", b":", b"a:|c", b"a:1|g", b"a:\xb2|c", b"a:" + b"9" * 5000]
 )
-def test_a_collector_counts_what_is_malformed(load, line):
-    collector = load("programs/statsd.py").Collector()
+def test_a_collector_counts_what_is_malformed(line):
+    collector = import_sample("programs/statsd.py").Collector()
     collector.count(line + b"|c" * (len(line) > 100))
     assert collector.malformed == 1
     assert not collector.counts

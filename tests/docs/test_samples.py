@@ -7,7 +7,6 @@ with triobatch; ``# Only on Linux.`` says where alone it runs.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -15,22 +14,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from sample_files import DOCS, skip_what_cannot_run
 
-DOCS = Path(__file__).parents[2] / "docs"
 SAMPLES = sorted((DOCS / "samples").rglob("*.py"))
 
 
 def name_of(path):
     return path.relative_to(DOCS / "samples").as_posix()
-
-
-def skip_what_cannot_run(source):
-    if needs := re.search(r"(?m)^# Needs (.*)\.$", source):
-        for module in needs[1].split(", "):
-            if importlib.util.find_spec(module) is None:
-                pytest.skip(f"needs {module}")
-    if sys.platform != "linux" and "\n# Only on Linux.\n" in source:
-        pytest.skip("needs Linux")
 
 
 def run_alone(path, directory):

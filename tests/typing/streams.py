@@ -15,6 +15,7 @@ from triobatch import (
     BatchSender,
     BatchSocketListener,
     BatchSocketStream,
+    BroadcastResult,
     BufferedReceiveStream,
     Buffers,
     DatagramSocket,
@@ -144,12 +145,24 @@ async def senders(
         assert_type(shared.sender, BatchSender)
 
 
-async def broadcasts(streams: list[BatchSocketStream]) -> list[Delivery]:
+async def broadcasts(
+    streams: list[BatchSocketStream],
+    shared: set[SharedStream],
+    anything: list[trio.abc.SendStream],
+) -> list[Delivery[BatchSocketStream]]:
     result = await triobatch.broadcast(streams, b"x")
     for delivery in result.missed:
-        assert_type(delivery, Delivery)
+        assert_type(delivery, Delivery[BatchSocketStream])
         assert_type(delivery.status, Status)
-        assert_type(delivery.stream, trio.abc.SendStream)
+        assert_type(delivery.stream, BatchSocketStream)
+    # What was given comes back as what it was.
+    for missed in triobatch.broadcast_nowait(shared, b"x").missed:
+        shared.discard(missed.stream)
+    # A result that says nothing of its streams takes any.
+    late = triobatch.BroadcastResult()
+    assert_type(late, BroadcastResult[trio.abc.SendStream])
+    await triobatch.broadcast(anything, b"x", result=late)
+    await triobatch.broadcast(streams, b"x", result=late)
     slow: Status = "partial"
     wrong: Status = "slow"  # type: ignore[assignment]
     assert slow != wrong

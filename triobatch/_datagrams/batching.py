@@ -209,8 +209,7 @@ class Batching:
         try:
             peer = self._sockaddrs[address]
         except TypeError:
-            # See ``peer_of``.
-            peer = encode_address(address)
+            peer = self.peer_of(address)
         if len(payloads) == 1:
             lone = payloads[0]
             if type(lone) is bytes and lone:

@@ -15,7 +15,7 @@ one of those is queued whole, behind what is queued there, or not at all.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import trio
 from trio.lowlevel import (
@@ -34,10 +34,11 @@ from triobatch._streams.plain import is_plain
 from triobatch._streams.stream import BatchSocketStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from typing_extensions import Buffer
 
+    from triobatch._streams.broadcast_result import S
     from triobatch._streams.sending import SendHalf
 
 
@@ -60,11 +61,11 @@ _STREAM_ERRORS = (
 
 @enable_ki_protection
 async def broadcast(
-    streams: Iterable[trio.abc.SendStream],
+    streams: Iterable[S],
     data: Buffer | Buffers,
     *,
-    result: BroadcastResult | None = None,
-) -> BroadcastResult:
+    result: BroadcastResult[S] | None = None,
+) -> BroadcastResult[S]:
     """Send the same bytes to many streams.
 
     First every ``BatchSocketStream`` is tried without waiting, all of them in
@@ -136,8 +137,8 @@ async def broadcast(
 
 @enable_ki_protection
 def broadcast_nowait(
-    streams: Iterable[trio.abc.SendStream], data: Buffer | Buffers
-) -> BroadcastResult:
+    streams: Iterable[S], data: Buffer | Buffers
+) -> BroadcastResult[S]:
     """Send the same bytes to many streams, as far as they take them now.
 
     Args:
@@ -167,7 +168,7 @@ def broadcast_nowait(
         if not is_plain(stream) and not _is_shared(stream):
             _check_sends_nowait(type(stream))
     payload = _as_payload(data)
-    result = BroadcastResult()
+    result: BroadcastResult[S] = BroadcastResult()
     result._start(targets, len(payload))
     for index in _try_each(result, targets, payload, at_once=False):
         if not is_plain(targets[index]):
@@ -175,9 +176,7 @@ def broadcast_nowait(
     return result
 
 
-def _as_streams(
-    streams: Iterable[trio.abc.SendStream],
-) -> list[trio.abc.SendStream]:
+def _as_streams(streams: Iterable[S]) -> list[S]:
     if type(streams) in (list, tuple):
         targets = list(streams)
     else:
@@ -240,8 +239,8 @@ class _Answers:
 
 
 def _try_each(
-    result: BroadcastResult,
-    targets: list[trio.abc.SendStream],
+    result: BroadcastResult[Any],
+    targets: Sequence[trio.abc.SendStream],
     payload: bytes,
     *,
     at_once: bool,
@@ -300,7 +299,7 @@ def _try_each(
 
 
 def _fail(
-    result: BroadcastResult,
+    result: BroadcastResult[Any],
     index: int,
     below: dict[int, _Shared],
     payload: bytes,
@@ -320,7 +319,10 @@ def _stream_below(shared: _Shared) -> BatchSocketStream | None:
 
 
 def _queue(
-    result: BroadcastResult, index: int, shared: _Shared, payload: bytes
+    result: BroadcastResult[Any],
+    index: int,
+    shared: _Shared,
+    payload: bytes,
 ) -> None:
     try:
         shared.queue_nowait(payload)
@@ -334,7 +336,7 @@ def _queue(
 
 
 async def _send_rest(
-    result: BroadcastResult,
+    result: BroadcastResult[Any],
     index: int,
     stream: BatchSocketStream,
     payload: bytes,
@@ -352,7 +354,7 @@ async def _send_rest(
 
 
 async def _send(
-    result: BroadcastResult,
+    result: BroadcastResult[Any],
     index: int,
     stream: trio.abc.SendStream,
     payload: bytes,
@@ -371,7 +373,7 @@ async def _send(
 
 
 def _send_nowait(
-    result: BroadcastResult,
+    result: BroadcastResult[Any],
     index: int,
     stream: trio.abc.SendStream,
     payload: bytes,

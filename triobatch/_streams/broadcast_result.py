@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias
 
 import trio
 
@@ -12,6 +12,15 @@ from triobatch._wire.described import described
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from typing_extensions import TypeVar
+
+    S = TypeVar("S", bound=trio.abc.SendStream, default=trio.abc.SendStream)
+else:
+    from typing import TypeVar
+
+    # That of the standard library has no default before Python 3.13.
+    S = TypeVar("S", bound=trio.abc.SendStream)
 
 Status: TypeAlias = Literal[
     "sent",
@@ -27,11 +36,11 @@ Status: TypeAlias = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Generic[S]):
     """What became of a broadcast on one stream.
 
     Attributes:
-      stream: The stream.
+      stream: The stream, of the type that was given.
       status: ``"sent"``, all of it was; ``"partial"``, a part of it was, and
         the stream is in the middle of it; ``"unsent"``, nothing was.
         ``"broken"`` and ``"closed"``, the stream is. ``"busy"``: another task
@@ -44,13 +53,13 @@ class Delivery:
         no traceback, whose frames would keep the payload with it.
     """
 
-    stream: trio.abc.SendStream
+    stream: S
     status: Status
     sent: int
     error: Exception | None
 
 
-class BroadcastResult:
+class BroadcastResult(Generic[S]):
     """What has become of a broadcast so far, stream by stream.
 
     One that is passed to ``broadcast`` is filled in as it goes, so it tells
@@ -59,7 +68,7 @@ class BroadcastResult:
     """
 
     def __init__(self) -> None:
-        self._streams: list[trio.abc.SendStream] = []
+        self._streams: list[S] = []
         self._size = 0
         self._sent: list[int] = []
         # The few that did not get it at once, by their place in the list.
@@ -71,7 +80,7 @@ class BroadcastResult:
     def __len__(self) -> int:
         return len(self._streams)
 
-    def __iter__(self) -> Iterator[Delivery]:
+    def __iter__(self) -> Iterator[Delivery[S]]:
         return map(self._delivery, range(len(self._streams)))
 
     @described
@@ -80,7 +89,7 @@ class BroadcastResult:
         return f"{whole} of {len(self)} got all"
 
     @property
-    def sent(self) -> list[Delivery]:
+    def sent(self) -> list[Delivery[S]]:
         """Those that got all of it, or will, in the order of the streams."""
         return [
             self._delivery(index)
@@ -89,7 +98,7 @@ class BroadcastResult:
         ]
 
     @property
-    def missed(self) -> list[Delivery]:
+    def missed(self) -> list[Delivery[S]]:
         """Those that did not get all of it, in the order of the streams."""
         return [
             self._delivery(index)
@@ -104,7 +113,7 @@ class BroadcastResult:
             and index not in self._full
         )
 
-    def _start(self, streams: list[trio.abc.SendStream], size: int) -> None:
+    def _start(self, streams: list[S], size: int) -> None:
         self._streams = streams
         self._size = size
         self._sent = [0] * len(streams)
@@ -116,7 +125,7 @@ class BroadcastResult:
     def _fail(self, index: int, error: Exception) -> None:
         self._errors[index] = without_frames(error)
 
-    def _delivery(self, index: int) -> Delivery:
+    def _delivery(self, index: int) -> Delivery[S]:
         sent, error = self._sent[index], self._errors.get(index)
         status: Status
         if isinstance(error, trio.BusyResourceError):

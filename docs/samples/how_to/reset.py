@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import socket
 import struct
 
@@ -10,7 +11,8 @@ import trio
 
 import triobatch
 
-LINGER_NOT = struct.pack("ii", 1, 0)
+# On, for no seconds; two shorts on Windows.
+LINGER_NOT = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 async def break_off(stream: triobatch.BatchSocketStream) -> None:
@@ -37,7 +39,7 @@ async def main() -> None:
             try:
                 print("the end:", await stream.receive_some())
             except trio.BrokenResourceError as error:
-                print("no end:", error.__cause__)
+                print("no end:", type(error).__name__)
         nursery.cancel_scope.cancel()
 
 
