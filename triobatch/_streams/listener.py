@@ -108,9 +108,7 @@ class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
             closed = self.socket.fileno() < 0
         except NotImplementedError:
             return _as_batch_stream(await self._listener.accept())
-        if closed:
-            await checkpoint()
-        await checkpoint_if_cancelled()
+        await (checkpoint if closed else checkpoint_if_cancelled)()
         waits = 0
         while (accepted := await self._try_accept()) is None:
             await trio.lowlevel.wait_readable(open_fd(self.socket))
