@@ -164,7 +164,9 @@ def wrong_values(name, annotation):
     values = WRONG[kind]
     if kind != annotation:
         values = [value for value in values if value is not None]
-    elif kind not in {"bool", "Address"} and None not in values:
+    elif (
+        kind not in {"bool", "Address", "LocalAddress"} and None not in values
+    ):
         values = [None, *values]
     return values
 

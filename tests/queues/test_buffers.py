@@ -1,6 +1,8 @@
 """Buffers as a queue: what goes in, what is left, what comes out."""
 
+import copy
 import mmap
+import pickle
 import sys
 from array import array
 
@@ -498,3 +500,17 @@ def test_more_than_memory_holds_is_a_memory_error_and_changes_nothing(
     assert buffers.read(2) == bytes(2)
     buffers.clear()
     huge.close()
+
+
+class Marked(Buffers):
+    pass
+
+
+@pytest.mark.parametrize(
+    "twin_of",
+    [Buffers.copy, copy.copy, lambda q: pickle.loads(pickle.dumps(q))],
+)
+def test_a_twin_is_of_the_same_class(twin_of):
+    twin = twin_of(Marked([b"ab", b"c"]))
+    assert type(twin) is Marked
+    assert bytes(twin) == b"abc"

@@ -1,5 +1,7 @@
 """The queue of datagrams."""
 
+import copy
+import pickle
 from array import array
 
 import pytest
@@ -146,3 +148,17 @@ def test_wrong_metadata_are_told_by_their_index_and_type(other):
     assert str(told.value) == (
         f"the metadata of datagram 2 must be a Metadata, not {name}"
     )
+
+
+class Marked(Datagrams):
+    pass
+
+
+@pytest.mark.parametrize(
+    "twin_of",
+    [Datagrams.copy, copy.copy, lambda q: pickle.loads(pickle.dumps(q))],
+)
+def test_a_twin_is_of_the_same_class(twin_of):
+    twin = twin_of(Marked([(b"ab", None)]))
+    assert type(twin) is Marked
+    assert list(twin) == [(b"ab", None)]
