@@ -1,6 +1,8 @@
 """Buffers as a queue: what goes in, what is left, what comes out."""
 
+import copy
 import mmap
+import pickle
 import sys
 from array import array
 
@@ -574,3 +576,17 @@ def test_what_writes_is_handed_in_from_above():
     with pytest.raises(StopIteration) as done:
         Written([b"abc"]).write_to("target").send(None)
     assert done.value.value == (3, "target")
+
+
+class Marked(Buffers):
+    pass
+
+
+@pytest.mark.parametrize(
+    "twin_of",
+    [Buffers.copy, copy.copy, lambda q: pickle.loads(pickle.dumps(q))],
+)
+def test_a_twin_is_of_the_same_class(twin_of):
+    twin = twin_of(Marked([b"ab", b"c"]))
+    assert type(twin) is Marked
+    assert bytes(twin) == b"abc"

@@ -1,5 +1,6 @@
 """The queue of datagrams."""
 
+import copy
 import pickle
 from array import array
 
@@ -172,3 +173,17 @@ def test_the_columns_are_the_queues_own():
 def test_an_address_is_the_same_with_metadata_and_without():
     assert undirected(A) == A
     assert undirected(Directed(A, Metadata(ttl=3))) == A
+
+
+class Marked(Datagrams):
+    pass
+
+
+@pytest.mark.parametrize(
+    "twin_of",
+    [Datagrams.copy, copy.copy, lambda q: pickle.loads(pickle.dumps(q))],
+)
+def test_a_twin_is_of_the_same_class(twin_of):
+    twin = twin_of(Marked([(b"ab", None)]))
+    assert type(twin) is Marked
+    assert list(twin) == [(b"ab", None)]

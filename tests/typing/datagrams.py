@@ -112,7 +112,7 @@ async def a_result_for_every_datagram(sock: DatagramSocket) -> None:
     try:
         await sock.send_batch([(b"x", PEER)])
     except DatagramErrorGroup as group:
-        assert_type(group.exceptions[0].errno, "int | None")
+        assert_type(group.exceptions[0].errno, int)
         assert_type(group.sent, int)
         for error in group.exceptions:
             assert_type(error, DatagramError)
@@ -141,6 +141,10 @@ async def opening() -> None:
     sock = await triobatch.open_udp_socket(local_address=("::1", 0))
     assert_type(sock, DatagramSocket)
     assert_type(sock.local_address, Address)
+    # One that shares its port.
+    await triobatch.open_udp_socket(
+        local_address=sock.local_address, reuse_port=True
+    )
     # The address of an internet socket is a tuple.
     if isinstance(sock.local_address, tuple):
         assert_type(sock.local_address[0], str)

@@ -58,6 +58,8 @@ class DatagramError(OSError):
       address: Where it was to go, ``None`` for the connected peer.
     """
 
+    # OSError's own may be None.
+    errno: int
     index: int
     address: Address
     # Set where it was given without a batch, so that it needs no number.
@@ -83,7 +85,7 @@ class DatagramError(OSError):
 
     def as_lone(self) -> Self:
         """Return the error of a datagram that was given without a batch."""
-        return type(self)(self.errno or 0, self.index, self.address, True)
+        return type(self)(self.errno, self.index, self.address, True)
 
     def __str__(self) -> str:
         which = "" if self._is_alone() else f"datagram {self.index} "

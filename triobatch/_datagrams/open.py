@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from triobatch._wire.addresses import Address
 
 _Sockaddr: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
-LocalAddress: TypeAlias = tuple[str | None, int] | tuple[str, int, int, int]
+# What another socket says of itself is one, for a type checker too.
+LocalAddress: TypeAlias = "tuple[str | None, int] | Address"
 _Found: TypeAlias = list[tuple[int, _Sockaddr]] | None
 _Attempt: TypeAlias = tuple[int, _Sockaddr | None, _Sockaddr | None]
 
 
 async def open_udp_socket(
     *,
-    local_address: LocalAddress | None = None,
+    local_address: LocalAddress = None,
     remote_address: Address = None,
     family: int | None = None,
     reuse_port: bool = False,
@@ -116,9 +117,7 @@ def _check(address: object, name: str) -> None:
     check_port(address[1], f"the port of {name}")
 
 
-async def _look_up(
-    address: Address | LocalAddress, family: int, flags: int
-) -> _Found:
+async def _look_up(address: LocalAddress, family: int, flags: int) -> _Found:
     if address is None:
         return None
     host, port, *rest = cast("_Sockaddr", address)

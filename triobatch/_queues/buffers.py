@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
+    from typing_extensions import Self
+
 
 class _Stream(Protocol):
     async def send_all(
@@ -138,8 +140,8 @@ class Buffers:
     def __repr__(self) -> str:
         return f"{len(self)} chunks, {self._nbytes} bytes left"
 
-    def __reduce__(self) -> tuple[type[Buffers], tuple[list[bytes]]]:
-        return Buffers, ([bytes(chunk) for chunk in self],)
+    def __reduce__(self) -> tuple[type[Self], tuple[list[bytes]]]:
+        return type(self), ([bytes(chunk) for chunk in self],)
 
     def append(self, chunk: Buffer) -> None:
         """Add one chunk at the end.
@@ -244,12 +246,12 @@ class Buffers:
         self._consume(size)
         return size
 
-    def __copy__(self) -> Buffers:
+    def __copy__(self) -> Self:
         return self.copy()
 
-    def copy(self) -> Buffers:
+    def copy(self) -> Self:
         """Return a queue of the same chunks, with a position of its own."""
-        twin = Buffers()
+        twin = type(self)()
         left = self._chunks[self._index :]
         if self._views:
             left = [

@@ -22,6 +22,8 @@ from triobatch._wire.metadata import Metadata
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from typing_extensions import Self
+
 # What a batch is made of: a payload and where to; as they are received, too.
 Datagram: TypeAlias = (
     tuple[Buffer, Address] | tuple[Buffer, Address, Metadata | None]
@@ -116,8 +118,8 @@ class Datagrams:
     def __repr__(self) -> str:
         return f"{len(self)} left, {self.nbytes} bytes"
 
-    def __reduce__(self) -> tuple[type[Datagrams], tuple[list[Datagram]]]:
-        return Datagrams, ([(bytes(item[0]), *item[1:]) for item in self],)
+    def __reduce__(self) -> tuple[type[Self], tuple[list[Datagram]]]:
+        return type(self), ([(bytes(item[0]), *item[1:]) for item in self],)
 
     @property
     def nbytes(self) -> int:
@@ -166,9 +168,9 @@ class Datagrams:
         """
         self.consume(len(self))
 
-    def copy(self) -> Datagrams:
+    def copy(self) -> Self:
         """Return a queue of the same payloads with its own position."""
-        other = Datagrams()
+        other = type(self)()
         other._payloads = self._payloads.copy()
         other._addresses = self._addresses.copy()
         return other

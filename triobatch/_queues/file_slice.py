@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import os
 import stat
-from typing import ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 from triobatch._wire.arguments import as_integer
 from triobatch._wire.described import described
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class _AsyncFile(Protocol):
@@ -92,8 +95,8 @@ class FileSlice:
     def __repr__(self) -> str:
         return f"{self.nbytes} bytes from {self.offset} left"
 
-    def __copy__(self) -> FileSlice:
-        return FileSlice(self.file, self.offset, self.nbytes)
+    def __copy__(self) -> Self:
+        return type(self)(self.file, self.offset, self.nbytes)
 
     # What the package does with a part that is being sent, as the function at
     # the end of this module. A claim on it is not looked at.
