@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from triobatch._datagrams.first_call import First
     from triobatch._datagrams.sending import SendHalf
     from triobatch._queues.datagrams import Datagram
     from triobatch._wire.addresses import Address
@@ -155,9 +154,15 @@ class DatagramSender:
         if type(datagrams) is list and datagrams and metadata is None:
             batch = self._send.pack_pairs(datagrams)
             if batch is not None:
-                return await self._go(
-                    batch, datagrams[0][1], batch.peer, errors
+                # Afterwards it may be another's.
+                count = batch.count
+                rest = await self._send.send_at_once(
+                    batch,
+                    datagrams[0][1],
+                    batch.peer,
+                    ignore=errors != "raise" and ignores(errors),
                 )
+                return count if rest is None else result_of(rest)
         if not isinstance(datagrams, Datagrams):
             # Not kept in this frame, which an error's traceback has.
             return await self._send.send(
@@ -225,11 +230,20 @@ class DatagramSender:
         ``send_batch`` with a ``Datagrams`` tells which.
         """
         listed = payloads if type(payloads) is list else _listed(payloads)
-        first, peer = self._send.pack(listed, address)
+        half = self._send
+        first, peer = half.pack(listed, address)
         if first is not None and metadata is None:
-            return await self._go(first, address, peer, errors)
-        return await self._send.send(
-            self._send.many(listed, first, address, metadata, errors)
+            # Afterwards it may be another's.
+            count = 1 if isinstance(first, bytes) else first.count
+            rest = await half.send_at_once(
+                first,
+                address,
+                peer,
+                ignore=errors != "raise" and ignores(errors),
+            )
+            return count if rest is None else result_of(rest)
+        return await half.send(
+            half.many(listed, first, address, metadata, errors)
         )
 
     def send_many_nowait(
@@ -316,23 +330,6 @@ class DatagramSender:
             data, segment_size, address, metadata, errors
         )
         return self._send.send_nowait(dispatch)
-
-    async def _go(
-        self,
-        first: First,
-        address: Address,
-        peer: bytes,
-        errors: Errors,
-    ) -> int:
-        # Afterwards it may be another's.
-        count = 1 if isinstance(first, bytes) else first.count
-        rest = await self._send.send_at_once(
-            first,
-            address,
-            peer,
-            ignore=errors != "raise" and ignores(errors),
-        )
-        return count if rest is None else result_of(rest)
 
 
 def _listed(payloads: Iterable[Buffer]) -> list[Buffer]:
