@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import re
+import shutil
 import socket
 import subprocess
 import sys
 import textwrap
+import time
+from pathlib import Path
 
 import pytest
 
 WORKER = """
-    import os, sys, trio, triobatch
+    import contextlib, os, sys, trio, triobatch
+
+    # Whatever is asked, in HTTP or not.
+    ANSWER = b"HTTP/1.1 200 OK\\r\\nContent-Length: 8\\r\\n\\r\\n%08d"
 
     async def answer(stream):
-        async for _ in stream:
-            await stream.send_all(b"%d\\n" % os.getpid())
+        # wrk ends with requests on their way.
+        with contextlib.suppress(trio.BrokenResourceError):
+            async for _ in stream:
+                await stream.send_all(ANSWER % os.getpid())
 
     async def main():
         listeners = await triobatch.open_tcp_listeners(
@@ -56,7 +65,7 @@ def workers():
 
 def ask(client):
     client.sendall(b"who?")
-    return int(client.recv(100))
+    return int(client.recv(100)[-8:])
 
 
 def test_they_balance_and_one_that_dies_loses_its_own(workers):
@@ -86,3 +95,51 @@ def test_they_balance_and_one_that_dies_loses_its_own(workers):
             else:
                 assert ask(client) == pid
         assert victim not in {ask(connect()) for _ in range(CLIENTS)}
+
+
+def sockets_of(pid):
+    """Return the sockets of a process, by their inodes."""
+    links = [path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()]
+    return {str(link) for link in links if str(link).startswith("socket:")}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("wrk") is None or sys.platform != "linux",
+    reason="needs wrk, and /proc",
+)
+def test_one_that_is_killed_under_wrk_loses_only_its_own(workers):
+    port, processes = workers
+    before = {pid: sockets_of(pid) for pid in processes}
+    url = f"http://127.0.0.1:{port}/"
+    with subprocess.Popen(
+        ["wrk", "-t2", f"-c{CLIENTS}", "-d6s", url],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as wrk:
+        deadline = time.monotonic() + 4
+        own = {}
+        while sum(map(len, own.values())) < CLIENTS:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+            own = {pid: sockets_of(pid) - before[pid] for pid in processes}
+        assert min(map(len, own.values())) > CLIENTS / WORKERS - 5 * 6.2
+        victim, *others = processes
+        processes[victim].kill()
+        processes[victim].wait(20)
+        time.sleep(1)
+        for pid in others:
+            assert own[pid] <= sockets_of(pid)
+        report, _ = wrk.communicate(timeout=60)
+    errors = re.search(
+        r"connect (\d+), read (\d+), write (\d+), timeout (\d+)", report
+    )
+    assert errors is not None, report
+    connect, read, write, timeout = map(int, errors.groups())
+    assert (connect, timeout) == (0, 0)
+    # And what connected anew to it while it went.
+    lost = len(own[victim])
+    assert lost <= read + write <= 2 * lost, report
+    assert "Non-2xx" not in report
+    for pid in others:
+        assert processes[pid].poll() is None
