@@ -9,7 +9,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from triobatch._queues.views import EXPORTS_LOCK
 
-# For tests of how long a view is held, and of who may write meanwhile.
+# For tests of how long a view is held, and of who may write meanwhile. Where
+# exports lock nothing, views are not freed when the last name is gone either.
 exports_lock = pytest.mark.skipif(
     not EXPORTS_LOCK, reason="exports lock nothing here: chunks are copied"
 )

@@ -4,6 +4,7 @@ import pickle
 from array import array
 
 import pytest
+from helpers import exports_lock
 
 from triobatch._datagrams.run import Loan, Run, release
 
@@ -79,6 +80,7 @@ def lent():
     return memory, loan, loan.lend(2, 5, 2, A, views), views
 
 
+@exports_lock
 def test_a_loan_is_over_when_all_views_are_released(lent):
     memory, loan, run, views = lent
     memory[3:4] = b"x"
@@ -104,6 +106,7 @@ def test_a_loan_is_over_when_all_views_are_released(lent):
         lambda run: next(iter(run))[:1],
     ],
 )
+@exports_lock
 def test_a_slice_of_a_view_keeps_the_loan(lent, keep):
     memory, loan, run, views = lent
     kept = keep(run)
@@ -117,6 +120,7 @@ def test_a_slice_of_a_view_keeps_the_loan(lent, keep):
     assert loan.end()
 
 
+@exports_lock
 def test_an_exported_view_keeps_the_loan(lent):
     _, loan, run, views = lent
     view = run.data
@@ -134,6 +138,7 @@ def test_an_exported_view_keeps_the_loan(lent):
     assert loan.end()
 
 
+@exports_lock
 def test_a_view_that_the_program_has_released_is_no_trouble(lent):
     _, loan, run, views = lent
     run.data.release()

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 import trio
-from helpers import address_of, receive_datagrams
+from helpers import address_of, exports_lock, receive_datagrams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
@@ -202,6 +202,7 @@ async def test_an_export_that_outlives_the_scope_keeps_its_bytes(
         bytes(run.data)
 
 
+@exports_lock
 async def test_without_such_a_slice_the_memory_stays(hosts):
     receiver = hosts[1]
     arena = receiver._receive.inbox.arena

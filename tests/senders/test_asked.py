@@ -248,7 +248,9 @@ async def test_a_host_with_several_addresses_answers_from_the_one_asked(
             if not six:
                 asking.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
                 asking.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"veth"
+                    socket.SOL_SOCKET,
+                    getattr(socket, "SO_BINDTODEVICE", 25),
+                    b"veth",
                 )
             asking.bind(("fd00::1" if six else "10.77.0.1", 0))
             scope = index if target in {fe80, "ff02::1"} else 0

@@ -7,7 +7,7 @@ from array import array
 
 import pytest
 import trio
-from helpers import is_exported, receive_to_end
+from helpers import exports_lock, is_exported, receive_to_end
 from trio.testing import (
     assert_checkpoints,
     lockstep_stream_pair,
@@ -111,6 +111,7 @@ async def test_items_larger_than_a_byte_are_counted_in_bytes():
     assert b"".join(stream.sent) == items.tobytes()
 
 
+@exports_lock
 async def test_a_large_chunk_is_not_copied():
     chunk = bytearray(2 * PIECE + 1)
 
