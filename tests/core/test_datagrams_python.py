@@ -125,3 +125,53 @@ def test_without_recvmsg_a_datagram_that_is_cut_is_told(monkeypatch):
         assert arena.sizes[0] == 9
         with pytest.raises(OSError, match="too large"):
             core._receive(_Cutting(errno.EIO), arena, 0, room)
+
+
+def test_one_list_of_control_messages_is_for_all(pair):
+    left, right = pair
+    peer = encode_address(right.getsockname())
+    tried = core.send_past(
+        left.fileno(),
+        [b"a", b"b"],
+        [1, 1],
+        [0, 0],
+        [peer],
+        (),
+        bytes(256),
+        [()],
+    )
+    assert (tried.errors, tried.stopped) == (bytes(2), 0)
+    assert [right.recv(9, socket.MSG_DONTWAIT) for _ in "ab"] == [b"a", b"b"]
+
+
+def test_the_connected_peer_has_no_address(pair):
+    left, right = pair
+    left.connect(right.getsockname())
+    tried = core.send_past(
+        left.fileno(), [b"a"], [1], [0], [b""], (), bytes(256)
+    )
+    assert tried.errors == bytes(1)
+    assert right.recv(9, socket.MSG_DONTWAIT) == b"a"
+
+
+def test_a_peer_of_another_family_stops_what_is_sent(pair):
+    left, _ = pair
+    tried = core.send_past(
+        left.fileno(),
+        [b"a"],
+        [1],
+        [0],
+        [encode_address(("::1", 9))],
+        (),
+        bytes(256),
+    )
+    assert (tried.errors, tried.stopped) == (b"", errno.EAFNOSUPPORT)
+
+
+def test_what_fails_for_the_first_slot_is_raised(pair, monkeypatch):
+    def fail(*args):
+        raise OSError(errno.ENOMEM, "no memory")
+
+    monkeypatch.setattr(core, "_receive", fail)
+    with pytest.raises(OSError, match="no memory"):
+        core.receive_datagrams(pair[1].fileno(), Arena(1, socket.AF_INET), 1)

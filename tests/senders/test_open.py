@@ -30,6 +30,15 @@ async def test_impossible_arguments_are_refused(pair, arguments, error):
         open_batch_sender(pair[0], **arguments)
 
 
+@pytest.mark.parametrize(
+    "arguments", [{"max_buffered": 0}, {"grace": 0}, {"grace": math.inf}]
+)
+async def test_possible_arguments_are_not(pair, arguments):
+    async with open_batch_sender(pair[0], **arguments) as sender:
+        await sender.send(b"x")
+    assert await pair[1].receive_some(9) == b"x"
+
+
 async def test_a_target_that_cannot_send_is_refused():
     with pytest.raises(TypeError, match="not list"):
         open_batch_sender([])

@@ -43,6 +43,12 @@ def test_messages_leave_in_the_order_they_came(outbox):
     assert not outbox.has_next()
 
 
+def test_the_peak_is_the_most_that_was_there(outbox):
+    assert outbox.peak == 0
+    filled(outbox, b"abc", b"d").take()
+    assert outbox.peak == 4
+
+
 def test_an_empty_message_is_none(outbox):
     filled(outbox, b"", Buffers(), b"")
     assert not outbox.has_next()

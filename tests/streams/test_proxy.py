@@ -66,3 +66,16 @@ async def test_what_comes_behind_a_header_is_kept(reader_pair):
         header = await receive_proxy_header(reader)
     assert header.local
     assert reader.nbytes == 4
+
+
+async def test_a_stream_that_ends_before_its_header_says_so():
+    data = ProxyHeader(local=True).encode()
+    for cut in (0, 1, len(data) - 1):
+        reader = BufferedReceiveStream(Pieces([data[:cut]]))
+        with pytest.raises(EOFError, match="a PROXY protocol header"):
+            await receive_proxy_header(reader)
+
+
+async def test_only_a_buffered_stream_has_a_header_read():
+    with pytest.raises(TypeError, match=r"must be a Buffered.*, not Pieces"):
+        await receive_proxy_header(Pieces([]))

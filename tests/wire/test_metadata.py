@@ -382,3 +382,8 @@ def test_a_timestamp_is_in_nanoseconds():
     stamp = struct.pack("@ll", 5, 7)
     packed = pack_control(((SOL_SOCKET, SO_TIMESTAMPNS, stamp),))
     assert decode_metadata(packed) == (Metadata(), 5 * 10**9 + 7)
+
+
+def test_elsewhere_there_are_no_options(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert metadata_options(socket.AF_INET, None) == []

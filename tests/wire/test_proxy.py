@@ -371,3 +371,19 @@ def test_the_value_of_an_extension_must_be_bytes(value):
     )
     with pytest.raises(TypeError, match="must be bytes"):
         header.encode()
+
+
+def test_a_header_is_a_value():
+    header = ProxyHeader(ONE, TWO)
+    assert len({header, ProxyHeader(ONE, TWO)}) == 1
+    assert not hasattr(header, "__dict__")
+    with pytest.raises(AttributeError):
+        header.local = True
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_address_has_two_to_four_items(count, version):
+    address = ("::1", 9, 0, 0, 0)[:count]
+    with pytest.raises(TypeError, match=r"must be a .host, port. tuple"):
+        ProxyHeader(address, ("::1", 9)).encode(version)

@@ -24,7 +24,7 @@ _split: Callable[[int, int, int], list[bytes | int]] | None
 if CHUNK_EXTENSION:
     from triobatch._core._chunks_c import flatten as _flatten
     from triobatch._core._chunks_c import split as _split
-else:
+else:  # pragma: no cover (free-threaded builds)
     # What follows copes without.
     _flatten = lambda *_: None  # noqa: E731
     _split = None

@@ -27,7 +27,7 @@ _point_to_bytes: Callable[[list[bytes | memoryview], int, int], bool]
 if CHUNK_EXTENSION:
     from triobatch._core._chunks_c import copy as _copy
     from triobatch._core._chunks_c import point as _point_to_bytes
-else:
+else:  # pragma: no cover (free-threaded builds)
     # What follows copes without.
     _copy = lambda *_: (0, -1)  # noqa: E731
     _point_to_bytes = lambda *_: False  # noqa: E731

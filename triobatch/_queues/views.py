@@ -38,7 +38,7 @@ def _exports_lock() -> bool:
             exported.clear()
         except BufferError:
             return True
-    return False
+    return False  # pragma: no cover (PyPy)
 
 
 # Whether memory stays where it is, and as large, while there is a view of it.
