@@ -310,10 +310,10 @@ def _parse_block(block: bytes) -> ProxyHeader:
 
 
 def _digits(packed: bytes) -> str:
-    host = ipaddress.ip_address(packed)
-    # CPython 3.13 and newer write a dotted tail, which 2.1 does not have.
-    dotted = host.version == 6 and "." in str(host)
-    return host.exploded if dotted else str(host)
+    if packed[:-4] == bytes(10) + b"\xff\xff":
+        # CPython 3.13 and newer write a dotted tail, which 2.1 has not.
+        return "::ffff:{:x}:{:x}".format(*struct.unpack("!HH", packed[12:]))
+    return str(ipaddress.ip_address(packed))
 
 
 def _address(family: int, packed: bytes, port: int) -> Address:
