@@ -60,7 +60,7 @@ WRONG = {
     "BatchSocketStream": NO_OBJECT,
     "BatchSocketStream | DatagramSocket | trio.socket.SocketType"
     " | socket.socket": NO_OBJECT,
-    "BroadcastResult": NOTHING_OF_OURS,
+    "BroadcastResult[S]": NOTHING_OF_OURS,
     "Buffer": NO_BYTES,
     "Buffer | Buffers": NO_BYTES,
     "Buffer | Sequence[Buffer]": [True, 1.5, "x", b"x", [], THING, [1]],
@@ -77,7 +77,7 @@ WRONG = {
     "Iterable[Run]": [*NO_ITERABLE, [b"x"], [None]],
     "Iterable[int | OSError | None]": [*NO_ITERABLE, ["x"], [THING]],
     "Iterable[trio.abc.Listener[Any]]": [*NO_ITERABLE, [None]],
-    "Iterable[trio.abc.SendStream]": [*NO_ITERABLE, [None], [THING]],
+    "Iterable[S]": [*NO_ITERABLE, [None], [THING]],
     "Iterable[tuple[BatchSocketStream, Message]]": [
         *(*NO_ITERABLE, [None], [(THING, b"x")]),
     ],
@@ -107,6 +107,7 @@ WRONG = {
     "str | int": [1.5, b"x", [], {}, THING, -1],
     "trio.Nursery": NOTHING_OF_OURS,
     "trio.abc.ReceiveStream": NO_OBJECT,
+    "S": NO_OBJECT,
     "trio.abc.SendStream": NO_OBJECT,
     "trio.abc.SendStream | AbstractDatagramSocket": NO_OBJECT,
     "trio.abc.Stream": NO_OBJECT,

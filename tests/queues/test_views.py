@@ -10,7 +10,6 @@ from helpers import exports_lock
 from triobatch import Buffers
 from triobatch._queues import views as views_module
 from triobatch._queues.views import (
-    as_integer,
     as_payload,
     as_payloads,
     is_buffer,
@@ -314,24 +313,6 @@ def test_what_may_move_is_kept_as_a_copy_where_exports_lock_nothing(
     assert view == b"abc"
     stays = b"abc"
     assert kept_view(memoryview(stays)).obj is stays
-
-
-class Index:
-    def __index__(self):
-        return 7
-
-
-@pytest.mark.parametrize(("value", "number"), [(0, 0), (Index(), 7)])
-def test_a_number_is_what_says_so(value, number):
-    assert as_integer(value, "count") == number
-
-
-@pytest.mark.parametrize("value", [1.0, "1", None])
-def test_what_is_no_number_is_told_by_its_name(value):
-    with pytest.raises(
-        TypeError, match=f"count must be an int, not {type(value).__name__}"
-    ):
-        as_integer(value, "count")
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ def test_annotations_of_values_can_be_read():
     ):
         assert typing.get_type_hints(cls), cls
     hints = typing.get_type_hints(Delivery)
-    assert hints["stream"] is trio.abc.SendStream
+    assert hints["stream"].__bound__ is trio.abc.SendStream
     assert hints["status"] == triobatch.Status
     assert typing.get_type_hints(PeerError)["address"] == triobatch.Address
 
