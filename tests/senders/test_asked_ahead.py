@@ -91,6 +91,16 @@ async def test_before_the_first_is_answered_it_is_so_far_ahead():
         assert received <= asked.AHEAD + (batches + 1) * 64
 
 
+async def test_large_ones_are_not_held_by_the_hundred(monkeypatch):
+    monkeypatch.setattr(asked, "AHEAD_SIZE", 64_000)
+    sock = await opened()
+    queue(sock, [bytes(1000)] * 640)
+    handler = await served(sock, 640)
+    for batches, received in enumerate(handler.received, 1):
+        assert received <= (batches + 4) * 64
+    assert len(handler.payloads) == 640
+
+
 async def test_where_few_come_nothing_more_is_asked_for():
     sock = await opened()
     queue(sock, numbered(63))

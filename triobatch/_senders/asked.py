@@ -44,6 +44,8 @@ MAX_SENDERS = 256
 # queries fit into one of 4 MiB, and yet 290 were dropped, while all 8000 were
 # there again and again. These are not.
 AHEAD = 640
+# And how many bytes, or these could be 40 MiB of a peer's.
+AHEAD_SIZE = 2**20
 
 
 class AskedReceiver:
@@ -70,9 +72,10 @@ class AskedReceiver:
         self._senders: dict[Metadata, DatagramBatchSender] = {}
         self._receive: ReceiveHalf | None = None
         self._take: Callable[[int], list[Asked]] | None = None
-        # What calls have brought, and how many datagrams these are.
-        self._ahead: deque[tuple[int, list[Batch]]] = deque()
+        # What calls have brought, how many datagrams these are, and bytes.
+        self._ahead: deque[tuple[int, int, list[Batch]]] = deque()
         self._count = 0
+        self._size = 0
         # A subclass that receives in its own way is not gone round.
         if (
             isinstance(sock, DatagramSocket)
@@ -96,8 +99,9 @@ class AskedReceiver:
             with contextlib.suppress(TruncatedDatagramError):
                 await self._receive.receive(self._max_datagrams, self._put)
         self._read_ahead(self._receive)
-        count, batches = self._ahead.popleft()
+        count, size, batches = self._ahead.popleft()
         self._count -= count
+        self._size -= size
         return batches
 
     async def _receive_plainly(self) -> list[Batch]:
@@ -108,7 +112,15 @@ class AskedReceiver:
 
     def _read_ahead(self, half: ReceiveHalf) -> None:
         limit = self._max_datagrams
-        while self._count < AHEAD and self._ahead[-1][0] >= min(limit, BATCH):
+        whole = min(limit, BATCH)
+        # So many times at most: those that are cut add nothing.
+        for _ in range(AHEAD):
+            if (
+                self._count >= AHEAD
+                or self._size >= AHEAD_SIZE
+                or self._ahead[-1][0] < whole
+            ):
+                return
             # Behind one that was cut it goes on with the next batch.
             with contextlib.suppress(TruncatedDatagramError):
                 try:
@@ -120,17 +132,21 @@ class AskedReceiver:
         """Take datagrams out of the inbox, where nothing can lose them."""
         assert self._receive is not None
         if self._take is None:
-            datagrams = self._receive.inbox.take(limit)
-            count, batches = len(datagrams), [(datagrams, self._sender)]
+            batches = [(self._receive.inbox.take(limit), self._sender)]
         else:
-            asked = self._take(limit)
-            count = sum(len(datagrams) for _, datagrams in asked)
             batches = [
                 (datagrams, self._sender_of(reply))
-                for reply, datagrams in asked
+                for reply, datagrams in self._take(limit)
             ]
-        self._ahead.append((count, batches))
+        sizes = [
+            len(payload)
+            for datagrams, _ in batches
+            for payload, _ in datagrams
+        ]
+        count, size = len(sizes), sum(sizes)
+        self._ahead.append((count, size, batches))
         self._count += count
+        self._size += size
         return batches
 
     def _sender_of(self, reply: Metadata) -> DatagramBatchSender:
