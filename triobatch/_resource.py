@@ -56,7 +56,7 @@ class Guard:
     __slots__ = ("_message", "busy", "task")
 
     def __init__(self, message: str) -> None:
-        self.busy = False
+        self.busy: bool = False
         self._message = message
         self.task: Task | None = None
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from triobatch._queues.buffers import Buffers
+    from triobatch._resource import Guard
     from triobatch._streams.group_readiness import ReadySet
+    from triobatch._streams.sending import SendHalf
     from triobatch._streams.stream import BatchSocketStream
 
 # How many of those that are behind are sent to before other tasks have a turn.
@@ -71,13 +73,13 @@ class Member:
         self.free_in: Members | None = home
         # Of the stream. What a request has to look at lies together: with 1000
         # connections most of its time goes to memory that is not in the cache.
-        self.guard = stream._send_guard
-        self.sending = stream._send
+        self.guard: Guard = stream._send_guard
+        self.sending: SendHalf = stream._send
         # What the stream's own halves do not know of until it leaves.
-        self.receive_calls = 0
-        self.bytes_received = 0
-        self.send_calls = 0
-        self.bytes_sent = 0
+        self.receive_calls: int = 0
+        self.bytes_received: int = 0
+        self.send_calls: int = 0
+        self.bytes_sent: int = 0
         # Whether its b"" was handed out.
         self.ended: bool = False
         self.close_when_sent: bool = False

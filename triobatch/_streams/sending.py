@@ -53,13 +53,13 @@ class SendHalf:
     def __init__(self, socket: SocketType) -> None:
         self._socket = socket
         # False where there is no TCP_NOTSENT_LOWAT, or its value is a user's.
-        self.may_lift = _notsent_lowat.set_default(socket)
+        self.may_lift: bool = _notsent_lowat.set_default(socket)
         # Its value while it is lifted.
         self._lifted = 0
-        self.bytes_sent = 0
-        self.calls = 0
-        self.partial_writes = 0
-        self.waits = 0
+        self.bytes_sent: int = 0
+        self.calls: int = 0
+        self.partial_writes: int = 0
+        self.waits: int = 0
 
     async def send(self, buffers: Buffers, *, refused: bool = False) -> int:
         """Send until nothing is left; return the bytes sent.
