@@ -1,5 +1,6 @@
 """A connected socket hears nobody but its peer, from its first moment."""
 
+import contextlib
 import socket
 import sys
 
@@ -40,7 +41,7 @@ async def test_nothing_of_a_stranger_is_heard(
     between, monkeypatch, deaf, reuse_port
 ):
     if not deaf:
-        monkeypatch.setattr(opening, "_deafen", lambda sock: False)
+        monkeypatch.setattr(opening, "_hear_only", lambda *_: False)
     with bound() as stranger, bound() as peer:
         between(stranger, stranger)
         async with await open_udp_socket(
@@ -54,6 +55,69 @@ async def test_nothing_of_a_stranger_is_heard(
             peer.sendto(b"answer", sock.socket.getsockname())
             with trio.fail_after(5):
                 assert await sock.receive() == (b"answer", peer.getsockname())
+
+
+HOSTS = [
+    ("127.0.0.1", "127.0.0.1", "127.0.0.2"),
+    ("::", "::1", "::ffff:127.0.0.1"),
+    ("::", "::ffff:127.0.0.1", "::1"),
+    ("::", "::ffff:127.0.0.1", "::ffff:127.0.0.2"),
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SO_ATTACH_FILTER")
+@pytest.mark.parametrize(("local", "host", "other"), HOSTS)
+def test_the_filter_lets_in_the_peer_and_nobody_else(local, host, other):
+    family = socket.AF_INET6 if ":" in local else socket.AF_INET
+    with contextlib.ExitStack() as stack:
+
+        def opened(host):
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            stack.enter_context(sock)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            try:
+                sock.bind((host, 0))
+            except OSError:
+                pytest.skip(f"no {host} here")
+            return sock
+
+        sock, peer, same_host, stranger = map(
+            opened, (local, host, host, other)
+        )
+        sock.settimeout(5)
+        assert opening._hear_only(sock, peer.getsockname())
+        port = sock.getsockname()[1]
+        for sender, payload in (
+            (same_host, b"another port"),
+            (stranger, b"another host"),
+            (peer, b"peer"),
+        ):
+            to = sender.getsockname()[0] if local == "::" else local
+            sender.sendto(payload, (to, port))
+        assert sock.recv(99) == b"peer"
+
+
+async def test_what_the_peer_sends_between_is_heard(between):
+    with bound() as peer:
+        between(peer)
+        async with await open_udp_socket(
+            local_address=LOOPBACK, remote_address=peer.getsockname()
+        ) as sock:
+            assert sock.receive_batch_nowait() == [
+                (b"early", peer.getsockname())
+            ]
+
+
+async def test_a_peer_that_the_kernel_chooses_is_heard():
+    async with await open_udp_socket(local_address=LOOPBACK) as peer:
+        port = peer.local_address[1]
+        async with await open_udp_socket(
+            local_address=LOOPBACK, remote_address=("0.0.0.0", port)
+        ) as sock:
+            await peer.send(b"hello", sock.local_address)
+            with trio.fail_after(5):
+                assert (await sock.receive())[0] == b"hello"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="SO_ATTACH_FILTER")

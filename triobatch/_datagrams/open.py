@@ -16,6 +16,7 @@ from triobatch._datagrams.socket import DatagramSocket
 from triobatch._names import check_host, looking_up
 from triobatch._wire.addresses import check_port
 from triobatch._wire.arguments import at_least
+from triobatch._wire.peer_filter import peer_filter
 
 if TYPE_CHECKING:
     from triobatch._wire.addresses import Address
@@ -80,7 +81,7 @@ async def open_udp_socket(
             await _look_up(local_address, wanted, socket.AI_PASSIVE),
             await _look_up(remote_address, wanted, 0),
         )
-        # From here on nothing is awaited, so nothing can be left half open.
+        # From here on nothing can be cancelled.
         await trio.lowlevel.checkpoint_if_cancelled()
     failure = OSError(
         errno.EAFNOSUPPORT,
@@ -92,7 +93,7 @@ async def open_udp_socket(
             configure(sock, reuse_port, receive_buffer_size)
             if allow_broadcast:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            _bind_and_connect(sock, local, remote)
+            await _bind_and_connect(sock, local, remote)
             return DatagramSocket(
                 trio.socket.from_stdlib_socket(sock), error_queue=error_queue
             )
@@ -149,40 +150,47 @@ def _attempts(local: _Found, remote: _Found) -> list[_Attempt]:
 # What an unconnected socket's buffer may hold, of the smallest datagrams.
 _MAX_DISCARDED = 2**16
 
-# struct sock_filter and struct sock_fprog of linux/filter.h: a program of one
-# instruction, BPF_RET | BPF_K with 0, which keeps no byte of any datagram.
-_DROP_ALL = array("B", struct.pack("HBBI", 0x06, 0, 0, 0))
 _SO_ATTACH_FILTER = getattr(socket, "SO_ATTACH_FILTER", 26)
 _SO_DETACH_FILTER = getattr(socket, "SO_DETACH_FILTER", 27)
 
 
-def _bind_and_connect(
+async def _bind_and_connect(
     sock: socket.socket, local: _Sockaddr | None, remote: _Sockaddr | None
 ) -> None:
     """Bind, connect, and hear nobody but the peer from the first moment.
 
     Between bind(2) and connect(2) a socket takes what anybody sends it: under
     a flood over loopback 1781 of 2000 had strangers' datagrams. So a filter
-    drops everything until it is connected. In a SO_REUSEPORT group the kernel
-    may pick it for another's peer all the same, and that datagram is dropped;
-    there is no await in between, so that it is a matter of microseconds.
+    keeps them out, and stays for a pass of the scheduler: when connect(2)
+    returns, one may be on its way to the socket that another processor found
+    before (1 of 2000 on a busy machine). In a SO_REUSEPORT group the kernel
+    may pick the socket for another's peer before it is connected, and that
+    datagram is dropped.
     """
     sock.setblocking(False)
-    deaf = local is not None and remote is not None and _deafen(sock)
-    if local is not None:
-        sock.bind(local)
-    if remote is not None:
-        sock.connect(remote)
-    if deaf:
+    if local is None or remote is None:
+        if local is not None:
+            sock.bind(local)
+        if remote is not None:
+            sock.connect(remote)
+        return
+    filtered = _hear_only(sock, remote)
+    sock.bind(local)
+    sock.connect(remote)
+    if filtered:
+        await trio.lowlevel.cancel_shielded_checkpoint()
         sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
-    elif local is not None and remote is not None:
+    else:
         _discard(sock)
 
 
-def _deafen(sock: socket.socket) -> bool:
+def _hear_only(sock: socket.socket, peer: _Sockaddr) -> bool:
     if sys.platform != "linux":
         return False
-    program = struct.pack("HP", 1, _DROP_ALL.buffer_info()[0])
+    instructions = array("B", peer_filter(peer))
+    # struct sock_fprog: how many, of 8 bytes each, and where.
+    at, size = instructions.buffer_info()
+    program = struct.pack("HP", size // 8, at)
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
     except OSError:
