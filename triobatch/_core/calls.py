@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.choice import CORE
+from triobatch._core.flags import MSG_DONTWAIT
 from triobatch._core.splice_python import read_file
 
 if TYPE_CHECKING:
@@ -131,6 +132,9 @@ __all__ = [
 # one of that which came. To look for the socket's own is 3 getsockopt(2).
 _ANY_IP = socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET
 
+# Linux alone has the queue.
+_FROM_ERROR_QUEUE = MSG_DONTWAIT | int(getattr(socket, "MSG_ERRQUEUE", 0))
+
 
 def accept(fd: int) -> socket.socket:
     """Accept a connection with one ``accept(2)``.
@@ -162,7 +166,7 @@ def receive_error(
     try:
         with borrowed_socket(fd, _ANY_IP, socket.SOCK_DGRAM) as sock:
             payload, control, _, address = sock.recvmsg(
-                size, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
+                size, 512, _FROM_ERROR_QUEUE
             )
     except BlockingIOError:
         return None
