@@ -27,7 +27,13 @@ extensions = [
     "samples",
 ]
 toc_object_entries_show_parents = "hide"
-exclude_patterns = ["_build", "samples", "inventories", "**/*-tables.rst"]
+exclude_patterns = [
+    "_build",
+    "samples",
+    "inventories",
+    "*-tables.rst",
+    "**/*-tables.rst",
+]
 nitpicky = True
 # A TypeVarTuple of a signature, and nothing to look up.
 nitpick_ignore = [("py:class", "Args")]
