@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 PEERS = Path(__file__).resolve().parent.parent / "peers"
 
+# Where Debian's packages of Go libraries are laid out, as a GOPATH.
+GOPATH = Path("/usr/share/gocode")
+GO_NET = GOPATH / "src/golang.org/x/net"
+
 # How to install what a peer needs. Those that are not here are always there:
 # there are no benchmarks without Trio and a C compiler.
 NEEDS = {
@@ -40,7 +44,8 @@ MODULES = {
 def missing(peer: str) -> str | None:
     """Return how to install ``peer``, or None if it is there."""
     if peer == "go":
-        there = shutil.which("go") is not None
+        # A run must not end in its middle for want of a library.
+        there = shutil.which("go") is not None and GO_NET.is_dir()
     elif peer in MODULES:
         there = importlib.util.find_spec(MODULES[peer]) is not None
     else:
@@ -96,11 +101,10 @@ class Programs:
         )
 
     def _compile_go(self, path: Path, program: str) -> None:
-        # Debian's packages of Go libraries are laid out as a GOPATH. Without
-        # cgo there is nothing of C in what is measured.
+        # Without cgo there is nothing of C in what is measured.
         environment = os.environ | {
             "GO111MODULE": "off",
-            "GOPATH": "/usr/share/gocode",
+            "GOPATH": str(GOPATH),
             "CGO_ENABLED": "0",
         }
         sources = [str(path), str(PEERS / "go_driver.go")]
