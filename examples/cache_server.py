@@ -147,6 +147,25 @@ def take_alike(lines: list[bytes]) -> list[Sequence[bytes]]:
     return list(zip(*columns, strict=True))
 
 
+def least_size(data: bytes) -> int:
+    """Return how many bytes the request that is not complete has at least.
+
+    It is not read again before they are there: that takes time for each line
+    end in its values.
+    """
+    end = data.find(b"\r\n")
+    words = int(data[1:end]) if data[:1] == b"*" and end > 0 else 0
+    for _ in range(words):
+        position = end + 2
+        end = data.find(b"\r\n", position)
+        if end < 0:
+            break
+        end += 2 + int(data[position + 1 : end])
+        if end + 2 > len(data):
+            return end + 2
+    return len(data) + 1
+
+
 def read_size(digits: bytes, largest: int) -> int:
     """Return a number from 0 to ``largest``."""
     if not digits.isdigit() or len(digits) > 9 or int(digits) > largest:
@@ -230,6 +249,8 @@ class Cache:
             return b"-ERR syntax error\r\n"
         if options and not is_integer(options[1]):
             return NOT_AN_INTEGER
+        if options and int(options[1]) <= 0:
+            return b"-ERR invalid expire time in 'set' command\r\n"
         # It is asked for more often than it is set.
         self._answers[key] = b"$%d\r\n%b\r\n" % (len(value), value)
         if self._deadlines:
@@ -255,6 +276,10 @@ class Cache:
         deadline = self._clock() + int(seconds)
         self._deadlines[key] = deadline
         heapq.heappush(self._next, (deadline, key))
+        if len(self._next) > 64 + 2 * len(self._deadlines):
+            # Most are of keys that were given another time since.
+            self._next = [(at, each) for each, at in self._deadlines.items()]
+            heapq.heapify(self._next)
         self._drop_expired()
         return b":1\r\n"
 
@@ -283,7 +308,8 @@ class Server:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._unfinished: dict[BatchSocketStream, bytes] = {}
+        # And how many bytes it has at least.
+        self._unfinished: dict[BatchSocketStream, tuple[bytes, int]] = {}
 
     async def serve(
         self,
@@ -299,14 +325,19 @@ class Server:
                 if not data:
                     unfinished.pop(stream, None)
                 elif stream in unfinished:
-                    data = unfinished.pop(stream) + data  # noqa: PLW2901
+                    rest, least = unfinished[stream]
+                    data = rest + data  # noqa: PLW2901
+                    if len(data) < least:
+                        unfinished[stream] = data, least
+                        continue
+                    del unfinished[stream]
             try:
                 answers, rest = self._cache.answer(data)
             except ProtocolError as error:
                 answers, rest = list(error.args), b""
                 wrong.append(stream)
             if rest:
-                unfinished[stream] = rest
+                unfinished[stream] = rest, least_size(rest)
             if answers:
                 messages.append((stream, answers))
         refused = group.send_batch_nowait(messages)
@@ -319,14 +350,18 @@ class Server:
 
 async def serve_tasks(cache: Cache, stream: trio.SocketStream) -> None:
     """Serve one connection, as any Trio program would."""
-    unfinished = b""
+    unfinished, least = b"", 0
     try:
         async for data in stream:
+            unfinished += data
+            if len(unfinished) < least:
+                continue
             try:
-                answers, unfinished = cache.answer(unfinished + data)
+                answers, unfinished = cache.answer(unfinished)
             except ProtocolError as error:
                 await stream.send_all(b"".join(error.args))
                 return
+            least = least_size(unfinished) if unfinished else 0
             if answers:
                 await stream.send_all(b"".join(answers))
     except trio.BrokenResourceError:

@@ -265,3 +265,29 @@ ALIKE = [[b"GET", b"%d" % i] for i in range(9, 12)]
 def test_requests_that_are_alike_are_read_at_once(data, expected):
     alike = cache_server.take_alike(data.split(b"\r\n"))
     assert list(map(list, alike)) == expected
+
+
+def test_a_request_is_not_read_again_before_it_can_be_whole():
+    value = b"\r\n" * 1000
+    whole = request(b"SET", b"k", value)
+    for cut in range(1, len(whole)):
+        least = cache_server.least_size(whole[:cut])
+        assert cut < least <= len(whole)
+    # Once the value's size is there, it is all that is waited for.
+    assert cache_server.least_size(whole[:50]) == len(whole)
+
+
+def test_what_was_to_expire_and_was_set_again_is_not_kept():
+    cache = cache_server.Cache()
+    for _ in range(10_000):
+        cache.run([b"SET", b"k", b"v", b"EX", b"999999999"])
+    assert len(cache._next) < 100
+
+
+@pytest.mark.parametrize("seconds", [b"0", b"-1"])
+def test_a_value_is_not_replaced_by_one_that_has_expired(seconds):
+    cache = cache_server.Cache()
+    cache.run([b"SET", b"k", b"v"])
+    answer = cache.run([b"SET", b"k", b"w", b"EX", seconds])
+    assert answer == b"-ERR invalid expire time in 'set' command\r\n"
+    assert cache.run([b"GET", b"k"]) == b"$1\r\nv\r\n"

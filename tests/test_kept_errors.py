@@ -374,3 +374,39 @@ def test_the_reason_is_the_first_that_is_said():
     silent.__cause__ = telling
     assert reason_of(silent) == "told"
     assert reason_of(telling) == "told"
+
+
+WRONG = [
+    {"address": ("localhost", 9)},
+    {"metadata": 5},
+    {"metadata": triobatch.Metadata(tos=999)},
+    {"errors": "wrong"},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: next(iter(wrong)))
+@pytest.mark.parametrize(
+    "name", ["send", "send_many", "send_segments", "send_batch"]
+)
+@pytest.mark.parametrize("ending", ["", "_nowait"])
+async def test_the_error_of_an_argument_keeps_no_payload(name, ending, wrong):
+    if name + ending == "send_batch_nowait":
+        pytest.skip("it is given a queue, which keeps them itself")
+    async with await triobatch.open_udp_socket(
+        local_address=("127.0.0.1", 0)
+    ) as sock:
+        payload = bytearray(b"12345678")
+        options = {"address": sock.local_address, **wrong}
+        address = options.pop("address")
+        arguments = {
+            "send": (payload, address),
+            "send_many": ([payload], address),
+            "send_segments": (payload, 3, address),
+            "send_batch": ([(payload, address)],),
+        }[name]
+        with pytest.raises((TypeError, ValueError)) as kept:
+            sent = getattr(sock, name + ending)(*arguments, **options)
+            if not ending:
+                await sent
+        payload.append(0)
+        assert kept.value.__traceback__

@@ -245,3 +245,29 @@ def test_what_cannot_be_received_into_is_refused(sockets, buffer):
     with pytest.raises(TypeError):
         recvmmsg(right.fileno(), buffer, 1)
     assert right.recv(9) == b"x"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [(5, None)],
+        [(b"x", ("localhost", 9))],
+        [(b"x", None, 5)],
+    ],
+)
+def test_an_error_that_is_kept_keeps_no_payload(sockets, wrong):
+    near, _ = sockets
+    payload = bytearray(b"x")
+    with pytest.raises((TypeError, ValueError)) as kept:
+        sendmmsg(near.fileno(), [(payload, None), *wrong])
+    payload.append(0)
+    assert kept.value.__traceback__
+
+
+def test_a_descriptor_is_not_taken_modulo_2_32(sockets):
+    near, far = sockets
+    address = far.getsockname()
+    with pytest.raises(OverflowError):
+        sendmmsg(2**32 + near.fileno(), [(b"x", address)])
+    with pytest.raises(OverflowError):
+        recvmmsg(2**32 + near.fileno(), bytearray(8), 8)

@@ -3,12 +3,14 @@
 import errno
 import gc
 import socket
+import sys
 
 import pytest
 import trio
 from trio.testing import assert_checkpoints
 
 from triobatch import DatagramError
+from triobatch._datagrams import open as opening
 from triobatch._datagrams.open import _look_up, open_udp_socket
 
 
@@ -129,3 +131,40 @@ async def test_a_failed_opening_leaves_no_socket_open(recwarn):
     gc.collect()
     # A ResourceWarning for each.
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("which", ["local_address", "remote_address"])
+@pytest.mark.parametrize(
+    "behind", [(2**20, 0), (-1, 0), (0, 2**32 + 1), (0, -1)]
+)
+async def test_a_scope_is_not_taken_modulo_2_32(which, behind):
+    with pytest.raises(ValueError, match=f"of {which} must be between"):
+        await open_udp_socket(**{which: ("::1", 9, *behind)})
+
+
+async def test_port_0_is_nobody_to_be_connected_to():
+    with pytest.raises(ValueError, match=r"in 1\.\.65535, not 0"):
+        await open_udp_socket(remote_address=("127.0.0.1", 0))
+
+
+async def test_a_buffer_may_be_as_large_as_the_system_allows():
+    async with await open_udp_socket(receive_buffer_size=2**40):
+        pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SO_ATTACH_FILTER")
+async def test_what_a_filter_keeps_out_is_not_counted_as_a_drop(monkeypatch):
+    stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    class Flooded(socket.socket):
+        def connect(self, address):
+            for _ in range(5):
+                stranger.sendto(b"x", self.getsockname())
+            super().connect(address)
+
+    monkeypatch.setattr(opening.socket, "socket", Flooded)
+    async with await open_udp_socket(
+        local_address=("127.0.0.1", 0), remote_address=("127.0.0.1", 9)
+    ) as sock:
+        assert sock.statistics().kernel_drops == 0
+    stranger.close()

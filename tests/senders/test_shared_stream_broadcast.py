@@ -159,8 +159,8 @@ async def test_a_stream_that_was_closed_below_closes_the_sender(pair):
             await wait_all_tasks_blocked()
             await pair[0].aclose()
             result = await triobatch.broadcast([shared], b"message")
-            # As if it had been queued a moment before that.
-            assert statuses(result) == ["queued"]
+            # Its sender has it, and ends.
+            assert statuses(result) == ["closed"]
             await shared.sender.wait_broken()
             result = await triobatch.broadcast([shared], b"message")
             assert statuses(result) == ["closed"]
@@ -199,3 +199,16 @@ async def test_one_that_is_stuck_holds_up_no_other(make_streams):
         nursery.start_soon(discard, stuck[1])
         await first.sender.flush()
         nursery.cancel_scope.cancel()
+
+
+async def test_one_that_broke_under_the_call_is_told_as_broken(pair):
+    near, _ = pair
+    with pytest.raises(trio.BrokenResourceError):
+        async with open_shared_stream(near) as shared:
+            await wait_all_tasks_blocked()
+            near.socket.shutdown(trio.socket.SHUT_WR)
+            result = await triobatch.broadcast([shared], b"message")
+            (missed,) = result.missed
+            assert (missed.status, missed.sent) == ("broken", 0)
+            await shared.sender.wait_broken()
+    assert shared.sender.unsent == [b"message"]

@@ -11,6 +11,8 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import triobatch
 from triobatch import BatchSocketListener, BatchSocketStream
+from triobatch._core import calls
+from triobatch.testing import os_error
 
 
 @pytest.fixture
@@ -441,3 +443,14 @@ async def test_a_system_without_reuse_port_says_so(monkeypatch):
         await triobatch.open_tcp_listeners(
             0, host="127.0.0.1", reuse_port=True
         )
+
+
+async def test_an_error_that_is_raised_is_a_checkpoint(listen, monkeypatch):
+    def fail(fd):
+        raise os_error(errno.EMFILE)
+
+    listener, (open_stream, *address) = await listen()
+    monkeypatch.setattr(calls, "accept", fail)
+    async with listener, await open_stream(*address):
+        with assert_checkpoints(), pytest.raises(OSError, match="Too many"):
+            await listener.accept()

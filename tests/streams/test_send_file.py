@@ -225,6 +225,15 @@ async def test_a_file_that_shrinks_is_an_error(
         assert part.nbytes == len(CONTENT) - 1000
 
 
+@pytest.mark.parametrize("header", [(), [b"header"]])
+async def test_the_error_of_a_file_is_a_checkpoint_too(pair, path, header):
+    with path.open("rb") as file:
+        part = FileSlice(file)
+        os.truncate(path, 0)
+        with assert_checkpoints(), pytest.raises(EOFError):
+            await pair[0].send_file(part, header=header)
+
+
 async def test_what_is_not_in_memory_is_read_in_a_thread(
     pair, path, monkeypatch
 ):

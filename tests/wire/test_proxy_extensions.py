@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from triobatch import ProxyHeader
+from triobatch import ProxyHeader, ProxyHeaderError
+from triobatch._wire import proxy_extensions
 from triobatch._wire.proxy import parse_header
 from triobatch._wire.proxy_extensions import crc32c
 
@@ -54,3 +55,36 @@ def test_as_much_as_fits_is_encoded():
     assert parse_header(encoded).extensions == ((2, bytes(65520)),)
     with pytest.raises(ValueError, match="must fit in 65523 bytes, not 65524"):
         header((2, bytes(65521))).encode()
+
+
+class Short(bytes):
+    def __len__(self):
+        return 1
+
+
+def test_the_bytes_of_a_subclass_are_whole():
+    value = Short(b"x\x21\0\0")
+    back = parse_header(header((2, value)).encode())
+    assert back.extensions == ((2, b"x!\0\0"),)
+    paths = ProxyHeader(Short(b"/a" * 60), b"/b")
+    with pytest.raises(ValueError, match="at most 108 bytes"):
+        paths.encode()
+
+
+def test_an_address_without_a_name_comes_back_as_one():
+    assert parse_header(ProxyHeader("", "/b").encode()).source == ""
+
+
+@pytest.mark.parametrize("sums", [(b"", b""), (b"1234",) * 2, (b"12345",)])
+def test_a_peer_cannot_have_many_checksums_reckoned(monkeypatch, sums):
+    def reckon(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(proxy_extensions, "_sum_of", reckon)
+    extensions = b"".join(
+        b"\x03" + len(each).to_bytes(2, "big") + each for each in sums
+    )
+    encoded = bytearray(header((4, b"x" * (len(extensions) - 3))).encode())
+    encoded[-len(extensions) :] = extensions
+    with pytest.raises(ProxyHeaderError, match="must be one, of 4 bytes"):
+        parse_header(bytes(encoded))

@@ -31,6 +31,9 @@ def borrowed_socket(
         the socket's own, for which CPython asks the kernel.
       kind: A type, as ``family``.
     """
+    if not -1 <= fd < 2**31:
+        # Or CPython takes another, with the same lower 32 bits.
+        raise OverflowError(f"fd must be a descriptor, not {fd}")
     borrowed = socket.socket.__new__(socket.socket)
     try:
         socket.socket.__init__(

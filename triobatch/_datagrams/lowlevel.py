@@ -77,7 +77,14 @@ def sendmmsg(fd: int, datagrams: Iterable[Datagram]) -> int:
     if not listed:
         return 0
     sent = _send_alike(fd, listed)
-    return _send_columns(fd, Datagrams(listed)) if sent is None else sent
+    if sent is None:
+        queue = Datagrams(listed)
+        try:
+            sent = _send_columns(fd, queue)
+        finally:
+            # An error that is kept would keep its views.
+            queue.clear()
+    return sent
 
 
 def _send_alike(fd: int, datagrams: list[Datagram]) -> int | None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import trio
 
 from triobatch._datagrams.socket import DatagramSocket
+from triobatch._datagrams.statistics import kernel_drops
 from triobatch._names import check_host, looking_up
-from triobatch._wire.addresses import check_port
+from triobatch._wire.addresses import check_port, check_scope
 from triobatch._wire.arguments import at_least
 from triobatch._wire.peer_filter import peer_filter
 
@@ -94,9 +95,12 @@ async def open_udp_socket(
             if allow_broadcast:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             await _bind_and_connect(sock, local, remote)
-            return DatagramSocket(
+            opened = DatagramSocket(
                 trio.socket.from_stdlib_socket(sock), error_queue=error_queue
             )
+            # What a filter has kept out is counted with what has no room.
+            opened._drops_before = kernel_drops(sock.getsockopt) or 0
+            return opened
         except OSError as exc:
             sock.close()
             failure = exc
@@ -115,7 +119,11 @@ def _check(address: object, name: str) -> None:
             f"not {type(address).__name__}: {address!r}"
         )
     check_host(address[0], f"the host of {name}")
-    check_port(address[1], f"the port of {name}")
+    port = check_port(address[1], f"the port of {name}")
+    check_scope(address, name)
+    if name == "remote_address" and port == 0:
+        # connect(2) says it is done, and is not.
+        raise ValueError(f"the port of {name} must be in 1..65535, not 0")
 
 
 async def _look_up(address: LocalAddress, family: int, flags: int) -> _Found:
@@ -224,5 +232,8 @@ def configure(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if receive_buffer_size is not None:
         sock.setsockopt(
-            socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_size
+            socket.SOL_SOCKET,
+            socket.SO_RCVBUF,
+            # The system's limit is below; the option is an int.
+            min(receive_buffer_size, 2**31 - 1),
         )

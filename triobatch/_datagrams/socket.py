@@ -88,6 +88,8 @@ class DatagramSocket(AbstractDatagramSocket):
                     socket.setsockopt(SOL_UDP, UDP_GRO, 1)
         # What the kernel said last: a closed socket says nothing.
         self._drops: int | None = None
+        # Before it was handed out: see ``open_udp_socket``.
+        self._drops_before = 0
         self._readiness = Readiness(socket, keep_errors=error_queue)
         inbox = MessageInbox(Arena(calls.MAX_MESSAGES, family))
         super().__init__(
@@ -216,5 +218,5 @@ class DatagramSocket(AbstractDatagramSocket):
     def _kernel_drops(self) -> int | None:
         drops = kernel_drops(self.socket.getsockopt)
         if drops is not None:
-            self._drops = drops
+            self._drops = drops - self._drops_before
         return self._drops

@@ -166,7 +166,7 @@ class DatagramSender:
         if not isinstance(datagrams, Datagrams):
             # Not kept in this frame, which an error's traceback has.
             return await self._send.send(
-                self._send.queued(Datagrams(datagrams), metadata, errors)
+                self._send.gathered(datagrams, metadata, errors)
             )
         with Claim(datagrams):
             return await self._send.send(

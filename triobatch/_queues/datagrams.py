@@ -13,6 +13,7 @@ from triobatch._queues.views import (
     as_payload,
     as_payloads,
     list_of,
+    release,
 )
 from triobatch._wire.addresses import Address
 from triobatch._wire.arguments import as_integer
@@ -199,7 +200,22 @@ def _columns_of(
       TypeError, ValueError: an item is neither a pair nor has metadata, and
         the error says which.
     """
-    payloads, addresses = [], []
+    payloads: list[Chunk] = []
+    addresses: list[Address | Directed] = []
+    try:
+        _add_columns(datagrams, payloads, addresses)
+    except BaseException:
+        # Or an error that is kept would keep its views.
+        release(payloads)
+        raise
+    return payloads, addresses
+
+
+def _add_columns(
+    datagrams: list[Datagram],
+    payloads: list[Chunk],
+    addresses: list[Address | Directed],
+) -> None:
     for index, item in enumerate(datagrams):
         name = f"datagram {index}"
         if not isinstance(item, tuple | list):
@@ -217,7 +233,6 @@ def _columns_of(
             check_metadata(metadata, f"the metadata of {name}")
         payloads.append(as_payload(payload, f"the payload of {name}"))
         addresses.append(direct(address, rest[0] if rest else None))
-    return payloads, addresses
 
 
 def as_datagrams(

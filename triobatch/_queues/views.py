@@ -133,10 +133,15 @@ def as_payloads(payloads: Iterable[Buffer]) -> list[Chunk]:
     listed = list_of(payloads, "payloads", "bytes-like objects")
     if are_bytes(listed):
         return listed
-    return [
-        as_payload(payload, f"payload {index}")
-        for index, payload in enumerate(listed)
-    ]
+    taken: list[Chunk] = []
+    try:
+        for index, payload in enumerate(listed):
+            taken.append(as_payload(payload, f"payload {index}"))
+    except BaseException:
+        # Or an error that is kept would keep them.
+        release(taken)
+        raise
+    return taken
 
 
 def list_of(items: Iterable[_T], name: str, of: str) -> list[_T]:

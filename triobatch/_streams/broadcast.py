@@ -308,8 +308,8 @@ def _fail(
     if index in below:
         # Its sender finds the same, and tells all who send.
         _queue(result, index, below[index], payload)
-    else:
-        result._fail(index, error)
+        result._sent[index] = 0
+    result._fail(index, error)
 
 
 def _stream_below(shared: _Shared) -> BatchSocketStream | None:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from triobatch._core.messages import Message
     from triobatch._streams.group_members import Member
 
+# One call brings no more, and room for it is made ahead.
+_LARGEST_RECEIVE = 2**24
+
 
 def open_stream_group(
     *, receive_size: int = 16384, max_queued: int = 2**20
@@ -76,7 +79,7 @@ def open_stream_group(
     own nursery sends what is queued.
     """
     return _running(
-        at_least(1, receive_size, "receive_size"),
+        min(at_least(1, receive_size, "receive_size"), _LARGEST_RECEIVE),
         at_least(0, max_queued, "max_queued"),
     )
 

@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 # What is called with each connection.
 StreamHandler: TypeAlias = Callable[[BatchSocketStream], Awaitable[object]]
 
-# How often to try again to connect where the backlog is full, and how long to
-# wait before the first time, in seconds. Each wait is twice the last, so all
-# ten take one second.
+# How often to try to connect where the backlog is full, and for how long to
+# wait first, in seconds: each wait is twice the last, all are one second.
 _CONNECT_AGAIN = 10
 _FIRST_PAUSE = 0.001
 
@@ -133,6 +132,7 @@ class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
             except OSError as error:
                 raise_if_closed(error)
                 if error.errno not in _IGNORED:
+                    await cancel_shielded_checkpoint()
                     raise
             else:
                 return tsocket.from_stdlib_socket(accepted)

@@ -174,7 +174,7 @@ async def _send_at_once(sending: SendHalf, file: FileSlice) -> int:
         return 0
     try:
         return _push_file(sending, file, size)
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
+    except Exception:
         await cancel_shielded_checkpoint()
         raise
 
@@ -270,7 +270,7 @@ class _Sending:
             await self._send_file()
             if parts.trailer:
                 await self._send_chunks(parts.trailer, more=False)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except Exception:
             # So that a loop that goes on regardless lets others run.
             await cancel_shielded_checkpoint()
             raise

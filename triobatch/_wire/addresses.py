@@ -74,6 +74,13 @@ def check_port(port: object, name: str = "port") -> int:
     return _check_number(port, name, MAX_PORT)
 
 
+def check_scope(address: tuple[object, ...], name: str) -> None:
+    """Raise if what an IPv6 address has behind its port is impossible."""
+    numbers = zip(address[2:], _NUMBERS[1:], strict=False)
+    for number, (what, most) in numbers:
+        _check_number(number, f"the {what} of {name}", most)
+
+
 def _check_number(
     number: object, name: str, most: int, address: object = None
 ) -> int:

@@ -320,7 +320,7 @@ def _address(family: int, packed: bytes, port: int) -> Address:
     if family == _UNIX:
         if packed[:1] == b"\0":
             # The abstract namespace, or no name (unix(7)).
-            return packed.rstrip(b"\0")
+            return packed.rstrip(b"\0") or ""
         return os.fsdecode(packed.partition(b"\0")[0])
     if family == _INET:
         return socket.inet_ntop(socket.AF_INET, packed), port
@@ -330,7 +330,8 @@ def _address(family: int, packed: bytes, port: int) -> Address:
 def _pack(address: Address, name: str) -> tuple[int, bytes, tuple[int, ...]]:
     """Return the family and the bytes of an address, and its port if any."""
     if isinstance(address, str | bytes):
-        path = os.fsencode(address)
+        # A subclass may have a len() of its own.
+        path = bytes(memoryview(os.fsencode(address)))
         if len(path) > 108:
             raise ValueError(
                 f"{name} must be a path of at most 108 bytes, not {address!r}"

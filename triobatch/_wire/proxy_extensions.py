@@ -48,6 +48,8 @@ def pack_extensions(extensions: tuple[tuple[int, bytes], ...]) -> bytes:
                 f"the value of extension {index} must be bytes, "
                 f"not {type(value).__name__}"
             )
+        # A subclass may have a len() of its own.
+        value = bytes(memoryview(value))
         if not 0 <= kind <= 0xFF:
             raise ValueError(
                 f"the type of extension {index} must be in 0..255, not {kind}"
@@ -71,11 +73,18 @@ def unpack_extensions(block: bytes, start: int) -> Iterator[tuple[int, bytes]]:
     """Return the extensions of a header, which begin at ``start``.
 
     Raises:
-      ProxyHeaderError: one is cut off, or the checksum is wrong.
+      ProxyHeaderError: one is cut off, or the checksum is wrong, or there are
+        several: each takes time, and whoever connects can make all of them
+        right.
     """
-    for kind, value, end in _places(block, start):
-        if kind == CRC32C and block[value:end] != _sum_of(block, value, end):
+    places = list(_places(block, start))
+    sums = [(value, end) for kind, value, end in places if kind == CRC32C]
+    for value, end in sums:
+        if len(sums) > 1 or end - value != _CHECKSUM_SIZE:
+            raise ProxyHeaderError("the checksum must be one, of 4 bytes")
+        if block[value:end] != _sum_of(block, value, end):
             raise ProxyHeaderError("the checksum is wrong")
+    for kind, value, end in places:
         yield kind, block[value:end]
 
 
