@@ -132,28 +132,22 @@ class Batching:
 
         At low load this is the rule: 14 us, and 33 as one of a list.
         """
-        ignore = self._checked(address, metadata, errors)
+        # Before there is a view of the payload, which the traceback of an
+        # error that is kept would keep.
+        peer, control = self.peer_of(address), self.control_of(metadata)
+        ignore = ignores(errors)
         payload = as_payload(data, name)
         if payload:
-            return self.dispatch_equal(
+            return EqualDispatch(
+                self.outlet,
                 payload,
                 len(payload),
                 address,
-                metadata,
+                peer,
+                control,
                 ignore=ignore,
             )
         return self.dispatch([payload], [address], metadata, ignore=ignore)
-
-    def _checked(
-        self, address: Address, metadata: Metadata | None, errors: Errors
-    ) -> bool:
-        """Check what payloads go with, before there are views of them.
-
-        The traceback of an error that is kept would keep these.
-        """
-        self.peer_of(address)
-        self.control_of(metadata)
-        return ignores(errors)
 
     def many(
         self,
@@ -164,7 +158,7 @@ class Batching:
         errors: Errors,
     ) -> AnyDispatch:
         """Return a batch of payloads, which may be packed already."""
-        ignore = self._checked(address, metadata, errors)
+        ignore = ignores(errors)
         if isinstance(batch, calls.Batch):
             return self.dispatch_equal(
                 batch.data,
@@ -174,6 +168,9 @@ class Batching:
                 batch.give_back,
                 ignore=ignore,
             )
+        # As in ``_lone``.
+        self.peer_of(address)
+        self.control_of(metadata)
         return self.dispatch(
             as_payloads(payloads),
             [address] * len(payloads),
@@ -195,9 +192,17 @@ class Batching:
             raise ValueError(
                 f"segment_size must be in 1..{MAX_SEGMENT_SIZE}, not {size}"
             )
-        ignore = self._checked(address, metadata, errors)
-        return self.dispatch_equal(
-            as_payload(data, "data"), size, address, metadata, ignore=ignore
+        # As in ``_lone``.
+        peer, control = self.peer_of(address), self.control_of(metadata)
+        ignore = ignores(errors)
+        return EqualDispatch(
+            self.outlet,
+            as_payload(data, "data"),
+            size,
+            address,
+            peer,
+            control,
+            ignore=ignore,
         )
 
     def gathered(
