@@ -86,8 +86,8 @@ async def serve_udp(
     they are too many.
 
     While datagrams come faster than they are answered, up to 640 of each
-    socket are taken over from the kernel, whose buffer holds less than its
-    size says.
+    socket, or 1 MiB, are taken over from the kernel, whose buffer holds less
+    than its size says.
     """
     _check(handler, handler_nursery)
     check_port(port)
