@@ -306,13 +306,14 @@ def test_a_run_behind_the_first_that_is_refused_keeps_the_count(core, hosts):
     assert received(near) is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="what Linux says")
 @pytest.mark.parametrize(
     ("own", "host", "number"),
     [
-        (socket.AF_INET6, "127.0.0.1", None),
-        (socket.AF_INET6, "::1", None),
-        (socket.AF_INET, "::1", errno.EAFNOSUPPORT),
-        (socket.AF_UNIX, "127.0.0.1", errno.EINVAL),
+        ("AF_INET6", "127.0.0.1", None),
+        ("AF_INET6", "::1", None),
+        ("AF_INET", "::1", errno.EAFNOSUPPORT),
+        ("AF_UNIX", "127.0.0.1", errno.EINVAL),
     ],
 )
 def test_a_peer_of_another_family_is_told_as_linux_does(
@@ -321,7 +322,7 @@ def test_a_peer_of_another_family_is_told_as_linux_does(
     there = socket.AF_INET6 if ":" in host else socket.AF_INET
     with (
         socket.socket(there, socket.SOCK_DGRAM) as near,
-        socket.socket(own, socket.SOCK_DGRAM) as sender,
+        socket.socket(getattr(socket, own), socket.SOCK_DGRAM) as sender,
     ):
         near.bind((host, 0))
         near.setblocking(False)
