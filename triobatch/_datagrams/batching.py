@@ -18,7 +18,7 @@ from triobatch._queues.datagrams import (
     check_metadata,
     undirected,
 )
-from triobatch._queues.views import as_payload, as_payloads
+from triobatch._queues.views import as_payload, as_payloads, release
 from triobatch._wire.addresses import SockaddrCache
 from triobatch._wire.arguments import as_integer
 from triobatch._wire.metadata import encode_metadata
@@ -168,15 +168,15 @@ class Batching:
                 batch.give_back,
                 ignore=ignore,
             )
-        # As in ``_lone``.
-        self.peer_of(address)
-        self.control_of(metadata)
-        return self.dispatch(
-            as_payloads(payloads),
-            [address] * len(payloads),
-            metadata,
-            ignore=ignore,
-        )
+        taken = as_payloads(payloads)
+        try:
+            return self.dispatch(
+                taken, [address] * len(taken), metadata, ignore=ignore
+            )
+        except BaseException:
+            # Or an error that is kept would keep its views.
+            release(taken)
+            raise
 
     def cut(
         self,
