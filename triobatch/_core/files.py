@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from typing_extensions import Buffer
+from triobatch._wire.hints import Buffer
 
 
 def _offered(buffers: Iterable[Buffer]) -> list[Buffer]:

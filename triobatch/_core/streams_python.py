@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from typing_extensions import Buffer
+    from triobatch._wire.hints import Buffer
 
 _FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from typing import TYPE_CHECKING
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._unix_name import UnixName, bind, check_mode, checked_name
-
-if TYPE_CHECKING:
-    import os
 
 
 class _NamedSocket(DatagramSocket):

@@ -39,18 +39,14 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from triobatch._queues.views import kept_view, view_of_bytes
+from triobatch._wire.addresses import Address
 from triobatch._wire.arguments import as_integer
 from triobatch._wire.described import described
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from typing_extensions import Buffer
-
-    from triobatch._wire.addresses import Address
+from triobatch._wire.hints import Buffer
 
 # What UDP_SEGMENT holds (16 bits); no datagram is larger.
 MAX_SEGMENT_SIZE = 65535

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
-from typing import TYPE_CHECKING, cast, overload
+from typing import cast, overload
 
 import trio
 
@@ -20,14 +20,10 @@ from triobatch._datagrams.receiving import Filling, ReceiveHalf
 from triobatch._datagrams.sending import SendHalf
 from triobatch._datagrams.statistics import kernel_drops
 from triobatch._resource import open_fd
-from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX
+from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX, Address
 from triobatch._wire.control import IPPROTO_UDP, SOL_UDP, UDP_GRO
 from triobatch._wire.described import socket_repr
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
-    from triobatch._wire.addresses import Address
+from triobatch._wire.hints import Buffer
 
 
 class DatagramSocket(AbstractDatagramSocket):

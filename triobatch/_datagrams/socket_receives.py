@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 
-from triobatch._datagrams.receiving import BATCH
+from triobatch._datagrams.receiving import BATCH, ReceiveHalf
+from triobatch._wire.addresses import Address
 from triobatch._wire.arguments import as_integer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from collections.abc import Set as AbstractSet
-
-    from triobatch._datagrams.receiving import ReceiveHalf
-    from triobatch._wire.addresses import Address
-    from triobatch._wire.error_queue import PeerError
-    from triobatch._wire.metadata import Message
+from triobatch._wire.error_queue import PeerError
+from triobatch._wire.metadata import Message
 
 
 class DatagramReceiver:

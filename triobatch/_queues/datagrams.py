@@ -5,10 +5,10 @@ Sans-IO: no event loop and no socket in this module.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from triobatch._queues.views import (
-    Buffer,
     Chunk,
     as_payload,
     as_payloads,
@@ -18,12 +18,8 @@ from triobatch._queues.views import (
 from triobatch._wire.addresses import Address
 from triobatch._wire.arguments import as_integer
 from triobatch._wire.described import described
+from triobatch._wire.hints import Buffer, Self
 from triobatch._wire.metadata import Metadata
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from typing_extensions import Self
 
 # What a batch is made of: a payload and where to; as they are received, too.
 Datagram: TypeAlias = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+from typing import Any, cast
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -15,12 +16,11 @@ from triobatch._senders.open import (
     check_room,
 )
 from triobatch._senders.shared_stream import SharedStream, open_shared_stream
+from triobatch._wire.async_with import async_scope, only_async
 from triobatch._wire.described import described
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
 
-
+@only_async
 class SharedListener(trio.abc.Listener[SharedStream]):
     """A listener that accepts shared streams; see ``open_shared_listeners``.
 
@@ -90,7 +90,7 @@ class SharedListener(trio.abc.Listener[SharedStream]):
             await trio.aclose_forcefully(stream)
 
 
-@asynccontextmanager
+@async_scope
 async def open_shared_listeners(
     listeners: Iterable[trio.abc.Listener[Any]],
     *,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias
 
 import trio
 from trio import socket as tsocket
@@ -14,6 +15,7 @@ from trio.lowlevel import (
     checkpoint_if_cancelled,
     enable_ki_protection,
 )
+from trio.socket import SocketType
 
 from triobatch._core import calls
 from triobatch._names import bound_sockets, check_backlog, check_host
@@ -28,12 +30,8 @@ from triobatch._wire.arguments import (
     check_nursery,
     must_be,
 )
+from triobatch._wire.async_with import only_async
 from triobatch._wire.described import socket_repr
-
-if TYPE_CHECKING:
-    import os
-
-    from trio.socket import SocketType
 
 # What is called with each connection.
 StreamHandler: TypeAlias = Callable[[BatchSocketStream], Awaitable[object]]
@@ -67,6 +65,7 @@ _IGNORED = {
 }
 
 
+@only_async
 class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
     """A listener that accepts connections as ``BatchSocketStream``.
 

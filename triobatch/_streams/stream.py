@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import trio
 from trio import socket as tsocket
 from trio.lowlevel import checkpoint, enable_ki_protection
+from trio.socket import SocketType
 
 from triobatch._core import calls
 from triobatch._core.chunks import IOV_MAX
 from triobatch._queues.buffers import Buffers
+from triobatch._queues.file_slice import File, FileSlice
 from triobatch._queues.views import kept_view, writable_views
 from triobatch._resource import Guard, raise_stream_error
 from triobatch._streams import notsent_lowat
+from triobatch._streams.group_statistics import Member
 from triobatch._streams.receiving import ReceiveHalf
 from triobatch._streams.send_file import send_file_on_socket
 from triobatch._streams.sending import SendHalf, sent_eof
 from triobatch._wire.arguments import at_least, must_be
+from triobatch._wire.async_with import only_async
 from triobatch._wire.described import socket_repr
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from trio.socket import SocketType
-    from typing_extensions import Buffer
-
-    from triobatch._queues.file_slice import File, FileSlice
-    from triobatch._streams.group_statistics import Member
+from triobatch._wire.hints import Buffer
 
 # As in trio.SocketStream.
 DEFAULT_RECEIVE_SIZE = 65536
@@ -58,6 +55,7 @@ class StreamStatistics:
     receive_waits: int
 
 
+@only_async
 class BatchSocketStream(trio.abc.HalfCloseableStream):
     """A stream over a socket, as ``trio.SocketStream``, that gathers writes.
 

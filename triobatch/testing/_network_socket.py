@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import trio
 
 from triobatch._core import calls
@@ -13,14 +11,10 @@ from triobatch._datagrams.message_inbox import MessageInbox
 from triobatch._datagrams.receiving import Filling, ReceiveHalf
 from triobatch._datagrams.sending import SendHalf
 from triobatch._resource import open_fd
-from triobatch._wire.addresses import decode_address
+from triobatch._wire.addresses import Address, decode_address
 from triobatch._wire.described import address_text, described
-from triobatch.testing._network_kernel import SEGMENTS
+from triobatch.testing._network_kernel import SEGMENTS, NetworkKernel
 from triobatch.testing._network_ports import Port, PortReadiness
-
-if TYPE_CHECKING:
-    from triobatch._wire.addresses import Address
-    from triobatch.testing._network_kernel import NetworkKernel
 
 
 class SimulatedDatagramSocket(AbstractDatagramSocket):

@@ -97,6 +97,7 @@ def rst(tables: Iterable[Table], machine: Mapping[str, str]) -> str:
         lines = [f".. begin {table.name}", ""]
         lines += [
             f".. list-table:: {table.title}",
+            "   :class: figures",
             "   :header-rows: 1",
             "   :stub-columns: 1",
             "",
