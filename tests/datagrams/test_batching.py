@@ -6,6 +6,7 @@ import pytest
 from helpers import address_of, receive_all
 
 from triobatch import Datagrams, Metadata
+from triobatch._datagrams import batching
 
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6", "unix"])
@@ -77,3 +78,18 @@ async def test_what_equals_a_known_address_stands_for_it(make_socket, way):
     await way(sender, (host, port))
     await way(sender, (host, float(port)))
     assert await receive_all(receiver, 2) == [b"x", b"x"]
+
+
+async def test_of_many_metadata_the_last_are_remembered(
+    make_socket, monkeypatch
+):
+    monkeypatch.setattr(batching, "MAX_CONTROLS", 2)
+    sender, receiver = await make_socket(), await make_socket()
+    target = address_of(receiver)
+    await sender.send(b"x", target)
+    await receiver.receive_messages(fields={"ttl"})
+    for ttl in range(1, 6):
+        await sender.send(b"x", target, metadata=Metadata(ttl=ttl))
+        [message] = await receiver.receive_messages(fields={"ttl"})
+        assert message.metadata.ttl == ttl
+        assert 1 <= len(sender._send._controls) <= 2

@@ -292,3 +292,10 @@ def test_a_descriptor_is_not_taken_modulo_2_32(sockets):
         sendmmsg(2**32 + near.fileno(), [(b"x", address)])
     with pytest.raises(OverflowError):
         recvmmsg(2**32 + near.fileno(), bytearray(8), 8)
+
+
+def test_a_list_is_no_address(sockets):
+    left, right = sockets
+    wrong = list(right.getsockname())
+    with pytest.raises(TypeError, match="address must be .* not list"):
+        sendmmsg(left.fileno(), [(b"x", wrong)])
