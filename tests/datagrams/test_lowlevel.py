@@ -297,5 +297,5 @@ def test_a_descriptor_is_not_taken_modulo_2_32(sockets):
 def test_a_list_is_no_address(sockets):
     left, right = sockets
     wrong = list(right.getsockname())
-    with pytest.raises(TypeError, match="address must be .* not list"):
+    with pytest.raises(TypeError, match="not list"):
         sendmmsg(left.fileno(), [(b"x", wrong)])

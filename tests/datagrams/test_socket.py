@@ -146,15 +146,18 @@ async def test_a_unix_socket_without_a_name_is_nowhere():
 
 @pytest.mark.skipif(not hasattr(socket, "AF_NETLINK"), reason="Linux's own")
 async def test_a_socket_of_another_family_is_refused():
-    with trio.socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM) as other:
-        with pytest.raises(ValueError, match="family must be AF_INET"):
-            DatagramSocket(other)
+    with (
+        trio.socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM) as other,
+        pytest.raises(ValueError, match="family must be AF_INET"),
+    ):
+        DatagramSocket(other)
 
 
 async def test_a_peer_that_cannot_be_asked_for_is_an_error(make_socket):
     sock = await make_socket()
     # Its number is another's by now.
-    with open(os.devnull) as other:
-        os.dup2(other.fileno(), sock.socket.fileno())
+    other = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(other, sock.socket.fileno())
+    os.close(other)
     with pytest.raises(OSError, match="non-socket"):
         _ = sock.remote_address
