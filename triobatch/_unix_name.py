@@ -98,7 +98,7 @@ def check_mode(mode: int | None) -> None:
     """Raise TypeError or ValueError if these are no permissions, nor None."""
     if mode is None:
         return
-    if not hasattr(mode, "__index__"):
+    if isinstance(mode, bool) or not hasattr(mode, "__index__"):
         raise TypeError(f"mode must be an int or None, not {mode!r}")
     if not 0 <= operator.index(mode) <= 0o7777:
         raise ValueError(f"mode must be in 0..0o7777, not {mode!r}")

@@ -12,6 +12,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 import triobatch
 from triobatch import BatchSocketListener, BatchSocketStream
 from triobatch._core import calls
+from triobatch._streams import listener as listening
 from triobatch.testing import os_error
 
 
@@ -454,3 +455,77 @@ async def test_an_error_that_is_raised_is_a_checkpoint(listen, monkeypatch):
     async with listener, await open_stream(*address):
         with assert_checkpoints(), pytest.raises(OSError, match="Too many"):
             await listener.accept()
+
+
+async def test_a_connection_that_was_aborted_is_passed_over(listen, around):
+    errors = [errno.ECONNABORTED, errno.EPROTO]
+
+    def accept(real, fd):
+        if errors:
+            raise os_error(errors.pop())
+        return real(fd)
+
+    listener, (open_stream, *address) = await listen()
+    around("accept", accept)
+    async with listener, await open_stream(*address) as stream:
+        async with await listener.accept() as accepted:
+            await accepted.send_all(b"x")
+            assert await stream.receive_some() == b"x"
+    assert not errors
+
+
+async def test_a_port_that_another_listens_on_first_is_refused(monkeypatch):
+    bound = listening.bound_sockets
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+
+        async def bind(*args):
+            sockets = await bound(*args)
+            other.listen()
+            return sockets
+
+        monkeypatch.setattr(listening, "bound_sockets", bind)
+        before = os.listdir("/proc/self/fd")
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            await triobatch.open_tcp_listeners(port, host="127.0.0.1")
+        assert os.listdir("/proc/self/fd") == before
+
+
+async def test_a_family_that_the_host_has_not_is_passed_over(monkeypatch):
+    real = tsocket.socket
+    lacking = {tsocket.AF_INET6: errno.EAFNOSUPPORT}
+
+    def make(family, *args):
+        if family in lacking:
+            raise os_error(lacking[family])
+        return real(family, *args)
+
+    monkeypatch.setattr(tsocket, "socket", make)
+    [listener] = await triobatch.open_tcp_listeners(0)
+    await listener.aclose()
+    before = os.listdir("/proc/self/fd")
+    lacking[tsocket.AF_INET6] = errno.EMFILE
+    with pytest.raises(OSError, match="Too many"):
+        await triobatch.open_tcp_listeners(0)
+    lacking.update(dict.fromkeys(lacking | {tsocket.AF_INET: 0}, 97))
+    with pytest.raises(OSError, match="not supported"):
+        await triobatch.open_tcp_listeners(0)
+    assert os.listdir("/proc/self/fd") == before
+
+
+async def test_a_connection_that_cannot_be_asked_after_is_closed():
+    class Failing(tsocket.SocketType):
+        closed = False
+
+        def getpeername(self):
+            raise os_error(errno.ENOBUFS)
+
+        def close(self):
+            self.closed = True
+
+    sock = Failing()
+    with pytest.raises(OSError, match="No buffer space"):
+        listening._is_connected(sock)
+    assert sock.closed

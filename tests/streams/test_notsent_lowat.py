@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+from array import array
 
 import pytest
 import trio
@@ -326,3 +327,17 @@ def test_ctrl_c_never_comes_between_the_value_and_its_note(monkeypatch, step):
     finally:
         signal.signal(signal.SIGINT, previous)
     assert protected == [True]
+
+
+async def test_a_list_that_does_not_fit_lifts_it_at_once(make_sockets, play):
+    left, right = map(BatchSocketStream, await make_sockets())
+    size = 40_000
+    # As where what waits for the network is as much as the value allows.
+    play(left, [10_000])
+    sent = left.send_buffers_nowait([bytes(size)])
+    assert sent == (size if left._send._lifted else 10_000)
+    # What is no list of bytes goes the long way, lifted or not.
+    assert left.send_buffers_nowait([array("I", [1, 2])]) == 8
+    received = 0
+    while received < sent + 8:
+        received += len(await right.receive_some())

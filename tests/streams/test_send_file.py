@@ -500,3 +500,28 @@ async def test_where_there_is_no_sendfile(pair, file, monkeypatch):
         nursery.start_soon(receiving)
         await left.send_file(file)
     assert receiving.data == CONTENT
+
+
+async def test_header_and_trailer_are_two(pair, path):
+    one = Buffers([b"x"])
+    with path.open("rb") as file:
+        with pytest.raises(ValueError, match="must be two Buffers"):
+            await pair[0].send_file(file, header=one, trailer=one)
+    one.consume(1)
+
+
+@pytest.mark.parametrize("part", ["header", "trailer"])
+async def test_a_connection_that_breaks_beside_the_file_says_so(
+    pair, path, around, part
+):
+    def broken(*_):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    left, _ = pair
+    path.write_bytes(b"")
+    around("send", broken)
+    chunks = Buffers([b"abc"])
+    with path.open("rb") as file:
+        with assert_checkpoints(), pytest.raises(trio.BrokenResourceError):
+            await left.send_file(file, **{part: chunks})
+    assert bytes(chunks) == b"abc"
