@@ -34,6 +34,12 @@ ASKED = 8
 # A mutant that hangs is killed as well as one that fails: a test takes so many
 # times as long as it does without it, and some seconds.
 PATIENCE = 5
+# What is asked beside a wing's own tests: they go through every public call.
+FOR_ALL = (
+    "tests/test_arguments.py",
+    "tests/test_wrong_arguments.py",
+    "tests/test_kept_errors.py",
+)
 SCORES = HERE / "scores.json"
 TABLE = TOP / "docs/project/mutation-tables.rst"
 # As it was changed, so that no compiled file of an earlier change is taken.
@@ -279,7 +285,8 @@ def try_wing(top, wing, modules, options):
             tell("done", module, counts, survivors)
         tell("end")
 
-    child = runs.collect(options.tests or [f"tests/{wing}"], work)
+    tests = options.tests or [f"tests/{wing}", *FOR_ALL]
+    child = runs.collect(tests, work)
     ask.close()
     while True:
         try:

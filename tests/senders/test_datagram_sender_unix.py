@@ -193,11 +193,13 @@ async def test_what_is_withdrawn_while_the_block_is_left_ends_it(
         await wait_all_tasks_blocked()
         scope.cancel()
 
-    async with trio.open_nursery() as nursery:
-        async with open_batch_sender(target) as sender:
-            nursery.start_soon(send)
-            await wait_all_tasks_blocked()
-            nursery.start_soon(cancel)
+    async with (
+        trio.open_nursery() as nursery,
+        open_batch_sender(target) as sender,
+    ):
+        nursery.start_soon(send)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(cancel)
     assert scope.cancelled_caught
     assert sender.statistics().messages == 0
 
