@@ -40,6 +40,8 @@ FOR_ALL = (
     "tests/test_wrong_arguments.py",
     "tests/test_kept_errors.py",
 )
+# And what is tested by another wing, which is above it.
+FROM_ABOVE = {"streams": ("tests/senders/test_shared_stream_broadcast.py",)}
 SCORES = HERE / "scores.json"
 TABLE = TOP / "docs/project/mutation-tables.rst"
 # As it was changed, so that no compiled file of an earlier change is taken.
@@ -285,7 +287,8 @@ def try_wing(top, wing, modules, options):
             tell("done", module, counts, survivors)
         tell("end")
 
-    tests = options.tests or [f"tests/{wing}", *FOR_ALL]
+    above = FROM_ABOVE.get(wing, ())
+    tests = options.tests or [f"tests/{wing}", *above, *FOR_ALL]
     child = runs.collect(tests, work)
     ask.close()
     while True:
