@@ -93,7 +93,7 @@ async def serve_udp(
     check_port(port)
     check_host(host)
     check_buffer_size(receive_buffer_size)
-    max_datagrams = check_limit(max_datagrams)
+    check_limit(max_datagrams)
 
     def prepare(sock: trio.socket.SocketType) -> None:
         configure(sock, reuse_port, receive_buffer_size)
@@ -149,7 +149,7 @@ async def serve_datagrams(
     """
     _check(handler, handler_nursery)
     _check_sockets(sockets)
-    check_limit(max_datagrams)
+    max_datagrams = check_limit(max_datagrams)
     async with AsyncExitStack() as stack:
         for sock in sockets:
             stack.push_async_callback(_close, sock)
