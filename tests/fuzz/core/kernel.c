@@ -15,18 +15,10 @@ failed(const char *condition, const char *file, int line)
     abort();
 }
 
-static void
-print_tally(void)
-{
-    fprintf(stderr, "tally: %llu inputs, %llu bytes drawn, %llu moved\n",
-            tally.inputs, tally.drawn, tally.moved);
-}
-
 void
 kernel_begin(const uint8_t *data, size_t size)
 {
-    if (tally.inputs++ == 0)
-        atexit(print_tally);
+    tally.inputs++;
     memset(&kernel, 0, sizeof(kernel));
     kernel.next = data;
     kernel.left = size;

@@ -33,7 +33,7 @@ SANITIZED = (
 
 
 def unpack(directory: Path) -> None:
-    """Write each line of the corpus, and long inputs, to files of their own."""
+    """Write the corpus, and long inputs, to a file each."""
     directory.mkdir()
     for number, line in enumerate(CORPUS.read_text("ascii").splitlines()):
         (directory / str(number)).write_bytes(bytes.fromhex(line))
