@@ -115,10 +115,10 @@ async def _send_most(left, batch, address):
     """Send all but the refused; return how many were taken."""
     try:
         return await left.send_many(batch, address)
-    except DatagramErrorGroup as group:
-        refused = len(group.exceptions)
-        assert group.sent + refused == len(batch) == group.offered
-        return group.sent
+    except DatagramErrorGroup as error:
+        group = error
+    assert group.sent + len(group.exceptions) == len(batch) == group.offered
+    return group.sent
 
 
 async def datagrams(tally, rng, over):
