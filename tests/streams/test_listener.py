@@ -6,6 +6,7 @@ import socket
 
 import pytest
 import trio
+from helpers import need_unix_sockets
 from trio import socket as tsocket
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
@@ -26,6 +27,7 @@ def listen(family, where):
 
     async def start():
         if family == "unix":
+            need_unix_sockets()
             listener = await triobatch.open_unix_listener(where)
             return listener, (triobatch.open_unix_socket, where)
         [listener] = await triobatch.open_tcp_listeners(0, host="127.0.0.1")
@@ -454,3 +456,11 @@ async def test_an_error_that_is_raised_is_a_checkpoint(listen, monkeypatch):
     async with listener, await open_stream(*address):
         with assert_checkpoints(), pytest.raises(OSError, match="Too many"):
             await listener.accept()
+
+
+async def test_without_unix_sockets_there_is_no_unix_listener(
+    where, monkeypatch
+):
+    monkeypatch.delattr(socket, "AF_UNIX", raising=False)
+    with pytest.raises(RuntimeError, match="no Unix sockets"):
+        await triobatch.open_unix_listener(where)
