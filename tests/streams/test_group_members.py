@@ -424,6 +424,7 @@ async def test_without_epoll_there_are_tasks(monkeypatch):
         assert isinstance(group._members.readers, group_readiness.TaskSet)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 async def test_a_child_that_ends_disturbs_nothing(group, connect):
     # It closes its copies of everything, the epoll set too.
     stream, peer = await connect()

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 import trio
+from helpers import need_unix_sockets
 from trio import socket as tsocket
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
@@ -27,6 +28,7 @@ def listen(family, where):
 
     async def start():
         if family == "unix":
+            need_unix_sockets()
             listener = await triobatch.open_unix_listener(where)
             return listener, (triobatch.open_unix_socket, where)
         [listener] = await triobatch.open_tcp_listeners(0, host="127.0.0.1")
@@ -529,3 +531,11 @@ async def test_a_connection_that_cannot_be_asked_after_is_closed():
     with pytest.raises(OSError, match="No buffer space"):
         listening._is_connected(sock)
     assert sock.closed
+
+
+async def test_without_unix_sockets_there_is_no_unix_listener(
+    where, monkeypatch
+):
+    monkeypatch.delattr(socket, "AF_UNIX", raising=False)
+    with pytest.raises(RuntimeError, match="no Unix sockets"):
+        await triobatch.open_unix_listener(where)

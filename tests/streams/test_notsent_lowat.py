@@ -5,7 +5,7 @@ from array import array
 
 import pytest
 import trio
-from helpers import discard
+from helpers import discard, need_unix_sockets
 from trio import socket as tsocket
 from trio.lowlevel import currently_ki_protected
 from trio.testing import wait_all_tasks_blocked
@@ -275,6 +275,7 @@ async def test_a_value_that_was_refused_is_not_the_users(pair):
 
 
 async def test_unix_sockets_do_without():
+    need_unix_sockets()
     left, right = tsocket.socketpair()
     with left, right:
         assert not _notsent_lowat.set_default(left)

@@ -339,15 +339,12 @@ async def open_unix_listener(
       TypeError: ``mode`` or ``backlog`` is not an integer.
       ValueError: ``filename`` is empty, or has a NUL in it; or it is abstract
         and ``mode`` is given; or that is more than permissions.
+      RuntimeError: this system has no Unix sockets.
     """
     name = checked_name(filename)
     check_mode(mode)
     listener, owned = await trio.to_thread.run_sync(
-        bind,
-        name,
-        tsocket.SOCK_STREAM,
-        mode,
-        check_backlog(backlog),
+        bind, name, tsocket.SOCK_STREAM, mode, check_backlog(backlog)
     )
     socket = tsocket.from_stdlib_socket(listener)
     if owned is None:
