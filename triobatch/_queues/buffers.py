@@ -143,7 +143,7 @@ class Buffers:
         """Add one chunk at the end.
 
         Raises:
-          TypeError: it does not have the buffer protocol.
+          TypeError: ``chunk`` does not have the buffer protocol.
           BufferError: it is not contiguous.
         """
         self.extend((chunk,))

@@ -124,11 +124,22 @@ class Datagrams:
         return sum(map(len, self._payloads))
 
     def append(self, datagram: Datagram) -> None:
-        """Add one ``(payload, address)``, with metadata or not, at the end."""
+        """Add one ``(payload, address)``, with metadata or not, at the end.
+
+        See ``extend``.
+        """
         self.extend([datagram])
 
     def extend(self, datagrams: Iterable[Datagram]) -> None:
-        """Add pairs at the end: all of them, or after an error none."""
+        """Add pairs at the end: all of them, or after an error none.
+
+        Args:
+          datagrams: ``(payload, address)``, or ``(payload, address,
+            metadata)``, as for the class.
+
+        Raises:
+          TypeError, ValueError, BufferError: an item is not one of these.
+        """
         listed = list_of(datagrams, "datagrams", "(payload, address) pairs")
         if not listed:
             return

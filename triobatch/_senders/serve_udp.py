@@ -81,6 +81,9 @@ async def serve_udp(
         stands for is this host's.
       TypeError, ValueError: ``port`` is no integer, or not in 0..65535.
 
+    Cancelling it closes the sockets, and cancels the handlers that are in its
+    own nursery.
+
     Nothing holds back a peer that sends without end. A handler that waits for
     something else should count how many wait already, and drop its batch when
     they are too many.

@@ -58,7 +58,7 @@ class SharedListener(trio.abc.Listener[SharedStream]):
     # Or Ctrl-C could come between a connection and its task.
     @enable_ki_protection
     async def accept(self) -> SharedStream:
-        """Accept a connection; what it raises is the listener's."""
+        """Accept a connection, shared; see the listener's own ``accept``."""
         stream = await self.listener.accept()
         try:
             shared: SharedStream = await self._nursery.start(

@@ -139,7 +139,7 @@ class SharedStream(trio.abc.HalfCloseableStream):
         await send_eof()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive from the shared stream, as that does."""
+        """Receive from the shared stream; see its own ``receive_some``."""
         return bytes(await self.stream.receive_some(max_bytes))
 
     @enable_ki_protection

@@ -94,7 +94,7 @@ class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
     # Or Ctrl-C could come between a connection and its stream.
     @enable_ki_protection
     async def accept(self) -> BatchSocketStream:
-        """Accept a connection.
+        """Accept a connection; a call that is cancelled has taken none.
 
         Raises:
           trio.ClosedResourceError: this listener was closed.
@@ -373,7 +373,7 @@ async def serve_tcp(
       host: An address or a name; None for all interfaces.
       backlog: How many connections may wait to be accepted.
       handler_nursery: Where the handlers run; a nursery of the server's own
-        by default.
+        by default, which is cancelled with it.
       task_status: For ``await nursery.start(serve_tcp, ...)``, which returns
         the listeners once they listen.
 

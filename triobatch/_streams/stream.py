@@ -218,8 +218,8 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
             was called.
           trio.BrokenResourceError: the connection broke.
 
-        After an exception some, all or none of the data may have been sent;
-        ``send_buffers`` with a ``Buffers`` tells which.
+        After an exception, ``Cancelled`` included, some, all or none of the
+        data may have been sent; ``send_buffers`` of a ``Buffers`` tells which.
         """
         if self.socket.did_shutdown_SHUT_WR:
             raise sent_eof()
@@ -266,7 +266,8 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
           max_bytes: At most this many; 64 KiB by default.
 
         Returns:
-          At least one byte; ``b""`` at the end of the stream.
+          At least one byte; ``b""`` at the end of the stream. A call that is
+          cancelled has taken none.
 
         Raises:
           ValueError: ``max_bytes`` is below 1.
