@@ -469,10 +469,13 @@ async def test_a_connection_that_was_aborted_is_passed_over(listen, around):
 
     listener, (open_stream, *address) = await listen()
     around("accept", accept)
-    async with listener, await open_stream(*address) as stream:
-        async with await listener.accept() as accepted:
-            await accepted.send_all(b"x")
-            assert await stream.receive_some() == b"x"
+    async with (
+        listener,
+        await open_stream(*address) as stream,
+        await listener.accept() as accepted,
+    ):
+        await accepted.send_all(b"x")
+        assert await stream.receive_some() == b"x"
     assert not errors
 
 

@@ -506,9 +506,11 @@ async def test_where_there_is_no_sendfile(pair, file, monkeypatch):
 
 async def test_header_and_trailer_are_two(pair, path):
     one = Buffers([b"x"])
-    with path.open("rb") as file:
-        with pytest.raises(ValueError, match="must be two Buffers"):
-            await pair[0].send_file(file, header=one, trailer=one)
+    with (
+        path.open("rb") as file,
+        pytest.raises(ValueError, match="must be two Buffers"),
+    ):
+        await pair[0].send_file(file, header=one, trailer=one)
     one.consume(1)
 
 
@@ -523,7 +525,10 @@ async def test_a_connection_that_breaks_beside_the_file_says_so(
     path.write_bytes(b"")
     around("send", broken)
     chunks = Buffers([b"abc"])
-    with path.open("rb") as file:
-        with assert_checkpoints(), pytest.raises(trio.BrokenResourceError):
-            await left.send_file(file, **{part: chunks})
+    with (
+        path.open("rb") as file,
+        assert_checkpoints(),
+        pytest.raises(trio.BrokenResourceError),
+    ):
+        await left.send_file(file, **{part: chunks})
     assert bytes(chunks) == b"abc"

@@ -282,10 +282,7 @@ async def open_tcp_listeners(
 
     def configure(socket: SocketType) -> None:
         # As Trio does: Windows would let another process steal the port.
-        if hasattr(tsocket, "SO_EXCLUSIVEADDRUSE"):
-            option = tsocket.SO_EXCLUSIVEADDRUSE
-        else:
-            option = tsocket.SO_REUSEADDR
+        option = getattr(tsocket, "SO_EXCLUSIVEADDRUSE", tsocket.SO_REUSEADDR)
         socket.setsockopt(tsocket.SOL_SOCKET, option, True)
         if reuse_port:
             if not hasattr(tsocket, "SO_REUSEPORT"):
