@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
@@ -10,6 +11,7 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import triobatch
+from triobatch import BatchSocketStream
 from triobatch._core import calls
 
 
@@ -252,3 +254,19 @@ async def test_it_counts(group, connect):
     for stream, _ in pairs:
         assert stream.statistics().bytes_received == 3
         assert stream.statistics().receive_calls == 1
+
+
+async def test_a_batch_has_at_most_128_streams_by_default(group, sets):
+    peers = []
+    with contextlib.ExitStack() as stack:
+        for _ in range(130):
+            left, right = trio.socket.socketpair()
+            stack.enter_context(left)
+            stack.enter_context(right)
+            group.add(BatchSocketStream(left))
+            await right.send(b"x")
+            peers.append(right)
+        await wait_all_tasks_blocked()
+        assert len(await group.receive_batch()) == 128
+        for stream in group:
+            group.remove(stream)

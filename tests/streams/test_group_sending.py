@@ -321,6 +321,19 @@ async def test_a_cancelled_flush_loses_nothing(group, connect, fall_behind):
     assert await drained(peer, sent) == b"x" * sent
 
 
+async def test_one_that_is_closed_when_all_has_left_is_no_member(
+    group, connect, fall_behind
+):
+    stream, peer = await connect()
+    sent = fall_behind(stream)
+    group._close_when_sent(stream)
+    assert stream in group
+    assert await drained(peer, sent) == b"x" * sent
+    await group.flush()
+    assert stream.socket.fileno() == -1
+    assert len(group) == 0
+
+
 async def test_it_is_counted(group, connect):
     stream, peer = await connect()
     assert group.send_batch_nowait([(stream, b"abc")]) == []
