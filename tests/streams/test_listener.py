@@ -12,6 +12,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 import triobatch
 from triobatch import BatchSocketListener, BatchSocketStream
 from triobatch._core import calls
+from triobatch._streams import listener as listener_module
 from triobatch.testing import os_error
 
 
@@ -454,3 +455,56 @@ async def test_an_error_that_is_raised_is_a_checkpoint(listen, monkeypatch):
     async with listener, await open_stream(*address):
         with assert_checkpoints(), pytest.raises(OSError, match="Too many"):
             await listener.accept()
+
+
+async def test_connections_that_are_gone_do_not_keep_others_from_running(
+    listen, monkeypatch
+):
+    left, turns = 20, 0
+
+    def accept(fd):
+        nonlocal left
+        if left:
+            left -= 1
+            raise os_error(errno.ECONNABORTED)
+        return real(fd)
+
+    async def take_turns():
+        nonlocal turns
+        while left:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    listener, (open_stream, *address) = await listen()
+    real = calls.accept
+    monkeypatch.setattr(calls, "accept", accept)
+    async with (
+        listener,
+        await open_stream(*address),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(take_turns)
+        async with await listener.accept():
+            assert turns >= 10
+
+
+async def test_a_port_that_another_listens_on_just_then_leaves_nothing_open(
+    monkeypatch,
+):
+    bound, sockets = listener_module.bound_sockets, []
+    other = socket.socket()
+
+    async def overtaken(*arguments):
+        sockets.extend(await bound(*arguments))
+        other.listen()
+        return sockets
+
+    monkeypatch.setattr(listener_module, "bound_sockets", overtaken)
+    with other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        with pytest.raises(OSError, match="in use"):
+            await triobatch.open_tcp_listeners(
+                other.getsockname()[1], host="127.0.0.1"
+            )
+    assert [sock.fileno() for sock in sockets] == [-1]
