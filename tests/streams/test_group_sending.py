@@ -234,7 +234,7 @@ async def test_every_obstacle_is_told_and_the_others_are_sent(
 
 async def test_the_one_that_is_no_pair_is_told(group, connect):
     stream, _ = await connect()
-    with pytest.raises(TypeError, match="message 1 must be a .* not int: 5"):
+    with pytest.raises(TypeError, match=r"message 1 must be a .* not int: 5"):
         group.send_batch_nowait([(stream, b"x"), 5])
 
 
