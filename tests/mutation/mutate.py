@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 TOP = HERE.parents[1]
 PACKAGE = TOP / "triobatch"
 # How many seconds of tests are asked about one change, the quick ones first.
-ASKED = 8
+ASKED = 20
 # A mutant that hangs is killed as well as one that fails: a test takes so many
 # times as long as it does without it, and some seconds.
 PATIENCE = 5

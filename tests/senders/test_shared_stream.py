@@ -232,6 +232,13 @@ async def test_it_tells_how_many_bytes_were_queued(pair, kind):
         assert await shared.send_buffers(kind([b"four", b"five"])) == 8
 
 
+@pytest.mark.parametrize("what", ["text", b"one chunk", 5])
+async def test_what_is_no_list_of_chunks_is_refused(pair, what):
+    async with open_shared_stream(pair[0]) as shared:
+        with pytest.raises(TypeError, match="buffers must be an iterable"):
+            await shared.send_buffers(what)
+
+
 async def test_closing_by_force_gives_no_grace(small_pair):
     left, _right = small_pair
     async with open_shared_stream(

@@ -65,6 +65,27 @@ async def test_a_new_stream_has_what_trio_gives_it(pair):
         assert value_of(sock) == DEFAULT
 
 
+def test_it_is_lifted_in_proportion_as_far_as_an_int_goes():
+    assert lifted_for(10) == 20 + DEFAULT
+    assert lifted_for(2**40) == NO_LIMIT
+
+
+async def test_it_says_whether_it_has_set_it(pair, monkeypatch):
+    sock = pair[0].socket
+    assert _notsent_lowat.change(sock, DEFAULT, 5) is True
+    # Somebody else has set it since.
+    assert _notsent_lowat.change(sock, DEFAULT, 6) is False
+    assert value_of(sock) == 5
+    assert _notsent_lowat.set_default(sock) is True
+    assert value_of(sock) == DEFAULT
+    await pair[0].aclose()
+    assert _notsent_lowat.change(sock, DEFAULT, 5) is False
+    with tsocket.socket(tsocket.AF_UNIX) as unix:
+        assert _notsent_lowat.set_default(unix) is False
+    monkeypatch.setattr(_notsent_lowat, "_OPTION", None)
+    assert _notsent_lowat.set_default(sock) is False
+
+
 async def test_a_large_batch_lifts_it(blocked):
     assert 30 * 2**20 < value_of(blocked) <= lifted_for(30 * 2**20)
 

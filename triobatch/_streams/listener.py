@@ -103,7 +103,7 @@ class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
             EMFILE. The errors of single connections are ignored.
         """
         try:
-            closed = self.socket.fileno() < 0
+            closed = self.socket.fileno() == -1
         except NotImplementedError:
             return _as_batch_stream(await self._listener.accept())
         await (checkpoint if closed else checkpoint_if_cancelled)()
