@@ -186,10 +186,8 @@ a_group_sends_and_receives_each_its_own(void)
     }
 }
 
-/* An arena for TB_MESSAGES messages of 64 bytes. */
-static _Thread_local char memory[TB_MESSAGES * 64];
-static _Thread_local char names[TB_MESSAGES * TB_NAME_SIZE];
-static _Thread_local char control[TB_MESSAGES * 256];
+/* TB_MESSAGES slots of 64 bytes; past allocated memory a sanitizer sees. */
+static _Thread_local char *memory, *names, *control;
 static _Thread_local uint32_t sizes[TB_MESSAGES], flags[TB_MESSAGES];
 static _Thread_local uint32_t name_sizes[TB_MESSAGES];
 static _Thread_local uint32_t control_sizes[TB_MESSAGES];
@@ -200,6 +198,11 @@ static _Thread_local struct tb_filling filling;
 static struct tb_arena
 make_arena(void)
 {
+    memory = calloc(TB_MESSAGES, 64);
+    names = calloc(TB_MESSAGES, TB_NAME_SIZE);
+    control = calloc(TB_MESSAGES, 256);
+    if (memory == NULL || names == NULL || control == NULL)
+        exit(2);
     return (struct tb_arena){
         .memory = memory,
         .slots = TB_MESSAGES,
@@ -215,6 +218,14 @@ make_arena(void)
         .segment_sizes = segment_sizes,
         .filling = &filling,
     };
+}
+
+static void
+free_arena(void)
+{
+    free(memory);
+    free(names);
+    free(control);
 }
 
 static void
@@ -235,7 +246,9 @@ datagrams_keep_their_bounds(void)
     CHECK(tb_send_datagrams(sender, payload, 71, three, whole, 3,
                             (const char *)&there, sizeof there, &name_size, 1,
                             NULL, 0, NULL, 0) == 3);
-    CHECK(tb_receive_datagrams(receiver, &arena, 8) == 3);
+    memory[3 * 64] = 'n';
+    CHECK(tb_receive_datagrams(receiver, &arena, TB_MESSAGES) == 3);
+    CHECK(memory[2 * 64 + 63] == 'p' && memory[3 * 64] == 'n');
     CHECK(sizes[0] == 1 && sizes[1] == 0 && sizes[2] == 70);
     CHECK((flags[2] & MSG_TRUNC) && !(flags[0] & MSG_TRUNC));
     CHECK(filling.messages == 3 && filling.next == 0);
@@ -247,6 +260,7 @@ datagrams_keep_their_bounds(void)
     CHECK(sizes[0] == 3 && memcmp(memory, "one", 3) == 0);
     close(receiver);
     close(sender);
+    free_arena();
 }
 
 static void
@@ -276,6 +290,7 @@ a_refused_datagram_keeps_nobody(void)
     CHECK(memory[0] == 'a' && memory[64] == 'c');
     close(receiver);
     close(sender);
+    free_arena();
 }
 
 static void
@@ -308,6 +323,7 @@ segments_are_cut_by_the_kernel(void)
     }
     close(receiver);
     close(sender);
+    free_arena();
 }
 
 static void

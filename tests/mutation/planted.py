@@ -1,6 +1,6 @@
 """Faults of the kinds that were feared, and which tool sees which.
 
-    python tests/mutation/planted.py [FAULT ...] [--jobs 4] [--record]
+    python tests/mutation/planted.py [FAULT ...] [--only TOOL ...] [--record]
 
 Each fault is put into a copy of the tree, which is built. Then the tools are
 asked: each passes in a copy that has no fault, or its word is worth nothing,
@@ -234,7 +234,9 @@ def ask(tool: Tool, fault: Fault, top: Path) -> tuple[bool, str]:
     return status != 0, " | ".join(said[-3:])[-300:]
 
 
-def ask_all(faults: list[Fault], jobs: int) -> dict[tuple[str, str], str]:
+def ask_all(
+    faults: list[Fault], tools: list[Tool], jobs: int
+) -> dict[tuple[str, str], str]:
     """Return what each tool said to each fault: ``yes``, ``no`` or a dash."""
     answers = {}
     spoken = threading.Lock()
@@ -253,7 +255,7 @@ def ask_all(faults: list[Fault], jobs: int) -> dict[tuple[str, str], str]:
         for number, fault in enumerate([NO_FAULT, *faults]):
             top = Path(name) / str(number)
             copy_tree(fault, top)
-            for tool in TOOLS:
+            for tool in tools:
                 answers[fault.name, tool.name] = "\N{EN DASH}"
                 if not fault.path or fault.path.startswith(tool.sources):
                     started.append(pool.submit(one, tool, fault, top))
@@ -262,13 +264,17 @@ def ask_all(faults: list[Fault], jobs: int) -> dict[tuple[str, str], str]:
     return answers
 
 
-def table_of(faults: list[Fault], answers: dict[tuple[str, str], str]) -> str:
+def table_of(
+    faults: list[Fault],
+    tools: list[Tool],
+    answers: dict[tuple[str, str], str],
+) -> str:
     """Return a table in reST: a row a fault, a column a tool."""
     lines = [".. list-table::", "   :header-rows: 1", "", "   * - fault"]
-    lines += [f"     - {tool.name}" for tool in TOOLS]
+    lines += [f"     - {tool.name}" for tool in tools]
     for fault in [NO_FAULT, *faults]:
         lines.append(f"   * - {fault.name}")
-        lines += [f"     - {answers[fault.name, t.name]}" for t in TOOLS]
+        lines += [f"     - {answers[fault.name, t.name]}" for t in tools]
     return "\n".join(lines) + "\n"
 
 
@@ -276,6 +282,7 @@ def main() -> int:
     """Ask, and fail where a tool fails without a fault, or none sees one."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("faults", nargs="*", metavar="FAULT")
+    parser.add_argument("--only", nargs="+", metavar="TOOL", default=())
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
@@ -285,16 +292,19 @@ def main() -> int:
         if not options.faults
         or any(word in fault.name for word in options.faults)
     ]
-    answers = ask_all(faults, options.jobs)
-    table = table_of(faults, answers)
+    tools = [
+        tool for tool in TOOLS if not options.only or tool.name in options.only
+    ]
+    answers = ask_all(faults, tools, options.jobs)
+    table = table_of(faults, tools, answers)
     print(table)
     if options.record:
         TABLE.write_text(table, "utf-8")
-    wrong = [t.name for t in TOOLS if answers["none", t.name] == "yes"]
+    wrong = [t.name for t in tools if answers["none", t.name] == "yes"]
     wrong += [
         fault.name
         for fault in faults
-        if "yes" not in {answers[fault.name, tool.name] for tool in TOOLS}
+        if "yes" not in {answers[fault.name, tool.name] for tool in tools}
     ]
     for name in wrong:
         print(f"WRONG: {name}")

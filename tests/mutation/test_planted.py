@@ -30,6 +30,8 @@ def test_a_table_has_a_row_for_each_fault_and_a_column_for_each_tool():
         for fault in faults
         for tool in planted.TOOLS
     }
-    table = planted.table_of(list(planted.FAULTS), answers)
+    table = planted.table_of(
+        list(planted.FAULTS), list(planted.TOOLS), answers
+    )
     assert table.count("   * - ") == 1 + len(faults)
     assert table.count("     - no\n") == len(faults) * len(planted.TOOLS)
