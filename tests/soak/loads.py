@@ -339,8 +339,12 @@ async def broadcasts(tally, rng, over):
 
 async def files(tally, rng, over):
     """Write to files up to a limit, and to a full device."""
-    with tempfile.TemporaryDirectory() as name:
-        await _write_files(tally, rng, over, Path(name) / "file")
+    path = Path(tempfile.gettempdir(), f"triobatch-soak-{os.getpid()}")
+    try:
+        await _write_files(tally, rng, over, path)
+    finally:
+        # As long as there is no descriptor, a directory could not be removed.
+        path.unlink(missing_ok=True)  # noqa: ASYNC240
 
 
 async def _write_files(tally, rng, over, path):
