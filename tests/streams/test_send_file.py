@@ -11,6 +11,7 @@ import textwrap
 
 import pytest
 import trio
+from helpers import exports_lock
 from trio.testing import (
     assert_checkpoints,
     memory_stream_pair,
@@ -293,6 +294,41 @@ async def test_a_reset_is_told(pair, file, reset, family):
         while True:
             await left.send_file(FileSlice(file))
     assert part.nbytes == len(CONTENT)
+
+
+async def test_a_call_that_took_a_part_is_counted(make_streams, file):
+    left, right = await make_streams(4608)
+    receiving = Receiving(right, len(CONTENT))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.send_file, file)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(receiving)
+    assert receiving.data == CONTENT
+    done = left.statistics()
+    assert done.partial_writes >= 1
+    assert done.send_calls > done.partial_writes
+
+
+@exports_lock
+async def test_an_error_in_the_midst_lets_go_of_header_and_trailer(
+    clogged_pair, file, reset
+):
+    left, right = clogged_pair
+    header, trailer = bytearray(b"header"), bytearray(b"trailer")
+    kept = []
+
+    async def send():
+        with pytest.raises(trio.BrokenResourceError) as error:
+            await left.send_file(file, header=[header], trailer=[trailer])
+        kept.append(error.value)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await wait_all_tasks_blocked()
+        await reset(right)
+    assert kept[0].__traceback__
+    header.append(0)
+    trailer.append(0)
 
 
 async def test_a_closed_stream_says_so(pair, file):
