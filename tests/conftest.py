@@ -47,6 +47,16 @@ def pytest_addoption(parser):
 
 
 @pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc):
+    # pytest-xdist's processes have to find the same tests in the same order.
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        if isinstance(mark.args[1], set | frozenset):
+            raise pytest.UsageError(
+                f"{metafunc.definition.nodeid}: a set has another order in "
+                "each process; sort it"
+            )
+
+
 def pytest_collection_modifyitems(config, items):
     seed = config.getoption("shuffle")
     if seed is not None:
