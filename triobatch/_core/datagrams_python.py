@@ -287,7 +287,10 @@ def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
 
 def lend(arena: Arena, buffer: Any, slot_size: int) -> tuple[Any, int]:
     """Have the slots in other memory; see ``datagrams_c``."""
-    memory = memoryview(buffer).cast("B")
+    memory = memoryview(buffer)
+    if memory.ndim != 1 or memory.format != "B":
+        # PyPy's recvmsg_into fills no part of what was cast.
+        memory = memory.cast("B")
     room = len(memory)
     wrong = memory.readonly
     if wrong or not 0 < slot_size <= room:
