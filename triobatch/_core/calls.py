@@ -12,6 +12,7 @@ and the standard library does the same (PEP 475).
 from __future__ import annotations
 
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 from triobatch._core.borrowed_socket import borrowed_socket
@@ -127,8 +128,11 @@ __all__ = [
 
 
 # CPython makes room for an address of the family that it is told, and decodes
-# one of that which came. To look for the socket's own is 3 getsockopt(2).
+# one of that which came. To look for the socket's own is 3 getsockopt(2). PyPy
+# decodes one of the family that it is told.
 _ANY_IP = socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET
+if sys.implementation.name == "pypy":
+    _ANY_IP = -1  # type: ignore[assignment]
 
 # Linux alone has the queue.
 _FROM_ERROR_QUEUE = MSG_DONTWAIT | int(getattr(socket, "MSG_ERRQUEUE", 0))
