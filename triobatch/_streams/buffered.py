@@ -273,6 +273,8 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
     async def receive_into(self, buffers: Buffer | Sequence[Buffer]) -> int:
         """Fill memory of your own, to the full.
 
+        The stream's own takes what is there. Here ``receive_some`` does.
+
         Args:
           buffers: A writable bytes-like object, or a sequence of them, which
             are filled in order.
