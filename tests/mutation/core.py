@@ -35,7 +35,11 @@ CHANGES = (
     ("groups.c", "used += (size_t)results[i];", ""),
     ("groups.c", "count > memory_size / receive_size", "0"),
     ("groups.c", "scratch += pieces[i].iov_len;", ""),
-    ("groups.c", "results[i] >= 0 && ", ""),
+    (
+        "groups.c",
+        "next += piece_counts[i];\n    }\n    next = 0;",
+        "}\n    next = 0;",
+    ),
     ("groups.c", "> piece_count - next", "> piece_count"),
     ("answers.h", "interrupted(errno) ? -EAGAIN : -errno", "-errno"),
     (
