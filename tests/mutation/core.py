@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 TOP = Path(__file__).parents[2]
-TABLE = TOP / "docs/project/mutation-core.rst"
+TABLE = TOP / "docs/project/mutation-core-tables.rst"
 NATIVE = "triobatch/_native"
 SOURCES = (
     *("broadcast", "stream", "splice", "datagrams", "receive_datagrams"),
@@ -32,14 +32,9 @@ CHANGES = (
     ("stream.c", "if (size < front->iov_len)", "if (size <= front->iov_len)"),
     ("stream.c", "front->iov_len -= size;", ""),
     ("stream.c", "(MSG_DONTWAIT | MSG_NOSIGNAL)", "(MSG_NOSIGNAL)"),
-    ("groups.c", "used += (size_t)results[i];", ""),
+    ("groups.c", "used += (size_t)results[i];", ";"),
     ("groups.c", "count > memory_size / receive_size", "0"),
     ("groups.c", "scratch += pieces[i].iov_len;", ""),
-    (
-        "groups.c",
-        "next += piece_counts[i];\n    }\n    next = 0;",
-        "}\n    next = 0;",
-    ),
     ("groups.c", "> piece_count - next", "> piece_count"),
     ("answers.h", "interrupted(errno) ? -EAGAIN : -errno", "-errno"),
     (
