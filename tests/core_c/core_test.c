@@ -156,7 +156,7 @@ a_group_sends_and_receives_each_its_own(void)
     enum { MEMBERS = 3 };
     int left[MEMBERS], right[MEMBERS + 1];
     struct iovec pieces[] = {{"a", 1}, {"bb", 2}, {"ccc", 3}, {"d", 1}};
-    const uint32_t counts[MEMBERS] = {1, 2, 1}, too_many[MEMBERS] = {1, 2, 9};
+    const uint32_t counts[MEMBERS] = {1, 2, 1}, too_many[MEMBERS] = {1, 2, 2};
     ssize_t results[MEMBERS + 1];
     char scratch[64], memory[4 * 16];
 
@@ -374,6 +374,60 @@ a_broken_target_is_no_signal(void)
     fclose(opened);
 }
 
+/* What a connected socket is told of the datagram before, by the next call. */
+static void
+a_failure_that_does_not_come_again_is_passed(void)
+{
+    struct sockaddr_in here, gone;
+    int closed = make_udp(&gone), sender = make_udp(&here);
+    const uint32_t ones[2] = {1, 1};
+    const uint16_t uncut[2] = {0, 0};
+    unsigned char tries[TB_ERRORS] = {0};
+    struct tb_outcomes outcomes;
+
+    if (emulated) {
+        close(closed);
+        close(sender);
+        return;
+    }
+    CHECK(connect(sender, (struct sockaddr *)&gone, sizeof gone) == 0);
+    close(closed);
+    CHECK(tb_send(sender, "x", 1) == 1);
+    tries[ECONNREFUSED] = 2;
+    CHECK(tb_send_past(sender, "a", 1, ones, uncut, 1, NULL, 0, NULL, 0, NULL,
+                       0, NULL, 0, tries, &outcomes) == 1);
+    CHECK(outcomes.calls == 2 && outcomes.passed == 1);
+    CHECK(outcomes.stopped == 0 && outcomes.errors[0] == 0);
+    close(sender);
+}
+
+static void
+a_relay_waits_for_a_target_without_room(void)
+{
+    int from[2], to[2], ends[2];
+    struct tb_relay relay = {.pipe_size = 65536};
+    static char much[65536];
+
+    make_pair(SOCK_STREAM, from);
+    make_pair(SOCK_STREAM, to);
+    if (pipe2(ends, O_NONBLOCK) != 0)
+        exit(2);
+    relay.pipe_out = ends[0];
+    relay.pipe_in = ends[1];
+    relay.source = from[1];
+    relay.target = to[0];
+    while (tb_send(to[0], much, sizeof much) > 0)
+        ;
+    while (tb_send(to[0], much, 1) > 0)
+        ;
+    CHECK(tb_send(from[0], "held", 4) == 4);
+    CHECK(tb_relay(&relay, 1000) == TB_RELAY_WAIT_TARGET);
+    CHECK(relay.held == 4 && relay.sent == 0);
+    close_pair(from);
+    close_pair(to);
+    close_pair(ends);
+}
+
 static void
 a_relay_moves_what_comes(void)
 {
@@ -414,6 +468,8 @@ check_all(int is_emulated, int counts[2])
     segments_are_cut_by_the_kernel();
     a_part_of_a_file_is_sent();
     a_broken_target_is_no_signal();
+    a_failure_that_does_not_come_again_is_passed();
+    a_relay_waits_for_a_target_without_room();
     a_relay_moves_what_comes();
     counts[0] = passed;
     counts[1] = failed;

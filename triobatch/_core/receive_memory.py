@@ -44,9 +44,9 @@ class ReceiveMemory:
     __slots__ = ("addresses", "arena", "filling", "take", "take_messages")
 
     def __init__(self, arena: Arena) -> None:
-        self.arena = arena
-        self.filling = arena.filling
-        self.addresses = AddressCache()
+        self.arena: Arena = arena
+        self.filling: memoryview = arena.filling
+        self.addresses: AddressCache = AddressCache()
         self.take: Callable[[int], list[tuple[bytes, Address]]]
         self.take = taker(arena, self.addresses)
         self.take_messages: TakeMessages | None

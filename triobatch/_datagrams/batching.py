@@ -57,7 +57,7 @@ class Batching:
     __slots__ = ("_controls", "_family", "_sockaddrs", "outlet")
 
     def __init__(self, outlet: Outlet, family: int) -> None:
-        self.outlet = outlet
+        self.outlet: Outlet = outlet
         self._family = family
         self._sockaddrs = SockaddrCache(family)
         # They are kept, so that no other object has that identity.

@@ -297,7 +297,7 @@ class Segmentation:
     __slots__ = ("_clock", "_resting", "_v4", "_v6", "refusals", "segments")
 
     def __init__(self, segments: int, clock: Callable[[], float]) -> None:
-        self.segments = segments
+        self.segments: int = segments
         self._v4, self._v6 = _limits(segments)
         self._clock = clock
         self._resting: dict[bytes, _Rest] = {}

@@ -95,7 +95,7 @@ class Filling:
         ahead: int = BATCH,
     ) -> None:
         self.counters: ReceiveCounters = ReceiveCounters()
-        self.inbox = inbox
+        self.inbox: MessageInbox = inbox
         self.flooded: bool = False
         # One behind the other, without anything else between them.
         self._floods = 0
