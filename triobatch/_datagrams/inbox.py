@@ -127,7 +127,9 @@ class Inbox:
             filling[NEXT] += 1
             filling[OFFSET] = 0
         self.run_size, self.run_count = len(taken[0].data), taken[0].count
-        self._give_back()
+        if filling[NEXT] == filling[MESSAGES]:
+            # Lent, so that it is given back by `reclaim`.
+            self.memory = None
         return taken
 
     def reclaim(self) -> None:
@@ -142,7 +144,7 @@ class Inbox:
         self.loan = self._lent = None
 
     def _give_back(self) -> None:
-        """Let go of memory that is used up; what is lent, later."""
+        """Let go of memory that is used up; `reclaim` does of what is lent."""
         memory = self.memory
         if memory is not None and not memory.arena.left:
             self.memory = None
