@@ -17,6 +17,7 @@ from triobatch._core.datagram_lists import message_taker, taker
 from triobatch._wire.addresses import AddressCache
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable
 
     from triobatch._core.datagram_lists import TakeMessages
@@ -45,7 +46,7 @@ class ReceiveMemory:
 
     def __init__(self, arena: Arena) -> None:
         self.arena: Arena = arena
-        self.filling: memoryview = arena.filling
+        self.filling: array[int] = arena.filling
         self.addresses: AddressCache = AddressCache()
         self.take: Callable[[int], list[tuple[bytes, Address]]]
         self.take = taker(arena, self.addresses)
