@@ -13,7 +13,7 @@ import errno
 import socket
 from typing import TYPE_CHECKING, cast
 
-from triobatch._core.borrowed_socket import borrowed_socket
+from triobatch._core.borrowed_socket import borrowed_socket, keeping_mode
 from triobatch._core.chunks import COPY_SIZE, front, locate, measure
 from triobatch._core.counts import checked, checked_vector
 from triobatch._core.files import spread
@@ -29,7 +29,8 @@ _FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL
 
 # The C type, whose methods look for no signals (see borrowed_socket).
 _Socket = socket.SocketType
-_init, _recv, _detach = _Socket.__init__, _Socket.recv, _Socket.detach
+_init = keeping_mode(_Socket.__init__)
+_recv, _detach = _Socket.recv, _Socket.detach
 
 # join() takes 80 bytes for each object while it works.
 _JOIN_COUNT = 4096
