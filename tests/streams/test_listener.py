@@ -6,12 +6,14 @@ import socket
 
 import pytest
 import trio
+from helpers import need_unix_sockets
 from trio import socket as tsocket
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import triobatch
 from triobatch import BatchSocketListener, BatchSocketStream
 from triobatch._core import calls
+from triobatch._streams import listener as listening
 from triobatch.testing import os_error
 
 
@@ -26,6 +28,7 @@ def listen(family, where):
 
     async def start():
         if family == "unix":
+            need_unix_sockets()
             listener = await triobatch.open_unix_listener(where)
             return listener, (triobatch.open_unix_socket, where)
         [listener] = await triobatch.open_tcp_listeners(0, host="127.0.0.1")
@@ -454,3 +457,122 @@ async def test_an_error_that_is_raised_is_a_checkpoint(listen, monkeypatch):
     async with listener, await open_stream(*address):
         with assert_checkpoints(), pytest.raises(OSError, match="Too many"):
             await listener.accept()
+
+
+async def test_a_connection_that_was_aborted_is_passed_over(listen, around):
+    errors = [errno.ECONNABORTED, errno.EPROTO]
+
+    def accept(real, fd):
+        if errors:
+            raise os_error(errors.pop())
+        return real(fd)
+
+    listener, (open_stream, *address) = await listen()
+    around("accept", accept)
+    async with (
+        listener,
+        await open_stream(*address) as stream,
+        await listener.accept() as accepted,
+    ):
+        await accepted.send_all(b"x")
+        assert await stream.receive_some() == b"x"
+    assert not errors
+
+
+async def test_a_family_that_the_host_has_not_is_passed_over(monkeypatch):
+    real = tsocket.socket
+    lacking = {tsocket.AF_INET6: errno.EAFNOSUPPORT}
+
+    def make(family, *args):
+        if family in lacking:
+            raise os_error(lacking[family])
+        return real(family, *args)
+
+    monkeypatch.setattr(tsocket, "socket", make)
+    [listener] = await triobatch.open_tcp_listeners(0)
+    await listener.aclose()
+    before = os.listdir("/proc/self/fd")
+    lacking[tsocket.AF_INET6] = errno.EMFILE
+    with pytest.raises(OSError, match="Too many"):
+        await triobatch.open_tcp_listeners(0)
+    lacking.update(dict.fromkeys(lacking | {tsocket.AF_INET: 0}, 97))
+    with pytest.raises(OSError, match="not supported"):
+        await triobatch.open_tcp_listeners(0)
+    assert os.listdir("/proc/self/fd") == before
+
+
+async def test_a_connection_that_cannot_be_asked_after_is_closed():
+    class Failing(tsocket.SocketType):
+        closed = False
+
+        def getpeername(self):
+            raise os_error(errno.ENOBUFS)
+
+        def close(self):
+            self.closed = True
+
+    sock = Failing()
+    with pytest.raises(OSError, match="No buffer space"):
+        listening._is_connected(sock)
+    assert sock.closed
+
+
+async def test_without_unix_sockets_there_is_no_unix_listener(
+    where, monkeypatch
+):
+    monkeypatch.delattr(socket, "AF_UNIX", raising=False)
+    with pytest.raises(RuntimeError, match="no Unix sockets"):
+        await triobatch.open_unix_listener(where)
+
+
+async def test_connections_that_are_gone_do_not_keep_others_from_running(
+    listen, monkeypatch
+):
+    left, turns = 20, 0
+
+    def accept(fd):
+        nonlocal left
+        if left:
+            left -= 1
+            raise os_error(errno.ECONNABORTED)
+        return real(fd)
+
+    async def take_turns():
+        nonlocal turns
+        while left:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    listener, (open_stream, *address) = await listen()
+    real = calls.accept
+    monkeypatch.setattr(calls, "accept", accept)
+    async with (
+        listener,
+        await open_stream(*address),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(take_turns)
+        async with await listener.accept():
+            assert turns >= 10
+
+
+async def test_a_port_that_another_listens_on_just_then_leaves_nothing_open(
+    monkeypatch,
+):
+    bound, sockets = listening.bound_sockets, []
+    other = socket.socket()
+
+    async def overtaken(*arguments):
+        sockets.extend(await bound(*arguments))
+        other.listen()
+        return sockets
+
+    monkeypatch.setattr(listening, "bound_sockets", overtaken)
+    with other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        with pytest.raises(OSError, match="in use"):
+            await triobatch.open_tcp_listeners(
+                other.getsockname()[1], host="127.0.0.1"
+            )
+    assert [sock.fileno() for sock in sockets] == [-1]

@@ -52,8 +52,29 @@ class Counting(BatchSocketStream):
         return sent if size is None else size
 
 
+def deaf_to(*errors):
+    """Return a class whose ``send_buffers`` says nothing of some errors."""
+
+    class Deaf(BatchSocketStream):
+        async def send_buffers(self, buffers):
+            try:
+                return await super().send_buffers(buffers)
+            except errors:
+                return 0
+
+    return Deaf
+
+
 @pytest.mark.parametrize("family", ["unix"])
-@pytest.mark.parametrize("broken", [Lossy, Careless, Counting])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *(Lossy, Careless, Counting),
+        deaf_to(TypeError, BufferError),
+        deaf_to(trio.ClosedResourceError),
+        deaf_to(trio.BusyResourceError),
+    ],
+)
 async def test_a_stream_that_breaks_a_promise_is_found_out(
     make_sockets, clog, broken
 ):
@@ -95,3 +116,24 @@ async def test_a_stream_that_has_no_clogged_state_is_checked_as_well():
         return InMemory(left), right
 
     await check_batch_stream(maker, None)
+
+
+@pytest.mark.parametrize("family", ["unix"])
+async def test_a_check_that_is_cancelled_closes_both_ends(make_sockets):
+    made = []
+
+    class Stuck(BatchSocketStream):
+        async def send_buffers(self, buffers):
+            scope.cancel()
+            await trio.sleep_forever()
+
+    async def maker():
+        left, right = await make_sockets()
+        two = Stuck(left), BatchSocketStream(right)
+        made.extend(two)
+        return two
+
+    with trio.CancelScope() as scope:
+        await check_batch_stream(maker, None)
+    assert scope.cancelled_caught
+    assert {one.socket.fileno() for one in made} == {-1}

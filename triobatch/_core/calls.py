@@ -11,9 +11,7 @@ and the standard library does the same (PEP 475).
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
 from typing import TYPE_CHECKING
 
 from triobatch._core.borrowed_socket import borrowed_socket
@@ -146,9 +144,8 @@ def accept(fd: int) -> socket.socket:
       BlockingIOError: there is none.
       OSError: the call failed.
     """
-    if sys.platform != "win32":
-        os.set_blocking(fd, False)
     with borrowed_socket(fd) as sock:
+        sock.setblocking(False)
         return sock.accept()[0]
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.chunks import COPY_SIZE, front, locate, measure
 from triobatch._core.counts import checked, checked_vector
+from triobatch._core.files import spread
 from triobatch._core.flags import MSG_DONTWAIT, MSG_NOSIGNAL
 
 if TYPE_CHECKING:
@@ -187,7 +188,10 @@ def receive_into(fd: int, buffers: Sequence[memoryview]) -> int | None:
             if hasattr(sock, "recvmsg_into"):
                 received = sock.recvmsg_into(buffers, 0, MSG_DONTWAIT)[0]
                 return checked(received, sum(map(len, buffers)))
-            return sock.recv_into(buffers[0])
+            if len(buffers) == 1:
+                return sock.recv_into(buffers[0])
+            room = min(COPY_SIZE, sum(map(len, buffers)))
+            return spread(sock.recv(room), buffers)
     except BlockingIOError:
         return None
 

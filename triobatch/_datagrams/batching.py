@@ -54,6 +54,8 @@ class Batching:
       outlet: As above.
     """
 
+    __slots__ = ("_controls", "_family", "_sockaddrs", "outlet")
+
     def __init__(self, outlet: Outlet, family: int) -> None:
         self.outlet = outlet
         self._family = family

@@ -159,6 +159,7 @@ def recvmmsg(
       OSError: the call failed, or the network has reported an error.
       TypeError: ``fd`` or ``slot_size`` is no integer, or ``buffer`` no
         writable buffer.
+      BufferError: ``buffer`` was released, or closed.
       ValueError: ``slot_size`` is not positive, or larger than the buffer.
     """
     if type(fd) is not int:

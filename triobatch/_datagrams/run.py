@@ -23,10 +23,10 @@ scope:
   but a ``Loan`` of it, made anew for each filling, to which nothing else
   refers: it is gone if, and only if, no view is left.
 
-Before the memory is filled again, the loan is looked at. If it is there still,
-the socket gets a fresh arena (``Inbox.reclaim``): the old one belongs to those
-views, with the bytes that they had, and goes with the last of them. That costs
-4 MiB of address space, and its pages; it is no error, and no leak, unless the
+Before the socket receives again, the loan is looked at. If it is there still,
+the arena is not given back (``Inbox.reclaim``): it belongs to those views,
+with the bytes that they had, and goes with the last of them. That costs 4 MiB
+of address space, and its pages; it is no error, and no leak, unless the
 program collects them.
 
 Where objects are not freed at once (PyPy), there is a fresh arena for each

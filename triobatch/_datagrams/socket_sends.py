@@ -326,8 +326,6 @@ class DatagramSender:
 
 
 def _listed(payloads: Iterable[Buffer]) -> list[Buffer]:
-    if type(payloads) is list:
-        return payloads
     return list_of(payloads, "payloads", "bytes-like objects")
 
 

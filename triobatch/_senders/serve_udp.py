@@ -96,7 +96,7 @@ async def serve_udp(
     check_port(port)
     check_host(host)
     check_buffer_size(receive_buffer_size)
-    max_datagrams = check_limit(max_datagrams)
+    check_limit(max_datagrams)
 
     def prepare(sock: trio.socket.SocketType) -> None:
         configure(sock, reuse_port, receive_buffer_size)
@@ -152,7 +152,7 @@ async def serve_datagrams(
     """
     _check(handler, handler_nursery)
     _check_sockets(sockets)
-    check_limit(max_datagrams)
+    max_datagrams = check_limit(max_datagrams)
     async with AsyncExitStack() as stack:
         for sock in sockets:
             stack.push_async_callback(_close, sock)
@@ -166,7 +166,7 @@ async def serve_datagrams(
                     handler_nursery or nursery,
                 )
             task_status.started(sockets)
-    raise AssertionError("serve_datagrams should never complete")
+    raise AssertionError("serves for ever")  # pragma: no cover (NoReturn)
 
 
 async def _close(sock: AbstractDatagramSocket) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any, cast
 
 import trio
@@ -65,7 +65,7 @@ class SharedListener(trio.abc.Listener[SharedStream]):
                 self._share, stream
             )
         except BaseException:
-            await trio.aclose_forcefully(stream)
+            await _close(stream)
             raise
         return shared
 
@@ -87,7 +87,7 @@ class SharedListener(trio.abc.Listener[SharedStream]):
                     task_status.started(shared)
                     await shared.wait_closed()
         finally:
-            await trio.aclose_forcefully(stream)
+            await _close(stream)
 
 
 @async_scope
@@ -139,8 +139,9 @@ async def open_shared_listeners(
                 raise
         finally:
             nursery.cancel_scope.cancel()
-            for one in shared:
-                await trio.aclose_forcefully(one)
+            async with AsyncExitStack() as closing:
+                for one in shared:
+                    closing.push_async_callback(_close, one)
     if left_by is not None:
         # Out here, so that the nursery does not wrap it in a group.
         try:
@@ -148,6 +149,13 @@ async def open_shared_listeners(
         finally:
             # Its traceback holds this frame, which must not hold it.
             del left_by
+
+
+async def _close(resource: trio.abc.AsyncResource) -> None:
+    # Or a cancellation would replace what it is closed for, and leave those
+    # open that come behind it.
+    with trio.CancelScope(shield=True):
+        await trio.aclose_forcefully(resource)
 
 
 def _check_listener(listener: object) -> None:

@@ -178,6 +178,8 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
             searched, waited = 0, False
             while not (size := self._received.find(mark, searched, limit)):
                 if self.nbytes >= limit:
+                    if not waited:
+                        await cancel_shielded_checkpoint()
                     raise FrameTooLargeError(
                         f"{limit} bytes have come without {mark!r}"
                     )
@@ -255,6 +257,8 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
                             await cancel_shielded_checkpoint()
                         return frames
                     if received.nbytes >= limit:
+                        if not waited:
+                            await cancel_shielded_checkpoint()
                         raise FrameTooLargeError(
                             f"{received.nbytes} bytes have come without a "
                             "whole frame"
@@ -320,11 +324,7 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
     async def _receive_measured(
         self, measure: Callable[[], int | None]
     ) -> bytes | None:
-        """Receive until ``measure`` tells how much to take, and take it.
-
-        Returns:
-          The bytes; None if the stream ended before.
-        """
+        """Take what ``measure`` tells, once it does; None at an end before."""
         with self._guard:
             await checkpoint_if_cancelled()
             waited = False

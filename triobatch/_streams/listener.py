@@ -103,7 +103,7 @@ class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
             EMFILE. The errors of single connections are ignored.
         """
         try:
-            closed = self.socket.fileno() < 0
+            closed = self.socket.fileno() == -1
         except NotImplementedError:
             return _as_batch_stream(await self._listener.accept())
         await (checkpoint if closed else checkpoint_if_cancelled)()
@@ -282,10 +282,7 @@ async def open_tcp_listeners(
 
     def configure(socket: SocketType) -> None:
         # As Trio does: Windows would let another process steal the port.
-        if hasattr(tsocket, "SO_EXCLUSIVEADDRUSE"):
-            option = tsocket.SO_EXCLUSIVEADDRUSE
-        else:
-            option = tsocket.SO_REUSEADDR
+        option = getattr(tsocket, "SO_EXCLUSIVEADDRUSE", tsocket.SO_REUSEADDR)
         socket.setsockopt(tsocket.SOL_SOCKET, option, True)
         if reuse_port:
             if not hasattr(tsocket, "SO_REUSEPORT"):
@@ -339,15 +336,12 @@ async def open_unix_listener(
       TypeError: ``mode`` or ``backlog`` is not an integer.
       ValueError: ``filename`` is empty, or has a NUL in it; or it is abstract
         and ``mode`` is given; or that is more than permissions.
+      RuntimeError: this system has no Unix sockets.
     """
     name = checked_name(filename)
     check_mode(mode)
     listener, owned = await trio.to_thread.run_sync(
-        bind,
-        name,
-        tsocket.SOCK_STREAM,
-        mode,
-        check_backlog(backlog),
+        bind, name, tsocket.SOCK_STREAM, mode, check_backlog(backlog)
     )
     socket = tsocket.from_stdlib_socket(listener)
     if owned is None:

@@ -71,8 +71,12 @@ async def _bounded(
         with trio.fail_after(60):
             await check(sender, receiver)
     finally:
-        await trio.aclose_forcefully(sender)
-        await trio.aclose_forcefully(receiver)
+        # Or a cancellation would leave the second open.
+        with trio.CancelScope(shield=True):
+            try:
+                await trio.aclose_forcefully(sender)
+            finally:
+                await trio.aclose_forcefully(receiver)
 
 
 async def _receive(receiver: trio.abc.ReceiveStream, size: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from triobatch._core import calls
-from triobatch._core.arena import Arena
+from triobatch._core.receive_memory import spares
 from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
 from triobatch._datagrams.message_inbox import MessageInbox
 from triobatch._datagrams.receiving import Filling, ReceiveHalf
@@ -39,7 +39,7 @@ class SimulatedDatagramSocket(AbstractDatagramSocket):
         )
         kernel.open(port)
         self._readiness = PortReadiness(port, kernel.settle, kernel.close)
-        inbox = MessageInbox(Arena(calls.MAX_MESSAGES, port.family))
+        inbox = MessageInbox(spares(calls.MAX_MESSAGES, port.family))
         super().__init__(
             SendHalf(
                 port, self._readiness, SEGMENTS, kernel, trio.current_time
