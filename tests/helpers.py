@@ -109,3 +109,24 @@ async def received(sock):
         while True:
             payloads += sock.receive_batch_nowait()
     return [payload for payload, _ in payloads]
+
+
+class _Steps(trio.abc.Instrument):
+    """Counts how often tasks have their turn."""
+
+    def __init__(self):
+        self.count = 0
+
+    def before_task_step(self, task):
+        self.count += 1
+
+
+@contextlib.contextmanager
+def counted_steps():
+    """Count how often tasks have their turn, in a block."""
+    steps = _Steps()
+    trio.lowlevel.add_instrument(steps)
+    try:
+        yield steps
+    finally:
+        trio.lowlevel.remove_instrument(steps)

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import trio
+from helpers import counted_steps
 from trio.testing import (
     assert_checkpoints,
     memory_stream_pair,
@@ -335,16 +336,6 @@ async def test_an_end_in_the_middle_says_how_many_bytes_are_left():
         await reader.receive_exactly(5)
 
 
-class Steps(trio.abc.Instrument):
-    """Counts how often tasks have their turn."""
-
-    def __init__(self):
-        self.count = 0
-
-    def before_task_step(self, task):
-        self.count += 1
-
-
 @pytest.mark.parametrize(
     "receive",
     [
@@ -359,10 +350,8 @@ async def test_one_pass_through_the_scheduler_is_enough(receive):
     counts = []
     # It waits; it gets more than it needs; it has the rest, or is at the end.
     for _ in range(3):
-        steps = Steps()
-        trio.lowlevel.add_instrument(steps)
-        await receive(reader)
-        trio.lowlevel.remove_instrument(steps)
+        with counted_steps() as steps:
+            await receive(reader)
         counts.append(steps.count)
     assert set(counts) == {1}
 

@@ -9,6 +9,7 @@ import os
 
 import pytest
 import trio
+from helpers import counted_steps
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import triobatch
@@ -273,24 +274,6 @@ async def test_a_batch_has_at_most_128_streams_by_default(group, sets):
             group.remove(stream)
 
 
-class Steps(trio.abc.Instrument):
-    """Counts how often tasks have their turn."""
-
-    def __init__(self):
-        self.count = 0
-
-    def before_task_step(self, task):
-        self.count += 1
-
-
-@contextlib.contextmanager
-def counted():
-    steps = Steps()
-    trio.lowlevel.add_instrument(steps)
-    yield steps
-    trio.lowlevel.remove_instrument(steps)
-
-
 async def test_each_batch_is_a_checkpoint(group, connect):
     _stream, peer = await connect()
     for _ in range(3):
@@ -316,7 +299,7 @@ async def test_in_its_turn_a_server_goes_on_but_can_be_cancelled(
     peer.send_buffers_nowait(Buffers([b"2"]))
     await wait_all_tasks_blocked()
     receives._doubts = 0
-    with counted() as steps:
+    with counted_steps() as steps:
         assert (await receives.next(128, 100))[0][1] == b"2"
     assert steps.count == 0
     peer.send_buffers_nowait(Buffers([b"3"]))
@@ -331,7 +314,7 @@ async def test_while_nothing_comes_it_sleeps(group, connect, nursery):
     await connect()
     nursery.start_soon(group.receive_batch)
     await wait_all_tasks_blocked()
-    with counted() as steps:
+    with counted_steps() as steps:
         await trio.sleep(0.05)
     # Its own, after the sleep.
     assert steps.count <= 1
