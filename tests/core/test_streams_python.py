@@ -181,6 +181,10 @@ def interrupt_at(position):
     sys.setprofile(look)
 
 
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython",
+    reason="about where CPython looks for signals",
+)
 def test_a_raising_signal_handler_leaves_the_descriptor_open(pair, call):
     left, right = pair
     right.send(bytes(10_000))
