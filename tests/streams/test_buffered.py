@@ -613,3 +613,10 @@ async def test_a_small_rest_does_not_keep_a_large_piece():
     reader = BufferedReceiveStream(Pieces([bytes(10**6) + b"ab"]))
     await reader.receive_exactly(10**6)
     assert len(reader._received._data) == 2
+
+
+async def test_tls_cannot_be_closed_in_one_direction(pair, tls):
+    client, _ = tls
+    stream = trio.SSLStream(pair[0], client, server_hostname="localhost")
+    with pytest.raises(TypeError, match="SSLStream cannot be closed in one"):
+        await BufferedReceiveStream(stream).send_eof()

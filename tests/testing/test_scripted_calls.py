@@ -233,3 +233,10 @@ async def test_a_broadcast_meets_the_errors_of_a_script(pair):
         [delivery] = broadcast_nowait([left], b"abc")
     assert isinstance(delivery.error, trio.BrokenResourceError)
     assert delivery.sent == 0
+
+
+async def test_a_list_of_nothing_is_no_call(pair):
+    left, _ = pair
+    with scripted_calls(left, sending=[1]) as (sent, _):
+        assert await left.send_buffers([b"", b""]) == 0
+    assert sent.left == [1]
