@@ -374,6 +374,26 @@ a_broken_target_is_no_signal(void)
     fclose(opened);
 }
 
+static void
+what_is_not_in_memory_is_no_error(void)
+{
+    static char page[8192];
+    char name[] = "/tmp/triobatch-XXXXXX";
+    int file = mkstemp(name);
+    ssize_t cached;
+
+    if (file < 0 || unlink(name) != 0 ||
+        write(file, page, sizeof page) != (ssize_t)sizeof page ||
+        fsync(file) != 0)
+        exit(2);
+    /* A file system in memory keeps it, and some cannot tell. */
+    posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+    cached = tb_cached(file, 0, sizeof page);
+    CHECK(cached == 0 || cached == (ssize_t)sizeof page ||
+          cached == -EOPNOTSUPP);
+    close(file);
+}
+
 /* What a connected socket is told of the datagram before, by the next call. */
 static void
 a_failure_that_does_not_come_again_is_passed(void)
@@ -468,6 +488,7 @@ check_all(int is_emulated, int counts[2])
     segments_are_cut_by_the_kernel();
     a_part_of_a_file_is_sent();
     a_broken_target_is_no_signal();
+    what_is_not_in_memory_is_no_error();
     a_failure_that_does_not_come_again_is_passed();
     a_relay_waits_for_a_target_without_room();
     a_relay_moves_what_comes();

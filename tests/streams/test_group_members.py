@@ -67,6 +67,27 @@ async def test_who_is_removed_is_as_before(group, connect):
     assert await group.receive_batch() == [(stream, b"z")]
 
 
+async def test_who_is_removed_is_not_closed_when_all_has_left(
+    group, connect, fall_behind
+):
+    stream, _ = await connect()
+    fall_behind(stream)
+    group._close_when_sent(stream)
+    assert group.remove(stream).nbytes > 0
+    assert stream.socket.fileno() != -1
+
+
+async def test_who_is_removed_tells_what_it_did_in_the_group(group, connect):
+    stream, peer = await connect()
+    await peer.send_all(b"four")
+    await group.receive_batch()
+    group.send_batch_nowait([(stream, b"abc")])
+    group.remove(stream)
+    done = stream.statistics()
+    assert (done.bytes_received, done.receive_calls) == (4, 1)
+    assert (done.bytes_sent, done.send_calls) == (3, 1)
+
+
 async def test_what_was_queued_is_handed_back(group, connect, fall_behind):
     stream, peer = await connect()
     sent = fall_behind(stream)

@@ -5,6 +5,7 @@ import errno
 import gzip
 import io
 import os
+import struct
 import subprocess
 import sys
 import textwrap
@@ -91,6 +92,12 @@ async def test_header_and_first_bytes_leave_together(
     received = await right.receive_some()
     if family == "tcp":
         assert received == b"header " + CONTENT[:1000]
+        if sys.platform == "linux":
+            # tcpi_data_segs_out in linux/tcp.h.
+            info = left.getsockopt(
+                trio.socket.IPPROTO_TCP, trio.socket.TCP_INFO, 192
+            )
+            assert struct.unpack_from("I", info, 156) == (1,)
     else:
         assert received.startswith(b"header ")
     assert left.statistics().send_calls == 2
