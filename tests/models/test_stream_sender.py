@@ -7,6 +7,7 @@ import errno
 import itertools
 
 import outcome
+import pytest
 import trio
 from helpers import drain
 from hypothesis import strategies as st
@@ -256,3 +257,21 @@ class SenderMachine(RuleBasedStateMachine):
 
 
 TestStreamSender = machine_test(SenderMachine)
+
+
+@pytest.mark.models
+def test_a_flush_ends_when_all_that_was_queued_has_left():
+    # Leaving the block would free it as well.
+    machine = SenderMachine()
+    machine.begin(
+        family="unix",
+        max_buffered=1000,
+        grace=0,
+        script=[],
+        disturbance=(None, 0),
+        end="leave",
+        reads=True,
+    )
+    machine.send_nowait(100)
+    machine.flush(None)
+    machine.teardown()
