@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-TABLE = TOP / "docs/project/planted-table.rst"
+TABLE = TOP / "docs/project/planted-tables.rst"
 NATIVE = "triobatch/_native/"
 PYTEST = ("python", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider")
 ALL = "slow or not slow"
