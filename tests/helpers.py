@@ -1,6 +1,7 @@
 """What tests of many modules do with a socket, or ask of one."""
 
 import contextlib
+import socket
 import time
 
 import pytest
@@ -14,6 +15,12 @@ from triobatch._queues.views import EXPORTS_LOCK
 exports_lock = pytest.mark.skipif(
     not EXPORTS_LOCK, reason="exports lock nothing here: chunks are copied"
 )
+
+
+def need_unix_sockets():
+    """Skip the test where there are none."""
+    if not hasattr(socket, "AF_UNIX"):
+        pytest.skip("this system has no Unix sockets")
 
 
 def address_of(sock):
@@ -102,3 +109,24 @@ async def received(sock):
         while True:
             payloads += sock.receive_batch_nowait()
     return [payload for payload, _ in payloads]
+
+
+class _Steps(trio.abc.Instrument):
+    """Counts how often tasks have their turn."""
+
+    def __init__(self):
+        self.count = 0
+
+    def before_task_step(self, task):
+        self.count += 1
+
+
+@contextlib.contextmanager
+def counted_steps():
+    """Count how often tasks have their turn, in a block."""
+    steps = _Steps()
+    trio.lowlevel.add_instrument(steps)
+    try:
+        yield steps
+    finally:
+        trio.lowlevel.remove_instrument(steps)

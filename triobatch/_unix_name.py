@@ -130,8 +130,11 @@ def bind(
       TypeError: ``mode`` is no integer.
       ValueError: an abstract name was to have permissions, or there are no
         such permissions.
+      RuntimeError: this system has no Unix sockets.
     """
     check_mode(mode)
+    if not hasattr(socket, "AF_UNIX"):
+        raise RuntimeError("this system has no Unix sockets")
     abstract = _is_abstract(name)
     if abstract and mode is not None:
         raise ValueError(f"an abstract name has no mode, not {mode!r}")

@@ -30,10 +30,18 @@ HERE = Path(__file__).parent
 TOP = HERE.parents[1]
 PACKAGE = TOP / "triobatch"
 # How many seconds of tests are asked about one change, the quick ones first.
-ASKED = 8
-# A mutant that hangs is killed as well as one that fails: it takes so many
-# times as long as the tests do without it, and some seconds.
+ASKED = 20
+# A mutant that hangs is killed as well as one that fails: a test takes so many
+# times as long as it does without it, and some seconds.
 PATIENCE = 5
+# What is asked beside a wing's own tests: they go through every public call.
+FOR_ALL = (
+    "tests/test_arguments.py",
+    "tests/test_wrong_arguments.py",
+    "tests/test_kept_errors.py",
+)
+# And what is tested by another wing, which is above it.
+FROM_ABOVE = {"streams": ("tests/senders/test_shared_stream_broadcast.py",)}
 SCORES = HERE / "scores.json"
 TABLE = TOP / "docs/project/mutation-tables.rst"
 # As it was changed, so that no compiled file of an earlier change is taken.
@@ -146,21 +154,22 @@ class Wing:
                 return self._ask(tests, PATIENCE * seconds + 20)
             return self._session.is_killed(
                 lambda: self._functions.change(before, after),
-                tests,
-                PATIENCE * seconds + 5,
+                self._patience(tests),
             )
         finally:
             path.write_text(source, "utf-8")
             os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
 
+    def _patience(self, tests):
+        return {test: PATIENCE * self._times[test] + 5 for test in tests}
+
     def _fails_as_it_is(self, module, path):
-        tests, seconds = self.tests_for(module, path, None)
+        tests, _ = self.tests_for(module, path, None)
         source = path.read_text("utf-8")
         code = compile(source, str(path), "exec", dont_inherit=True)
         return self._session.is_killed(
             lambda: self._functions.change(code, code, every=True),
-            tests,
-            PATIENCE * seconds + 20,
+            self._patience(tests),
         )
 
     def score(self, module, sample, seed, known):
@@ -278,7 +287,9 @@ def try_wing(top, wing, modules, options):
             tell("done", module, counts, survivors)
         tell("end")
 
-    child = runs.collect(options.tests or [f"tests/{wing}"], work)
+    above = FROM_ABOVE.get(wing, ())
+    tests = options.tests or [f"tests/{wing}", *above, *FOR_ALL]
+    child = runs.collect(tests, work)
     ask.close()
     while True:
         try:

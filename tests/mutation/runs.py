@@ -13,6 +13,7 @@ import contextlib
 import functools
 import gc
 import marshal
+import mmap
 import os
 import resource
 import signal
@@ -95,24 +96,41 @@ class Session:
         os.waitpid(child, 0)
         return marshal.loads(result.read_bytes())
 
-    def is_killed(self, change, tests, patience):
-        """Tell whether one of the tests fails after a change."""
+    def is_killed(self, change, patience):
+        """Tell whether one of the tests fails after a change.
 
-        def run():
-            change()
-            self._items[tests[0]].config.pluginmanager.register(_Ending())
-            self.run(tests)
-            return 0
+        Args:
+          change: Makes it.
+          patience: The seconds that each test may take, by its name.
+        """
+        tests = list(patience)
+        with mmap.mmap(-1, mmap.PAGESIZE) as done:
 
-        return _is_killed(run, patience)
+            def run():
+                change()
+                ending = _Ending(done)
+                self._items[tests[0]].config.pluginmanager.register(ending)
+                self.run(tests)
+                return 0
+
+            return _is_killed(run, list(patience.values()), done)
 
 
 class _Ending:
-    """Ends the process with the first failure."""
+    """Ends the process with the first failure, and counts what is done."""
+
+    def __init__(self, done):
+        self._done = done
 
     def pytest_runtest_logreport(self, report):
         if report.failed:
             os._exit(1)
+        if report.when == "teardown":
+            self._done[:4] = (_number(self._done) + 1).to_bytes(4, "little")
+
+
+def _number(done):
+    return int.from_bytes(done[:4], "little")
 
 
 class _Loop:
@@ -197,14 +215,19 @@ def is_killed_from_its_import(tests, patience):
     """Tell whether a test fails where the package is imported now."""
     files = sorted({test.partition("::")[0] for test in tests})
     return _is_killed(
-        lambda: _pytest(["-x", *files], _Chosen(tests)), patience
+        lambda: _pytest(["-x", *files], _Chosen(tests)), [patience], bytes(4)
     )
 
 
-def _is_killed(run, patience):
+def _is_killed(run, patience, done):
     """Run something in a fork; tell whether it comes to another code than 0.
 
-    Which it does, too, if it is not done after ``patience`` seconds.
+    Which it does, too, if one of its parts takes longer than it may.
+
+    Args:
+      run: What is run.
+      patience: The seconds that each part of it may take.
+      done: Holds how many of them are done.
     """
     child = os.fork()
     if not child:
@@ -218,11 +241,14 @@ def _is_killed(run, patience):
             code = run()
         finally:
             os._exit(int(code))
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
+    part, since = 0, time.monotonic()
+    # The last may go on for a moment after its end.
+    while time.monotonic() - since < [*patience, 5][part]:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
             return os.waitstatus_to_exitcode(status) != 0
+        if part != _number(done):
+            part, since = _number(done), time.monotonic()
         time.sleep(0.002)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)

@@ -10,11 +10,13 @@ import trio
 
 from triobatch import (
     DatagramSocket,
+    open_batch_sender,
     open_udp_socket,
     open_unix_datagram_socket,
     serve_datagrams,
 )
 from triobatch._senders import asked
+from triobatch._senders.asked import AskedReceiver
 
 
 async def opened(host="127.0.0.1"):
@@ -89,6 +91,25 @@ async def test_before_the_first_is_answered_it_is_so_far_ahead():
     # Room for more only as a batch is handed on.
     for batches, received in enumerate(handler.received, 1):
         assert received <= asked.AHEAD + (batches + 1) * 64
+
+
+@pytest.mark.parametrize("limit", ["count", "size"])
+async def test_it_stays_so_far_ahead_however_many_were_handed_on(
+    monkeypatch, limit
+):
+    ahead = asked.AHEAD
+    if limit == "size":
+        ahead //= 2
+        monkeypatch.setattr(asked, "AHEAD_SIZE", 4 * ahead)
+    sock = await opened()
+    queue(sock, numbered(1500))
+    async with open_batch_sender(sock) as sender:
+        receiver = AskedReceiver(sock, sender, 64)
+        for handed_on in range(64, 800, 64):
+            await receiver.receive()
+            received = sock.statistics().datagrams_received
+            assert ahead - 64 <= received - handed_on < ahead + 64
+    await sock.aclose()
 
 
 async def test_large_ones_are_not_held_by_the_hundred(monkeypatch):

@@ -189,3 +189,14 @@ async def test_what_is_impossible_is_refused_before_anything(
         with pytest.raises(error):
             sender.send_nowait(data, address)
         assert sender.statistics().buffered_size == 0
+
+
+async def test_a_cancelled_send_in_a_cork_queues_nothing(udp_pair):
+    left, _right, address = udp_pair
+    async with open_batch_sender(left) as sender:
+        with sender.corked(), trio.CancelScope() as scope:
+            scope.cancel()
+            await sender.send(b"x", address)
+        assert scope.cancelled_caught
+        assert sender.statistics().messages == 0
+        assert sender.statistics().buffered_size == 0

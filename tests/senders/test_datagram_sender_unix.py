@@ -10,7 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import open_batch_sender
-from triobatch._datagrams import readiness
+from triobatch._datagrams import readiness, unix_peer
 from triobatch.testing import os_error
 
 
@@ -173,6 +173,35 @@ async def test_what_is_held_up_can_be_withdrawn(unix):
         assert sender.statistics().waiting == 0
         sender.send_nowait(b"after", stuck_address)
         assert await take(stuck, 1) == [b"after"]
+
+
+async def test_what_is_withdrawn_while_the_block_is_left_ends_it(
+    unix, monkeypatch
+):
+    # Or the next look at the peer would end it, too.
+    monkeypatch.setattr(unix_peer, "LOOK_AGAIN", 1000)
+    target, make_peer = unix
+    _stuck, stuck_address = await make_peer()
+    fill(target, stuck_address)
+    scope = trio.CancelScope()
+
+    async def send():
+        with scope:
+            await sender.send(b"never", stuck_address)
+
+    async def cancel():
+        await wait_all_tasks_blocked()
+        scope.cancel()
+
+    async with (
+        trio.open_nursery() as nursery,
+        open_batch_sender(target) as sender,
+    ):
+        nursery.start_soon(send)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(cancel)
+    assert scope.cancelled_caught
+    assert sender.statistics().messages == 0
 
 
 async def test_leaving_ends_the_wait_for_a_peer(unix):

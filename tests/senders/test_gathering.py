@@ -10,7 +10,7 @@ from helpers import discard, receive_all, receive_exactly, received
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import Buffers, open_batch_sender
-from triobatch._senders.gathering import CORK_SIZE, YIELD_AFTER
+from triobatch._senders.gathering import YIELD_AFTER, Gathering
 
 PIECES = [b"x" * 64] * 64
 
@@ -119,7 +119,7 @@ async def test_what_was_queued_before_a_cork_leaves(pair):
 @pytest.mark.parametrize("below", [1, 0])
 async def test_a_cork_holds_back_less_than_its_size(pair, below):
     left, right = pair
-    size = CORK_SIZE - below
+    size = 2**16 - below
     async with (
         open_batch_sender(left) as sender,
         trio.open_nursery() as nursery,
@@ -322,3 +322,12 @@ async def test_pushing_what_is_on_its_way_lets_nothing_else_leave(pair):
             await sender.send(b"x")
             await wait_all_tasks_blocked()
             assert left.statistics().bytes_sent == 0
+
+
+def test_it_yields_again_when_its_time_has_come(clock):
+    gathering = Gathering(None)
+    clock[0] = 5.0
+    assert gathering.yields()
+    assert not gathering.yields()
+    clock[0] += YIELD_AFTER
+    assert gathering.yields()

@@ -188,6 +188,31 @@ async def test_a_break_while_a_message_is_finished_frees_its_chunks(
     assert 0 < len(sender.unfinished) < len(chunk)
 
 
+async def test_a_fault_while_a_message_is_finished_frees_its_chunks(
+    small_pair, monkeypatch
+):
+    left, _right = small_pair
+    chunk = bytearray(2_000_000)
+    send, calls = left.send_buffers, 0
+
+    async def fail_the_second_time(buffers):
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise LookupError
+        await send(buffers)
+
+    monkeypatch.setattr(left, "send_buffers", fail_the_second_time)
+    with pytest.RaisesGroup(LookupError, BodyError) as caught:
+        async with open_batch_sender(left) as sender:
+            sender.send_nowait(Buffers([chunk]))
+            await wait_all_tasks_blocked()
+            raise BodyError
+    # The frames in its tracebacks are still there.
+    assert caught.value.exceptions[0].__traceback__ is not None
+    chunk += b"!"
+
+
 async def test_a_message_that_cannot_be_finished_is_told(small_pair):
     left, right = small_pair
     large = bytes(range(256)) * 10_000
@@ -374,3 +399,12 @@ async def test_an_exception_beside_a_crash_is_not_lost():
                 await trio.sleep_forever()
             finally:
                 raise BodyError
+
+
+async def test_a_sender_says_whether_it_has_ended(pair):
+    left, _right = pair
+    async with open_batch_sender(left) as sender:
+        sender.send_nowait(b"four")
+        said = f"4 bytes queued, on {left!r}"
+        assert repr(sender) == f"<BatchSender: {said}>"
+    assert repr(sender).startswith("<BatchSender: ended, 0 bytes")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 
 import pytest
 import trio
 
-from triobatch import open_udp_socket, serve_udp
+from triobatch import open_udp_socket, serve_datagrams, serve_udp
+from triobatch._wire.metadata import metadata_options
 
 
 async def echo(datagrams, sender):
@@ -115,3 +117,47 @@ async def test_an_address_in_use_is_an_error():
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(OSError, match="in use"):
             await serve_udp(echo, taken.getsockname()[1], host="127.0.0.1")
+
+
+async def test_a_batch_has_at_most_64_datagrams_by_default(nursery):
+    for serve in (
+        partial(serve_udp, port=0, host="127.0.0.1"),
+        partial(
+            serve_datagrams,
+            sockets=[await open_udp_socket(local_address=("127.0.0.1", 0))],
+        ),
+    ):
+        sizes = []
+        done = trio.Event()
+
+        async def note(datagrams, _sender, sizes=sizes, done=done):
+            sizes.append(len(datagrams))
+            if sum(sizes) == 70:
+                done.set()
+
+        [sock] = await nursery.start(partial(serve, note))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            for _ in range(70):
+                client.sendto(b"x", sock.socket.getsockname())
+        await done.wait()
+        assert sizes == [64, 6]
+
+
+async def test_the_address_asked_is_known_from_the_first_datagram_on(
+    monkeypatch,
+):
+    class ServedError(Exception):
+        pass
+
+    async def serve(handler, sockets, **_):
+        for sock in sockets:
+            with sock.socket as plain:
+                for level, option in metadata_options(
+                    int(plain.family), frozenset({"local_address"})
+                ):
+                    assert plain.getsockopt(level, option) == 1
+        raise ServedError
+
+    monkeypatch.setattr("triobatch._senders.serve_udp.serve_datagrams", serve)
+    with pytest.raises(ServedError):
+        await serve_udp(echo, 0)

@@ -149,6 +149,15 @@ async def test_the_handlers_nursery_and_the_batches_are_the_callers(nursery):
         assert seen == [(2, handlers), (1, handlers)]
 
 
+async def test_a_limit_above_what_c_counts_to_is_none(nursery):
+    sock = await bound()
+    await start(nursery, echo, [sock], max_datagrams=2**70)
+    async with await open_udp_socket() as client:
+        await client.send(b"x", sock.local_address)
+        with trio.fail_after(5):
+            assert (await client.receive())[0] == b"x"
+
+
 async def test_what_is_impossible_is_refused_and_closes_nothing():
     async with await bound() as sock:
         with pytest.raises(TypeError, match="DatagramSockets, not str"):

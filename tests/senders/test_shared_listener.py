@@ -157,15 +157,78 @@ async def test_a_connection_that_cannot_be_shared_is_closed():
 async def test_leaving_the_block_closes_listeners_that_nobody_served(
     listeners,
 ):
+    listeners += await triobatch.open_tcp_listeners(0, host="127.0.0.1")
     async with open_shared_listeners(listeners):
         pass
-    assert [one.socket.fileno() for one in listeners] == [-1]
+    assert [one.socket.fileno() for one in listeners] == [-1, -1]
+
+
+async def test_a_listener_that_cannot_be_closed_leaves_no_other_open(
+    listeners,
+):
+    class Failing(Connections):
+        async def aclose(self):
+            raise LookupError
+
+    around = [Failing(), *listeners, Failing()]
+    with pytest.RaisesGroup(LookupError):
+        async with open_shared_listeners(around):
+            pass
+    assert listeners[0].socket.fileno() == -1
+
+
+async def test_what_is_no_listener_is_refused():
+    with pytest.raises(TypeError, match="not str"):
+        async with open_shared_listeners([Connections(), "listener"]):
+            raise AssertionError
+
+
+async def test_it_says_what_it_listens_on(listeners):
+    async with open_shared_listeners(listeners) as (shared,):
+        assert repr(shared) == f"<SharedListener: on {listeners[0]!r}>"
 
 
 async def test_an_error_of_the_block_is_in_no_group(listeners):
     with pytest.raises(ValueError, match="mine"):
         async with open_shared_listeners(listeners):
             raise ValueError("mine")
+
+
+class Crashing(trio.abc.Stream):
+    """A stream with a fault."""
+
+    async def send_all(self, data):
+        await trio.lowlevel.checkpoint()
+        raise LookupError
+
+    async def wait_send_all_might_not_block(self):
+        raise NotImplementedError
+
+    async def receive_some(self, max_bytes=None):
+        raise NotImplementedError
+
+    async def aclose(self):
+        await trio.lowlevel.checkpoint()
+
+
+async def test_an_error_of_the_block_beside_a_crash_is_not_lost():
+    listener = Connections(Crashing())
+    with pytest.RaisesGroup(LookupError, KeyError, flatten_subgroups=True):
+        async with open_shared_listeners([listener]) as (shared,):
+            stream = await shared.accept()
+            await stream.send_all(b"x")
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise KeyError
+
+
+async def test_a_crash_while_the_block_is_left_is_not_lost():
+    listener = Connections(Crashing())
+    with pytest.RaisesGroup(LookupError, flatten_subgroups=True):
+        async with open_shared_listeners([listener]) as (shared,):
+            stream = await shared.accept()
+            await stream.send_all(b"x")
 
 
 class _ClosesSlowly(trio.abc.Stream):

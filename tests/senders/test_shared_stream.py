@@ -218,6 +218,38 @@ async def test_a_broken_connection_is_told_to_all(pair, reset):
     assert left.socket.fileno() != -1
 
 
+async def test_it_says_what_it_shares_and_whether_it_was_closed(pair):
+    left, _right = pair
+    async with open_shared_stream(left) as shared:
+        assert repr(shared) == f"<SharedStream: on {left!r}>"
+        await shared.aclose()
+        assert repr(shared) == f"<SharedStream: closed, on {left!r}>"
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter, Buffers])
+async def test_it_tells_how_many_bytes_were_queued(pair, kind):
+    async with open_shared_stream(pair[0]) as shared:
+        assert await shared.send_buffers(kind([b"four", b"five"])) == 8
+
+
+@pytest.mark.parametrize("what", ["text", b"one chunk", 5])
+async def test_what_is_no_list_of_chunks_is_refused(pair, what):
+    async with open_shared_stream(pair[0]) as shared:
+        with pytest.raises(TypeError, match="buffers must be an iterable"):
+            await shared.send_buffers(what)
+
+
+async def test_closing_by_force_gives_no_grace(small_pair):
+    left, _right = small_pair
+    async with open_shared_stream(
+        left, max_buffered=2**25, grace=1000
+    ) as shared:
+        await shared.send_all(bytes(5_000_000))
+        await wait_all_tasks_blocked()
+        await trio.aclose_forcefully(shared)
+    assert shared.sender.unfinished
+
+
 @pytest.mark.parametrize("what", [None, 3, b"bytes", object()])
 async def test_what_is_no_stream_is_refused(what):
     with pytest.raises(TypeError, match="stream must be"):

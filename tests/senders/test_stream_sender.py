@@ -234,6 +234,23 @@ async def test_a_send_cancelled_while_it_waits_is_withdrawn(
     assert received.endswith(b"xfirst last")
 
 
+async def test_a_buffers_that_waits_for_room_is_consumed_with_it(
+    clogged_pair,
+):
+    left, right = clogged_pair
+    message = Buffers([b"sec", b"ond"])
+    async with open_batch_sender(left, max_buffered=0) as sender:
+        await sender.send(b"first ")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sender.send, message)
+            await wait_all_tasks_blocked()
+            assert bytes(message) == b"second"
+            received = b""
+            while not received.endswith(b"second"):
+                received = (received + await right.receive_some())[-100:]
+    assert not message
+
+
 async def test_a_send_in_a_cancelled_scope_queues_nothing(pair):
     left, _right = pair
     message = Buffers([b"x"])

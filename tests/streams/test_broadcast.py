@@ -387,6 +387,15 @@ def test_a_result_is_short_to_print():
     assert triobatch.Delivery.__slots__
 
 
+async def test_a_result_says_how_many_got_all(pairs):
+    await pairs[0][0].aclose()
+    lefts = [left for left, _ in pairs]
+    result = broadcast_nowait(lefts, b"x")
+    count = len(lefts)
+    said = f"{count - 1} of {count} got all"
+    assert repr(result) == f"<BroadcastResult: {said}>"
+
+
 class Failing(trio.abc.SendStream):
     """A stream of somebody's own, with an error of its own."""
 
@@ -416,3 +425,13 @@ async def test_an_error_of_another_kind_harms_no_other_stream(small_pair):
         result = await broadcast([Failing(), left], payload)
     assert [delivery.status for delivery in result] == ["broken", "sent"]
     assert received == len(payload)
+
+
+async def test_what_a_stream_of_somebodys_own_sent_before_it_broke_is_told():
+    class Breaking(Failing):
+        def send_buffers_nowait(self, buffers):
+            buffers.consume(3)
+            raise trio.BrokenResourceError
+
+    (missed,) = broadcast_nowait([Breaking()], b"message").missed
+    assert (missed.status, missed.sent) == ("broken", 3)

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import trio
+from helpers import counted_steps
 from trio.testing import (
     assert_checkpoints,
     memory_stream_pair,
@@ -329,6 +330,39 @@ async def test_an_end_between_is_empty(reader_pair, receive, answer):
         assert await receive(reader) == answer
 
 
+async def test_an_end_in_the_middle_says_how_many_bytes_are_left():
+    reader = BufferedReceiveStream(Pieces([b"abc"]))
+    with pytest.raises(EOFError, match="before 5 bytes: 3 bytes are left"):
+        await reader.receive_exactly(5)
+
+
+@pytest.mark.parametrize(
+    "receive",
+    [
+        lambda r: r.receive_exactly(2),
+        lambda r: r.receive_until(b"b", 5),
+        lambda r: r.receive_frames(lambda data: ([bytes(data)], len(data))),
+        lambda r: r.receive_into(bytearray(2)),
+    ],
+)
+async def test_one_pass_through_the_scheduler_is_enough(receive):
+    reader = BufferedReceiveStream(Pieces([b"ab", b"abab"]))
+    counts = []
+    # It waits; it gets more than it needs; it has the rest, or is at the end.
+    for _ in range(3):
+        with counted_steps() as steps:
+            await receive(reader)
+        counts.append(steps.count)
+    assert set(counts) == {1}
+
+
+async def test_frames_that_are_there_are_not_waited_for():
+    reader = BufferedReceiveStream(Pieces([b"x\x01a"]))
+    assert await reader.receive_exactly(1) == b"x"
+    with assert_checkpoints():
+        assert await reader.receive_frames(by_size) == [b"a"]
+
+
 @pytest.mark.parametrize("receive", [WAYS[0], WAYS[4]])
 async def test_an_end_where_there_must_be_something(reader_pair, receive):
     left, reader = reader_pair
@@ -420,6 +454,16 @@ async def test_receive_some_gives_back_what_is_left(reader_pair):
             ValueError,
             "at least 1, not 0",
         ),
+        (
+            lambda r: r.receive_frames(by_size, limit=1.5),
+            TypeError,
+            "limit must be an int",
+        ),
+        (
+            lambda r: r.receive_until(b"\n", 1.5),
+            TypeError,
+            "limit must be an int",
+        ),
         (lambda r: r.receive_into(b"abc"), TypeError, "writable"),
         (lambda r: r.receive_into([]), ValueError, "room"),
     ],
@@ -460,6 +504,7 @@ async def test_sending_is_the_streams_own(reader_pair):
     await reader.send_eof()
     assert not buffers
     assert await BufferedReceiveStream(left).receive_exactly(8) == b"abcdefgh"
+    assert await left.receive_some() == b""
     assert reader.stream.statistics().send_calls == 3
 
 

@@ -67,6 +67,27 @@ async def test_who_is_removed_is_as_before(group, connect):
     assert await group.receive_batch() == [(stream, b"z")]
 
 
+async def test_who_is_removed_is_not_closed_when_all_has_left(
+    group, connect, fall_behind
+):
+    stream, _ = await connect()
+    fall_behind(stream)
+    group._close_when_sent(stream)
+    assert group.remove(stream).nbytes > 0
+    assert stream.socket.fileno() != -1
+
+
+async def test_who_is_removed_tells_what_it_did_in_the_group(group, connect):
+    stream, peer = await connect()
+    await peer.send_all(b"four")
+    await group.receive_batch()
+    group.send_batch_nowait([(stream, b"abc")])
+    group.remove(stream)
+    done = stream.statistics()
+    assert (done.bytes_received, done.receive_calls) == (4, 1)
+    assert (done.bytes_sent, done.send_calls) == (3, 1)
+
+
 async def test_what_was_queued_is_handed_back(group, connect, fall_behind):
     stream, peer = await connect()
     sent = fall_behind(stream)
@@ -365,6 +386,35 @@ async def test_it_is_closed_while_waited_on(make_streams, sets):
     assert sorted(told) == ["flush", "receive_batch"]
 
 
+async def test_it_is_closed_while_one_member_is_flushed(make_streams, sets):
+    behind, _ = await make_streams()
+    told = False
+
+    async def flush():
+        nonlocal told
+        with pytest.raises(trio.ClosedResourceError, match="this group"):
+            await group.flush(behind)
+        told = True
+
+    async with (
+        trio.open_nursery() as nursery,
+        triobatch.open_stream_group() as group,
+    ):
+        group.add(behind)
+        group.send_batch_nowait([(behind, bytes(10_000_000))])
+        nursery.start_soon(flush)
+        await wait_all_tasks_blocked()
+    assert told
+
+
+async def test_it_says_how_many_it_has(make_streams, sets):
+    stream, _ = await make_streams()
+    async with triobatch.open_stream_group() as group:
+        group.add(stream)
+        assert repr(group) == "<StreamGroup: 1 streams>"
+    assert repr(group) == "<StreamGroup: 0 streams, closed>"
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_the_block_ends_with_its_own_exception(
     make_streams, sets, cancelled
@@ -424,6 +474,7 @@ async def test_without_epoll_there_are_tasks(monkeypatch):
         assert isinstance(group._members.readers, group_readiness.TaskSet)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 async def test_a_child_that_ends_disturbs_nothing(group, connect):
     # It closes its copies of everything, the epoll set too.
     stream, peer = await connect()

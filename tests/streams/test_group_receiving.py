@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import errno
 import os
 
 import pytest
 import trio
+from helpers import counted_steps
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import triobatch
+from triobatch import BatchSocketStream, Buffers
 from triobatch._core import calls
 
 
@@ -252,3 +256,90 @@ async def test_it_counts(group, connect):
     for stream, _ in pairs:
         assert stream.statistics().bytes_received == 3
         assert stream.statistics().receive_calls == 1
+
+
+async def test_a_batch_has_at_most_128_streams_by_default(group, sets):
+    peers = []
+    with contextlib.ExitStack() as stack:
+        for _ in range(130):
+            left, right = trio.socket.socketpair()
+            stack.enter_context(left)
+            stack.enter_context(right)
+            group.add(BatchSocketStream(left))
+            await right.send(b"x")
+            peers.append(right)
+        await wait_all_tasks_blocked()
+        assert len(await group.receive_batch()) == 128
+        for stream in group:
+            group.remove(stream)
+
+
+async def test_each_batch_is_a_checkpoint(group, connect):
+    _stream, peer = await connect()
+    for _ in range(3):
+        await peer.send_all(b"x")
+        with assert_checkpoints():
+            await group.receive_batch()
+
+
+async def test_in_its_turn_a_server_goes_on_but_can_be_cancelled(
+    group, connect
+):
+    _stream, peer = await connect()
+    receives = group._receives
+
+    async def send():
+        await wait_all_tasks_blocked()
+        peer.send_buffers_nowait(Buffers([b"1"]))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        # The turn begins with what is waited for.
+        await receives.next(128, 100)
+    peer.send_buffers_nowait(Buffers([b"2"]))
+    await wait_all_tasks_blocked()
+    receives._doubts = 0
+    with counted_steps() as steps:
+        assert (await receives.next(128, 100))[0][1] == b"2"
+    assert steps.count == 0
+    peer.send_buffers_nowait(Buffers([b"3"]))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await receives.next(128, 100)
+    assert scope.cancelled_caught
+    assert (await group.receive_batch())[0][1] == b"3"
+
+
+async def test_while_nothing_comes_it_sleeps(group, connect, nursery):
+    await connect()
+    nursery.start_soon(group.receive_batch)
+    await wait_all_tasks_blocked()
+    with counted_steps() as steps:
+        await trio.sleep(0.05)
+    # Its own, after the sleep.
+    assert steps.count <= 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_looks_ready_and_brings_nothing_does_not_make_it_spin(
+    group, connect, monkeypatch
+):
+    taken = []
+
+    def nothing(_arena, fds):
+        taken.append(fds)
+        return [-errno.EAGAIN] * len(fds)
+
+    monkeypatch.setattr(calls, "receive_group", nothing)
+    _stream, peer = await connect()
+    await peer.send_all(b"x")
+    with trio.move_on_after(0.2):
+        await group.receive_batch()
+    assert 2 <= len(taken) < 60
+
+
+def test_its_statistics_are_values():
+    statistics = triobatch.GroupStatistics(1, 0, 0, 0, 0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        statistics.members = 2
+    assert not hasattr(statistics, "__dict__")

@@ -234,6 +234,48 @@ async def test_every_obstacle_is_told_and_the_others_are_sent(
     assert await pairs["well"][1].receive_some() == b"x"
 
 
+async def test_the_one_that_is_no_pair_is_told(group, connect):
+    stream, _ = await connect()
+    with pytest.raises(TypeError, match=r"message 1 must be a .* not int: 5"):
+        group.send_batch_nowait([(stream, b"x"), 5])
+
+
+async def test_what_is_no_message_is_refused_for_a_stranger_too(
+    group, connect, make_streams
+):
+    stream, _ = await connect()
+    stranger, _ = await make_streams()
+    with pytest.raises(TypeError, match="bytes, not str"):
+        group.send_batch_nowait([(stream, b"not sent"), (stranger, "x")])
+    assert stream.statistics().send_calls == 0
+
+
+async def test_who_takes_all_beside_one_that_does_not_is_counted(
+    group, connect, fall_behind
+):
+    slow, _ = await connect()
+    stream, _ = await connect()
+    assert (
+        group.send_batch_nowait([(slow, b"x" * 20_000_000), (stream, b"abc")])
+        == []
+    )
+    assert group.queued(slow) > 0
+    assert stream.statistics().bytes_sent == 3
+    assert stream.statistics().partial_writes == 0
+
+
+async def test_behind_what_is_queued_nothing_is_tried(make_streams, sets):
+    stream, _ = await make_streams()
+    async with triobatch.open_stream_group() as group:
+        group.add(stream)
+        message = b"x" * 65536
+        while not group.queued(stream):
+            group.send_batch_nowait([(stream, message)])
+        calls_before = stream.statistics().send_calls
+        assert group.send_batch_nowait([(stream, b"y")]) == []
+        assert stream.statistics().send_calls == calls_before
+
+
 async def test_sending_on_who_is_behind_is_busy(group, connect, fall_behind):
     stream, peer = await connect()
     sent = fall_behind(stream)
@@ -321,6 +363,19 @@ async def test_a_cancelled_flush_loses_nothing(group, connect, fall_behind):
         await group.flush()
     assert scope.cancelled_caught
     assert await drained(peer, sent) == b"x" * sent
+
+
+async def test_one_that_is_closed_when_all_has_left_is_no_member(
+    group, connect, fall_behind
+):
+    stream, peer = await connect()
+    sent = fall_behind(stream)
+    group._close_when_sent(stream)
+    assert stream in group
+    assert await drained(peer, sent) == b"x" * sent
+    await group.flush()
+    assert stream.socket.fileno() == -1
+    assert len(group) == 0
 
 
 async def test_it_is_counted(group, connect):

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 import trio
+from helpers import need_unix_sockets
 from trio import socket as tsocket
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
@@ -27,6 +28,7 @@ def listen(family, where):
 
     async def start():
         if family == "unix":
+            need_unix_sockets()
             listener = await triobatch.open_unix_listener(where)
             return listener, (triobatch.open_unix_socket, where)
         [listener] = await triobatch.open_tcp_listeners(0, host="127.0.0.1")
@@ -477,25 +479,6 @@ async def test_a_connection_that_was_aborted_is_passed_over(listen, around):
     assert not errors
 
 
-async def test_a_port_that_another_listens_on_first_is_refused(monkeypatch):
-    bound = listening.bound_sockets
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", 0))
-
-        async def bind(*args):
-            sockets = await bound(*args)
-            other.listen()
-            return sockets
-
-        monkeypatch.setattr(listening, "bound_sockets", bind)
-        before = os.listdir("/proc/self/fd")
-        port = other.getsockname()[1]
-        with pytest.raises(OSError, match="in use"):
-            await triobatch.open_tcp_listeners(port, host="127.0.0.1")
-        assert os.listdir("/proc/self/fd") == before
-
-
 async def test_a_family_that_the_host_has_not_is_passed_over(monkeypatch):
     real = tsocket.socket
     lacking = {tsocket.AF_INET6: errno.EAFNOSUPPORT}
@@ -532,3 +515,64 @@ async def test_a_connection_that_cannot_be_asked_after_is_closed():
     with pytest.raises(OSError, match="No buffer space"):
         listening._is_connected(sock)
     assert sock.closed
+
+
+async def test_without_unix_sockets_there_is_no_unix_listener(
+    where, monkeypatch
+):
+    monkeypatch.delattr(socket, "AF_UNIX", raising=False)
+    with pytest.raises(RuntimeError, match="no Unix sockets"):
+        await triobatch.open_unix_listener(where)
+
+
+async def test_connections_that_are_gone_do_not_keep_others_from_running(
+    listen, monkeypatch
+):
+    left, turns = 20, 0
+
+    def accept(fd):
+        nonlocal left
+        if left:
+            left -= 1
+            raise os_error(errno.ECONNABORTED)
+        return real(fd)
+
+    async def take_turns():
+        nonlocal turns
+        while left:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    listener, (open_stream, *address) = await listen()
+    real = calls.accept
+    monkeypatch.setattr(calls, "accept", accept)
+    async with (
+        listener,
+        await open_stream(*address),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(take_turns)
+        async with await listener.accept():
+            assert turns >= 10
+
+
+async def test_a_port_that_another_listens_on_just_then_leaves_nothing_open(
+    monkeypatch,
+):
+    bound, sockets = listening.bound_sockets, []
+    other = socket.socket()
+
+    async def overtaken(*arguments):
+        sockets.extend(await bound(*arguments))
+        other.listen()
+        return sockets
+
+    monkeypatch.setattr(listening, "bound_sockets", overtaken)
+    with other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        with pytest.raises(OSError, match="in use"):
+            await triobatch.open_tcp_listeners(
+                other.getsockname()[1], host="127.0.0.1"
+            )
+    assert [sock.fileno() for sock in sockets] == [-1]

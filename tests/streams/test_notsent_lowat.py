@@ -5,7 +5,7 @@ from array import array
 
 import pytest
 import trio
-from helpers import discard
+from helpers import discard, need_unix_sockets
 from trio import socket as tsocket
 from trio.lowlevel import currently_ki_protected
 from trio.testing import wait_all_tasks_blocked
@@ -63,6 +63,27 @@ async def test_a_new_stream_has_what_trio_gives_it(pair):
     with sock:
         trio.SocketStream(sock)
         assert value_of(sock) == DEFAULT
+
+
+def test_it_is_lifted_in_proportion_as_far_as_an_int_goes():
+    assert lifted_for(10) == 20 + DEFAULT
+    assert lifted_for(2**40) == NO_LIMIT
+
+
+async def test_it_says_whether_it_has_set_it(pair, monkeypatch):
+    sock = pair[0].socket
+    assert _notsent_lowat.change(sock, DEFAULT, 5) is True
+    # Somebody else has set it since.
+    assert _notsent_lowat.change(sock, DEFAULT, 6) is False
+    assert value_of(sock) == 5
+    assert _notsent_lowat.set_default(sock) is True
+    assert value_of(sock) == DEFAULT
+    await pair[0].aclose()
+    assert _notsent_lowat.change(sock, DEFAULT, 5) is False
+    with tsocket.socket(tsocket.AF_UNIX) as unix:
+        assert _notsent_lowat.set_default(unix) is False
+    monkeypatch.setattr(_notsent_lowat, "_OPTION", None)
+    assert _notsent_lowat.set_default(sock) is False
 
 
 async def test_a_large_batch_lifts_it(blocked):
@@ -275,6 +296,7 @@ async def test_a_value_that_was_refused_is_not_the_users(pair):
 
 
 async def test_unix_sockets_do_without():
+    need_unix_sockets()
     left, right = tsocket.socketpair()
     with left, right:
         assert not _notsent_lowat.set_default(left)

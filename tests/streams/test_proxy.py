@@ -76,6 +76,12 @@ async def test_a_stream_that_ends_before_its_header_says_so():
             await receive_proxy_header(reader)
 
 
+async def test_a_limit_is_a_byte_at_least():
+    reader = BufferedReceiveStream(Pieces([]))
+    with pytest.raises(ValueError, match="limit must be at least 1, not 0"):
+        await receive_proxy_header(reader, limit=0)
+
+
 async def test_only_a_buffered_stream_has_a_header_read():
     with pytest.raises(TypeError, match=r"must be a Buffered.*, not Pieces"):
         await receive_proxy_header(Pieces([]))

@@ -26,6 +26,14 @@ def test_a_delimiter_is_found_between_two_places(kind):
     assert received.find(b"ab", 4, 5) == 0
 
 
+def test_where_a_delimiter_is_counts_from_what_is_left():
+    received = Received()
+    received.put(b"x_ab_ab______")
+    received.take(2)
+    assert received.find(b"ab", 0, 4) == 2
+    assert received.find(b"ab", 1, 5) == 5
+
+
 def test_what_is_put_back_comes_first():
     received = Received()
     received.put(b"_def")

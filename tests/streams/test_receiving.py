@@ -11,6 +11,7 @@ from helpers import exports_lock
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import Buffers
+from triobatch._core import calls
 from triobatch._core.chunks import IOV_MAX
 from triobatch.testing import os_error
 
@@ -45,6 +46,18 @@ async def test_receive_some_takes_64_kib_unless_told(pair):
         await wait_all_tasks_blocked()
         assert len(await right.receive_some()) == 2**16
         nursery.cancel_scope.cancel()
+
+
+async def test_what_looks_ready_and_brings_nothing_does_not_make_it_spin(
+    pair, monkeypatch
+):
+    left, right = pair
+    tries = []
+    monkeypatch.setattr(calls, "receive", lambda *_: tries.append(1))
+    await left.send_all(b"x")
+    with trio.move_on_after(0.2):
+        await right.receive_some()
+    assert 2 <= len(tries) < 60
 
 
 # receive_into

@@ -17,6 +17,7 @@ from trio.testing import (
 
 from triobatch import BufferedReceiveStream, relay
 from triobatch._core.choice import CORE
+from triobatch._streams import relay as relay_module
 
 MUCH = os.urandom(2**20) * 8
 
@@ -140,6 +141,29 @@ async def test_much_is_left_to_the_kernel(ends, monkeypatch):
         await second.send_eof()
     assert received.value == MUCH
     assert 2**16 <= copied < len(MUCH) / 4
+
+
+@pytest.mark.skipif(CORE != "c", reason="the Python core copies")
+async def test_the_calls_of_the_kernels_way_are_counted(ends, monkeypatch):
+    first, second, a, b = ends
+    pipes, real = [], relay_module.Relay
+
+    def made():
+        pipes.append(real())
+        return pipes[-1]
+
+    monkeypatch.setattr(relay_module, "Relay", made)
+    received = Result(receive_all, second)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relay, a, b)
+        nursery.start_soon(received)
+        nursery.start_soon(send_and_end, first, MUCH)
+        await second.send_eof()
+    assert len(received.value) == len(MUCH)
+    receives, sends = pipes[0].calls
+    # One that has brought enough, one that has sent it on; and the end.
+    assert a.statistics().receive_calls > receives > 10
+    assert b.statistics().send_calls > sends > 10
 
 
 async def test_a_connection_that_carries_little_costs_no_descriptors(ends):
@@ -409,6 +433,9 @@ PROGRAM = """
 """
 
 
+@pytest.mark.skipif(
+    not hasattr(signal, "SIGPIPE"), reason="this system has no SIGPIPE"
+)
 def test_a_peer_that_went_does_not_kill_the_process():
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM)],

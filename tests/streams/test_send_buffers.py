@@ -418,3 +418,10 @@ async def test_a_closed_tls_stream_is_found(tls):
     with pytest.raises(trio.ClosedResourceError):
         await triobatch.send_buffers(left, buffers)
     assert bytes(buffers) == b"data"
+
+
+@pytest.mark.parametrize("what", ["text", b"one chunk", 5])
+async def test_what_is_no_list_of_chunks_is_refused(what):
+    left, _right = memory_stream_pair()
+    with pytest.raises(TypeError, match="buffers must be an iterable"):
+        await triobatch.send_buffers(left, what)

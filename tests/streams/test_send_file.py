@@ -5,12 +5,14 @@ import errno
 import gzip
 import io
 import os
+import struct
 import subprocess
 import sys
 import textwrap
 
 import pytest
 import trio
+from helpers import exports_lock
 from trio.testing import (
     assert_checkpoints,
     memory_stream_pair,
@@ -19,7 +21,7 @@ from trio.testing import (
 
 import triobatch
 from triobatch import Buffers, FileSlice
-from triobatch._core import calls
+from triobatch._core import calls, splice_python
 
 CONTENT = os.urandom(2**20) * 6 + b"the end"
 
@@ -90,6 +92,12 @@ async def test_header_and_first_bytes_leave_together(
     received = await right.receive_some()
     if family == "tcp":
         assert received == b"header " + CONTENT[:1000]
+        if sys.platform == "linux":
+            # tcpi_data_segs_out in linux/tcp.h.
+            info = left.getsockopt(
+                trio.socket.IPPROTO_TCP, trio.socket.TCP_INFO, 192
+            )
+            assert struct.unpack_from("I", info, 156) == (1,)
     else:
         assert received.startswith(b"header ")
     assert left.statistics().send_calls == 2
@@ -295,6 +303,41 @@ async def test_a_reset_is_told(pair, file, reset, family):
     assert part.nbytes == len(CONTENT)
 
 
+async def test_a_call_that_took_a_part_is_counted(make_streams, file):
+    left, right = await make_streams(4608)
+    receiving = Receiving(right, len(CONTENT))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.send_file, file)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(receiving)
+    assert receiving.data == CONTENT
+    done = left.statistics()
+    assert done.partial_writes >= 1
+    assert done.send_calls > done.partial_writes
+
+
+@exports_lock
+async def test_an_error_in_the_midst_lets_go_of_header_and_trailer(
+    clogged_pair, file, reset
+):
+    left, right = clogged_pair
+    header, trailer = bytearray(b"header"), bytearray(b"trailer")
+    kept = []
+
+    async def send():
+        with pytest.raises(trio.BrokenResourceError) as error:
+            await left.send_file(file, header=[header], trailer=[trailer])
+        kept.append(error.value)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await wait_all_tasks_blocked()
+        await reset(right)
+    assert kept[0].__traceback__
+    header.append(0)
+    trailer.append(0)
+
+
 async def test_a_closed_stream_says_so(pair, file):
     left, _ = pair
     await left.aclose()
@@ -493,13 +536,15 @@ async def test_where_there_is_no_sendfile(pair, file, monkeypatch):
     left, right = pair
     if calls.send_file.__module__.endswith("_c"):
         pytest.skip("the C core has it")
-    monkeypatch.delattr(os, "sendfile")
-    monkeypatch.delattr(os, "pread")
+    monkeypatch.delattr(os, "sendfile", raising=False)
+    monkeypatch.setattr(splice_python, "_pread", splice_python._seek_and_read)
+    file.seek(7)
     receiving = Receiving(right, len(CONTENT))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(receiving)
         await left.send_file(file)
     assert receiving.data == CONTENT
+    assert file.tell() == 7
 
 
 async def test_header_and_trailer_are_two(pair, path):

@@ -13,6 +13,7 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import Buffers
+from triobatch._core import calls
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
 from triobatch._streams import sending as _stream_send
 from triobatch.testing import os_error
@@ -285,3 +286,37 @@ async def test_a_long_send_can_be_cancelled_while_the_peer_keeps_up(
         await pair[0].send_buffers(buffers)
     assert scope.cancelled_caught
     assert buffers.nbytes == 2**24 - _stream_send._YIELD_SIZE
+
+
+@pytest.mark.parametrize("what", ["text", b"one chunk", 5])
+async def test_what_is_no_list_of_chunks_is_refused(pair, what):
+    with pytest.raises(TypeError, match="buffers must be an iterable"):
+        await pair[0].send_buffers(what)
+
+
+async def test_a_list_that_is_refused_is_one_call(pair, monkeypatch):
+    def fail(*_):
+        raise os_error(errno.EPIPE)
+
+    left, _ = pair
+    monkeypatch.setattr(calls, "send_list", fail)
+    with pytest.raises(trio.BrokenResourceError):
+        await left.send_buffers([b"x"])
+    assert left.statistics().send_calls == 1
+
+
+async def test_a_list_of_which_a_part_went_is_one_call(pair, monkeypatch):
+    left, _ = pair
+    monkeypatch.setattr(calls, "send_list", lambda *_: (3, b"rest"))
+    assert left.send_buffers_nowait([b"abc", b"rest"]) == 3
+    done = left.statistics()
+    assert (done.send_calls, done.partial_writes) == (1, 1)
+    assert done.bytes_sent == 3
+
+
+async def test_where_there_is_no_room_one_call_finds_out(clogged_pair):
+    left, _ = clogged_pair
+    before = left.statistics().send_calls
+    with pytest.raises(trio.WouldBlock):
+        left.send_buffers_nowait([b"x"])
+    assert left.statistics().send_calls == before + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import logging
 import socket
 import struct
@@ -232,8 +233,56 @@ async def test_out_of_descriptors_it_tries_again(
         await last.send_all(b"x")
         assert await last.receive_some() == b"x"
     assert len(caplog.records) == 2
+    # As trio.serve_listeners logs it, with the error.
+    assert all(record.exc_info for record in caplog.records)
     for stream in [*streams, last]:
         await stream.aclose()
+
+
+async def test_out_of_descriptors_it_pauses(
+    serve, monkeypatch, autojump_clock
+):
+    tries = []
+
+    def accept(fd):
+        tries.append(trio.current_time())
+        raise OSError(errno.EMFILE, "no more")
+
+    port = await serve(echo)
+    monkeypatch.setattr(calls, "accept", accept)
+    async with await connect(port):
+        await trio.sleep(1)
+    assert 5 <= len(tries) <= 15
+
+
+async def test_an_error_of_another_kind_ends_it(monkeypatch):
+    def accept(fd):
+        raise OSError(errno.EFAULT, "a fault")
+
+    monkeypatch.setattr(calls, "accept", accept)
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(OSError, match="a fault"), flatten_subgroups=True
+    ):
+        async with trio.open_nursery() as nursery:
+            [listener] = await nursery.start(
+                lambda task_status: triobatch.serve_tcp_batches(
+                    echo, 0, host="127.0.0.1", task_status=task_status
+                )
+            )
+            with socket.create_connection(listener.socket.getsockname()):
+                await trio.sleep_forever()
+
+
+def test_its_group_has_the_sizes_of_any_other():
+    server = inspect.signature(triobatch.serve_tcp_batches).parameters
+    group = inspect.signature(triobatch.open_stream_group).parameters
+    batch = inspect.signature(triobatch.StreamGroup.receive_batch).parameters
+    for own, other in (
+        ("receive_size", group["receive_size"]),
+        ("max_queued", group["max_queued"]),
+        ("max_streams", batch["max_streams"]),
+    ):
+        assert server[own].default == other.default
 
 
 async def test_arguments_are_checked(sets):

@@ -13,6 +13,11 @@ from trio import socket as tsocket
 from trio.testing import assert_checkpoints
 
 import triobatch
+from triobatch.testing import os_error
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(stdlib_socket, "AF_UNIX"), reason="needs Unix sockets"
+)
 
 
 @pytest.fixture
@@ -112,6 +117,36 @@ async def test_a_live_socket_with_a_full_backlog_is_left_alone(where):
         assert where.is_socket()
         for sock in waiting:
             sock.close()
+
+
+async def test_a_full_backlog_is_tried_for_a_second(where, autojump_clock):
+    async with await triobatch.open_unix_listener(where, backlog=0):
+        with stdlib_socket.socket(stdlib_socket.AF_UNIX) as waiting:
+            waiting.connect(os.fspath(where))
+            start = trio.current_time()
+            with pytest.raises(OSError, match="backlog is full"):
+                await triobatch.open_unix_socket(where)
+            # Each pause is twice as long as the last one.
+            assert trio.current_time() - start == pytest.approx(1.023)
+
+
+async def test_a_connection_that_is_lost_as_it_is_made_is_closed(
+    where, monkeypatch
+):
+    async with await triobatch.open_unix_listener(where):
+        made = []
+
+        # As some systems say of one that was reset.
+        def fail(sock):
+            made.append(sock)
+            raise os_error(errno.EINVAL)
+
+        with tsocket.socket() as plain:
+            kind = type(plain)
+        monkeypatch.setattr(kind, "getpeername", fail)
+        with pytest.raises(OSError, match="Invalid"):
+            await triobatch.open_unix_socket(where)
+        assert [sock.fileno() for sock in made] == [-1]
 
 
 async def test_a_file_of_another_kind_is_left_alone(where):

@@ -116,3 +116,24 @@ async def test_a_stream_that_has_no_clogged_state_is_checked_as_well():
         return InMemory(left), right
 
     await check_batch_stream(maker, None)
+
+
+@pytest.mark.parametrize("family", ["unix"])
+async def test_a_check_that_is_cancelled_closes_both_ends(make_sockets):
+    made = []
+
+    class Stuck(BatchSocketStream):
+        async def send_buffers(self, buffers):
+            scope.cancel()
+            await trio.sleep_forever()
+
+    async def maker():
+        left, right = await make_sockets()
+        two = Stuck(left), BatchSocketStream(right)
+        made.extend(two)
+        return two
+
+    with trio.CancelScope() as scope:
+        await check_batch_stream(maker, None)
+    assert scope.cancelled_caught
+    assert {one.socket.fileno() for one in made} == {-1}

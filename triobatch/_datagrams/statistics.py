@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 # include/uapi/asm-generic/socket.h; the ninth number counts the drops.
 SO_MEMINFO = getattr(socket, "SO_MEMINFO", 55)

@@ -19,7 +19,6 @@ import trio
 from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._datagrams.receiving import BATCH
 from triobatch._datagrams.socket import DatagramSocket
-from triobatch._datagrams.socket_receives import check_limit
 from triobatch._wire.addresses import AF_INET, AF_INET6
 from triobatch._wire.metadata import Metadata, metadata_options
 
@@ -65,7 +64,6 @@ class AskedReceiver:
         sender: DatagramBatchSender,
         max_datagrams: int,
     ) -> None:
-        max_datagrams = check_limit(max_datagrams)
         self._sock = sock
         self._sender = sender
         self._max_datagrams = max_datagrams

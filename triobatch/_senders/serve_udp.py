@@ -81,6 +81,9 @@ async def serve_udp(
         stands for is this host's.
       TypeError, ValueError: ``port`` is no integer, or not in 0..65535.
 
+    Cancelling it closes the sockets, and cancels the handlers that are in its
+    own nursery.
+
     Nothing holds back a peer that sends without end. A handler that waits for
     something else should count how many wait already, and drop its batch when
     they are too many.
@@ -93,7 +96,7 @@ async def serve_udp(
     check_port(port)
     check_host(host)
     check_buffer_size(receive_buffer_size)
-    max_datagrams = check_limit(max_datagrams)
+    check_limit(max_datagrams)
 
     def prepare(sock: trio.socket.SocketType) -> None:
         configure(sock, reuse_port, receive_buffer_size)
@@ -149,7 +152,7 @@ async def serve_datagrams(
     """
     _check(handler, handler_nursery)
     _check_sockets(sockets)
-    check_limit(max_datagrams)
+    max_datagrams = check_limit(max_datagrams)
     async with AsyncExitStack() as stack:
         for sock in sockets:
             stack.push_async_callback(_close, sock)

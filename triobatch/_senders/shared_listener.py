@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, suppress
+from typing import Any, cast
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -15,12 +16,11 @@ from triobatch._senders.open import (
     check_room,
 )
 from triobatch._senders.shared_stream import SharedStream, open_shared_stream
+from triobatch._wire.async_with import async_scope, only_async
 from triobatch._wire.described import described
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
 
-
+@only_async
 class SharedListener(trio.abc.Listener[SharedStream]):
     """A listener that accepts shared streams; see ``open_shared_listeners``.
 
@@ -58,14 +58,14 @@ class SharedListener(trio.abc.Listener[SharedStream]):
     # Or Ctrl-C could come between a connection and its task.
     @enable_ki_protection
     async def accept(self) -> SharedStream:
-        """Accept a connection; what it raises is the listener's."""
+        """Accept a connection, shared; see the listener's own ``accept``."""
         stream = await self.listener.accept()
         try:
             shared: SharedStream = await self._nursery.start(
                 self._share, stream
             )
         except BaseException:
-            await trio.aclose_forcefully(stream)
+            await _close(stream)
             raise
         return shared
 
@@ -87,10 +87,10 @@ class SharedListener(trio.abc.Listener[SharedStream]):
                     task_status.started(shared)
                     await shared.wait_closed()
         finally:
-            await trio.aclose_forcefully(stream)
+            await _close(stream)
 
 
-@asynccontextmanager
+@async_scope
 async def open_shared_listeners(
     listeners: Iterable[trio.abc.Listener[Any]],
     *,
@@ -139,8 +139,9 @@ async def open_shared_listeners(
                 raise
         finally:
             nursery.cancel_scope.cancel()
-            for one in shared:
-                await trio.aclose_forcefully(one)
+            async with AsyncExitStack() as closing:
+                for one in shared:
+                    closing.push_async_callback(_close, one)
     if left_by is not None:
         # Out here, so that the nursery does not wrap it in a group.
         try:
@@ -148,6 +149,13 @@ async def open_shared_listeners(
         finally:
             # Its traceback holds this frame, which must not hold it.
             del left_by
+
+
+async def _close(resource: trio.abc.AsyncResource) -> None:
+    # Or a cancellation would replace what it is closed for, and leave those
+    # open that come behind it.
+    with trio.CancelScope(shield=True):
+        await trio.aclose_forcefully(resource)
 
 
 def _check_listener(listener: object) -> None:

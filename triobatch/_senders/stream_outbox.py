@@ -221,7 +221,6 @@ class StreamOutbox:
         self._peak = max(self._peak, size)
         self.batches += 1
         self.messages += 1
-        self._sent_size += size
 
     def cut_short(self, batch: Batch, count: int) -> None:
         """Account for a batch of which only the first messages were sent."""

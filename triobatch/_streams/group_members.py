@@ -333,7 +333,6 @@ class Members:
         self._scope.cancel()
         self.readers.close()
         self.writers.close()
-        self.settled.unpark_all()
 
 
 def queued_size(members: Iterable[Member]) -> int:

@@ -240,6 +240,8 @@ class SockaddrCache(dict[Address, bytes]):
       limit: As above.
     """
 
+    __slots__ = ("_family", "_limit")
+
     def __init__(self, family: int = 0, limit: int = 4096) -> None:
         super().__init__()
         self._family = family
@@ -274,6 +276,8 @@ class SockaddrCache(dict[Address, bytes]):
 
 class AddressCache(dict[bytes, Address]):
     """``decode_address``, each sockaddr once; bounded in the same way."""
+
+    __slots__ = ("_limit",)
 
     def __init__(self, limit: int = 4096) -> None:
         super().__init__()

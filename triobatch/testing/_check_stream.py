@@ -18,7 +18,7 @@ from triobatch._queues.buffers import Buffers
 from triobatch._wire.arguments import check_callable
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from triobatch._wire.hints import Buffer
 
 
 Maker: TypeAlias = Callable[
@@ -71,8 +71,12 @@ async def _bounded(
         with trio.fail_after(60):
             await check(sender, receiver)
     finally:
-        await trio.aclose_forcefully(sender)
-        await trio.aclose_forcefully(receiver)
+        # Or a cancellation would leave the second open.
+        with trio.CancelScope(shield=True):
+            try:
+                await trio.aclose_forcefully(sender)
+            finally:
+                await trio.aclose_forcefully(receiver)
 
 
 async def _receive(receiver: trio.abc.ReceiveStream, size: int) -> bytes:
