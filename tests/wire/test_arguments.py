@@ -12,6 +12,7 @@ from triobatch._wire.arguments import (
     as_seconds,
     at_least,
     check_callable,
+    check_is,
     check_nursery,
 )
 
@@ -85,3 +86,9 @@ def test_a_nursery_starts_tasks():
     check_nursery(None, "handler_nursery")
     with pytest.raises(TypeError, match=r"handler_nursery must be .* not int"):
         check_nursery(5, "handler_nursery")
+
+
+def test_what_is_of_no_such_kind_is_told():
+    check_is(5, int, "count")
+    with pytest.raises(TypeError, match="count must be a int, not str: 'x'"):
+        check_is("x", int, "count")
