@@ -35,8 +35,11 @@ exclude_patterns = [
     "**/*-tables.rst",
 ]
 nitpicky = True
-# A TypeVarTuple of a signature, and nothing to look up.
-nitpick_ignore = [("py:class", "Args")]
+# Variables of a signature, and nothing to look up.
+nitpick_ignore = [
+    ("py:class", "Args"),
+    ("py:class", "triobatch.testing._simulate.T"),
+]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -51,6 +54,7 @@ autodoc_type_aliases = {
     for name in (
         "Address",
         "BatchHandler",
+        "Buffer",
         "Datagram",
         "Errors",
         "File",

@@ -24,6 +24,8 @@ from trio.testing import wait_all_tasks_blocked
 if "TRIOBATCH_SIMULATE" in os.environ:
     simulated_platform.become(os.environ["TRIOBATCH_SIMULATE"])
 
+from helpers import need_unix_sockets
+
 from triobatch import BatchSocketStream, DatagramSocket, _write_to
 from triobatch._core import calls
 from triobatch.testing import os_error, scripted_calls
@@ -45,6 +47,16 @@ def pytest_addoption(parser):
 
 
 @pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc):
+    # pytest-xdist's processes have to find the same tests in the same order.
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        if isinstance(mark.args[1], set | frozenset):
+            raise pytest.UsageError(
+                f"{metafunc.definition.nodeid}: a set has another order in "
+                "each process; sort it"
+            )
+
+
 def pytest_collection_modifyitems(config, items):
     seed = config.getoption("shuffle")
     if seed is not None:
@@ -60,6 +72,7 @@ def pytest_collection_finish():
 
 async def _connected(family, send_size):
     if family == "unix":
+        need_unix_sockets()
         sockets = tsocket.socketpair()
         for sock in sockets:
             _limit(sock, send_size)
@@ -264,15 +277,10 @@ def press_after(monkeypatch, python_handles_ctrl_c):
     return install
 
 
-def _need_unix_sockets():
-    if not hasattr(socket, "AF_UNIX"):
-        pytest.skip("this system has no Unix sockets")
-
-
 def _bound_socket(family, directory):
     """Return a Trio datagram socket with a name of its own."""
     if family == "unix":
-        _need_unix_sockets()
+        need_unix_sockets()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         sock.bind(os.path.join(directory, os.urandom(6).hex()))
     else:
@@ -299,7 +307,7 @@ async def make_socket(tmp_path):
 @pytest.fixture
 def datagram_sockets():
     """Return a function that connects two Unix datagram sockets."""
-    _need_unix_sockets()
+    need_unix_sockets()
 
     def connect():
         made = []

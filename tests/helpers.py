@@ -1,6 +1,7 @@
 """What tests of many modules do with a socket, or ask of one."""
 
 import contextlib
+import socket
 import time
 
 import pytest
@@ -14,6 +15,12 @@ from triobatch._queues.views import EXPORTS_LOCK
 exports_lock = pytest.mark.skipif(
     not EXPORTS_LOCK, reason="exports lock nothing here: chunks are copied"
 )
+
+
+def need_unix_sockets():
+    """Skip the test where there are none."""
+    if not hasattr(socket, "AF_UNIX"):
+        pytest.skip("this system has no Unix sockets")
 
 
 def address_of(sock):

@@ -10,6 +10,7 @@ does it before anything else where TRIOBATCH_SIMULATE names a system::
 from __future__ import annotations
 
 import asyncio
+import functools
 import multiprocessing
 import os
 import platform
@@ -23,6 +24,7 @@ from types import SimpleNamespace
 
 # They choose by the system when they are imported, and are not to be fooled.
 import pytest_trio.plugin
+import trio.lowlevel
 import trio.testing
 
 if sys.platform == "linux":
@@ -61,6 +63,7 @@ _NOT_ON_WINDOWS = {
         "fchown set_blocking get_blocking mkfifo mknod O_CLOEXEC O_NONBLOCK "
         "O_NOFOLLOW getuid geteuid fork register_at_fork"
     ),
+    trio.lowlevel: "FdStream",
     signal: "SIGPIPE SIGKILL SIGUSR pthread_sigmask sigpending sigwait",
 }
 
@@ -88,9 +91,11 @@ def become(system: str) -> None:
     _io_epoll.select = SimpleNamespace(**vars(select))
     _take_away(_NOT_ELSEWHERE)
     if system == "win32":
-        # Windows has pairs of its own, which the standard library makes.
-        family, pair = socket.AF_UNIX, socket.socketpair
-        socket.socketpair = lambda *own: pair(*(own or (family,)))
+        # Windows has pairs of its own, which the standard library makes, of
+        # TCP; these stay Unix sockets.
+        pair = functools.partial(socket.socketpair, socket.AF_UNIX)
+        socket.socketpair = lambda *_: pair()
+        ssl.enum_certificates = lambda store: ()
         _take_away(_NOT_ON_WINDOWS)
         # Or the standard library would ask for the user's number.
         os.environ.setdefault("USERNAME", "nobody")

@@ -1,5 +1,6 @@
 """What the benchmarks print and draw: figures, tables, charts."""
 
+import dataclasses
 import io
 import json
 import re
@@ -165,6 +166,16 @@ def test_a_page_is_what_docutils_reads_without_a_warning():
         text, settings_overrides={"halt_level": 2, "report_level": 2}
     )
     assert len([*page.findall(nodes.table)]) == 2
+
+
+def test_many_columns_are_narrow():
+    many = figures_of(ours=2.0, theirs=1.0)
+    table = table_of(many, TIME)
+    assert "0.50 [0.50" in rst([table], MACHINE)
+    wide = dataclasses.replace(table, heads=[*table.heads, *"abcdef"])
+    text = rst([wide], MACHINE)
+    assert "| 0.50\n" in text
+    assert "   :class: figures many\n" in text
 
 
 def test_figures_come_back_from_json(tmp_path):

@@ -566,7 +566,7 @@ def test_accept_2_does_not_wait():
 
 
 async def test_a_mode_that_changes_at_once_does_not_matter(have, monkeypatch):
-    monkeypatch.setattr(os, "set_blocking", lambda *_: None)
+    monkeypatch.setattr(socket.socket, "setblocking", lambda *_: None)
     await test_no_way_blocks_the_loop(have, "BatchSocketListener.accept")
 
 

@@ -411,3 +411,67 @@ async def test_waiting_for_a_backlog_can_be_cancelled(full, where):
 async def test_an_isinstance_check_for_trios_listener_is_passed(where):
     async with await triobatch.open_unix_listener(where) as listener:
         assert isinstance(listener, trio.SocketListener)
+
+
+async def test_a_name_that_is_gone_by_then_is_nobodys(where, monkeypatch):
+    leave_behind(where)
+    real = unix_name._is_taken
+
+    def is_taken(path):
+        taken = real(path)
+        where.unlink()
+        return taken
+
+    monkeypatch.setattr(unix_name, "_is_taken", is_taken)
+    async with await triobatch.open_unix_listener(where) as listener:
+        monkeypatch.undo()
+        await check_it_answers(listener, where)
+
+
+async def test_a_name_that_cannot_be_listened_on_is_removed(
+    where, monkeypatch
+):
+    def fail(*_):
+        raise PermissionError(errno.EPERM, "no mode")
+
+    monkeypatch.setattr(os, "chmod", fail)
+    monkeypatch.setattr(os, "fchmod", fail)
+    with pytest.raises(PermissionError):
+        await triobatch.open_unix_listener(where, mode=0o600)
+    assert list(where.parent.iterdir()) == []
+
+
+async def test_a_lock_that_cannot_be_taken_is_closed(where, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="No locks"):
+        await triobatch.open_unix_listener(where)
+    assert os.listdir("/proc/self/fd") == before
+
+
+@on_linux
+async def test_without_proc_a_name_is_as_good_as_left_behind(
+    where, monkeypatch
+):
+    leave_behind(where)
+    real = open
+
+    def no_proc(path, *args, **options):
+        if path == "/proc/net/unix":
+            raise FileNotFoundError(errno.ENOENT, "not mounted", path)
+        return real(path, *args, **options)
+
+    monkeypatch.setattr("builtins.open", no_proc)
+    async with await triobatch.open_unix_listener(where) as listener:
+        await check_it_answers(listener, where)
+
+
+def test_a_forked_worker_leaves_the_name(where):
+    where.touch()
+    name = unix_name.UnixName(os.fspath(where))
+    name._process = os.getpid() + 1
+    name.remove()
+    assert where.exists()

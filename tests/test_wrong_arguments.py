@@ -34,8 +34,8 @@ THING = Thing()
 NAN = float("nan")
 EMPTY = ["", b"", [], ()]
 
-NO_NUMBER = [None, "x", b"x", [], {}, THING]
-NO_SIZE = [None, 1.5, "x", b"x", [], {}, THING, -1]
+NO_NUMBER = [None, True, "x", b"x", [], {}, THING]
+NO_SIZE = [None, True, 1.5, "x", b"x", [], {}, THING, -1]
 NO_SECONDS = [*NO_NUMBER, NAN, -1.0]
 NO_BYTES = [None, True, 1.5, "x", [], {}, THING]
 NO_ITERABLE = [None, True, 1.5, "x", b"x", THING]
@@ -87,7 +87,7 @@ WRONG = {
     "Handler": NO_OBJECT,
     "Link": NOTHING_OF_OURS,
     "Literal['stream', 'datagram']": NOTHING_OF_OURS,
-    "Literal[1, 2]": [1.5, "x", b"x", [], {}, THING, 3],
+    "Literal[1, 2]": [True, 1.5, "x", b"x", [], {}, THING, 3],
     "LocalAddress": NO_ADDRESS,
     "Maker": NO_OBJECT,
     "Metadata": NOTHING_OF_OURS,
@@ -99,12 +99,12 @@ WRONG = {
     "bool": [],
     "float": NO_SECONDS,
     "int": NO_SIZE,
-    "int | str": [None, 1.5, b"x", [], {}, THING],
+    "int | str": [None, True, 1.5, b"x", [], {}, THING],
     "list[Socket]": [*NO_ITERABLE, [], [None], [THING]],
     "str": NO_STRING,
     "str | bytes": [None, True, 1.5, [], {}, THING],
     "str | bytes | os.PathLike[str] | os.PathLike[bytes]": NO_PATH,
-    "str | int": [1.5, b"x", [], {}, THING, -1],
+    "str | int": [True, 1.5, b"x", [], {}, THING, -1],
     "trio.Nursery": NOTHING_OF_OURS,
     "trio.abc.ReceiveStream": NO_OBJECT,
     "S": NO_OBJECT,
@@ -124,9 +124,11 @@ TAKEN = {
     "Buffers.read(size)": [-1],
     # Cut to what there can be.
     "backlog": [-1],
-    # EBADF, EINVAL.
-    "fd": [-1],
+    # EBADF, EINVAL; True is a descriptor for the standard library too.
+    "fd": [-1, True],
     "offset": [-1],
+    "lowlevel.preadv(offset)": [-1, True],
+    "lowlevel.pwritev(offset)": [-1, True],
     # Names, which are looked up: gaierror, as documented.
     "open_udp_socket(local_address)": [("localhost\0", 9)],
     "open_udp_socket(remote_address)": [("localhost\0", 9)],
@@ -139,6 +141,9 @@ TAKEN = {
     "DatagramBatchSender.send(errors)": [[], {}],
     "DatagramBatchSender.send_batch(errors)": [[], {}],
     "testing.os_error(number)": [-1],
+    # True is 1 in any way that matters.
+    "ProxyHeader.encode(version)": [True],
+    "seed": [True],
 }
 # Names that the errors have instead: of an item, or of the whole.
 CALLED = {

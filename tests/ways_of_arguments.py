@@ -16,6 +16,7 @@ import trio
 
 import triobatch
 from triobatch import (
+    Address,
     BufferedReceiveStream,
     Buffers,
     Datagrams,
@@ -115,7 +116,8 @@ def parameters(function):
     except ValueError:
         return {}
     return {
-        name: str(parameter.annotation)
+        # A dataclass says what the alias stands for, from Python 3.14 on.
+        name: str(parameter.annotation).replace(str(Address), "Address")
         for name, parameter in found.items()
         if name != "self"
     }

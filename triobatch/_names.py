@@ -37,11 +37,11 @@ def check_backlog(backlog: int | None) -> int:
     """Return how many connections may wait, as many as there can be for None.
 
     Raises:
-      TypeError: it is no integer.
+      TypeError: it is no integer; True and False are none.
     """
     if backlog is None:
         return _BACKLOG
-    if not isinstance(backlog, int):
+    if not isinstance(backlog, int) or isinstance(backlog, bool):
         raise TypeError(f"backlog must be an int or None, not {backlog!r}")
     return max(0, min(backlog, _BACKLOG))
 

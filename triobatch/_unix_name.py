@@ -98,7 +98,7 @@ def check_mode(mode: int | None) -> None:
     """Raise TypeError or ValueError if these are no permissions, nor None."""
     if mode is None:
         return
-    if not hasattr(mode, "__index__"):
+    if isinstance(mode, bool) or not hasattr(mode, "__index__"):
         raise TypeError(f"mode must be an int or None, not {mode!r}")
     if not 0 <= operator.index(mode) <= 0o7777:
         raise ValueError(f"mode must be in 0..0o7777, not {mode!r}")
@@ -130,8 +130,11 @@ def bind(
       TypeError: ``mode`` is no integer.
       ValueError: an abstract name was to have permissions, or there are no
         such permissions.
+      RuntimeError: this system has no Unix sockets.
     """
     check_mode(mode)
+    if not hasattr(socket, "AF_UNIX"):
+        raise RuntimeError("this system has no Unix sockets")
     abstract = _is_abstract(name)
     if abstract and mode is not None:
         raise ValueError(f"an abstract name has no mode, not {mode!r}")

@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import trio
@@ -18,16 +17,14 @@ from triobatch._core.files import writev
 from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
 from triobatch._queues.buffers import (
     Buffers,
+    Target,
     drop,
     first_bytes,
     first_chunks,
 )
+from triobatch._queues.views import Chunk
 from triobatch._resource import Claim, pause_after, raise_pipe_error
 from triobatch._streams.send_buffers import send_buffers
-
-if TYPE_CHECKING:
-    from triobatch._queues.buffers import Target
-    from triobatch._queues.views import Chunk
 
 # How much a worker thread writes before its result is consumed: enough for a
 # hop between threads (100 us) not to count, and little enough for the memory

@@ -24,12 +24,3 @@ def test_the_memory_may_be_somebody_elses():
 def test_what_it_has_not_is_an_attribute_error():
     with pytest.raises(AttributeError, match="colour"):
         Arena(1, socket.AF_INET).colour  # noqa: B018 (it is what raises)
-
-
-def test_another_has_the_same_shape_and_memory_of_its_own():
-    arena = Arena(2, socket.AF_INET6, 100, control_size=24)
-    other = arena.another()
-    assert (other.slots, other.slot_size, other.control_size) == (2, 100, 24)
-    assert other.name_size == arena.name_size == 28
-    other.memory[:1] = b"x"
-    assert arena.memory[:1] == b"\0"

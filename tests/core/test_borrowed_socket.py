@@ -3,10 +3,13 @@
 import errno
 import os
 import socket
+import sys
+from types import SimpleNamespace
 
 import pytest
 
-from triobatch._core.borrowed_socket import borrowed_socket
+from triobatch._core import streams_python
+from triobatch._core.borrowed_socket import borrowed_socket, keeping_mode
 
 
 @pytest.fixture
@@ -25,6 +28,44 @@ def test_the_descriptor_stays_its_owners(pair):
     del borrowed
     left.send(b"y")
     assert right.recv(2) == b"xy"
+
+
+tells_mode = pytest.mark.skipif(
+    not hasattr(os, "get_blocking"), reason="this system does not tell"
+)
+
+
+@tells_mode
+@pytest.mark.parametrize("blocking", [False, True])
+def test_the_mode_stays_as_it_is(pair, blocking):
+    # PyPy makes a socket blocking when it gets an object.
+    left, right = pair
+    left.setblocking(blocking)
+    with borrowed_socket(left.fileno()):
+        assert os.get_blocking(left.fileno()) == blocking
+    assert os.get_blocking(left.fileno()) == blocking
+    right.send(b"x")
+    assert streams_python.receive(left.fileno(), 9) == b"x"
+    assert os.get_blocking(left.fileno()) == blocking
+
+
+@tells_mode
+def test_on_pypy_the_mode_is_put_back(pair, monkeypatch):
+    left, _ = pair
+    left.setblocking(False)
+
+    def init(sock, fd):
+        os.set_blocking(fd, True)
+        if sock == "bad":
+            raise ZeroDivisionError
+
+    assert keeping_mode(init) is init or sys.implementation.name == "pypy"
+    monkeypatch.setattr(sys, "implementation", SimpleNamespace(name="pypy"))
+    keeping_mode(init)("good", left.fileno())
+    assert not os.get_blocking(left.fileno())
+    with pytest.raises(ZeroDivisionError):
+        keeping_mode(init)("bad", left.fileno())
+    assert not os.get_blocking(left.fileno())
 
 
 def test_the_descriptor_stays_its_owners_after_an_error(pair):

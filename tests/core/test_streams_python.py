@@ -143,13 +143,19 @@ def test_where_nothing_gathers_little_is_joined_at_a_time(
     assert right.recv(100) == b"bcdefghijklmnop"
 
 
-def test_where_nothing_scatters_the_first_buffer_is_filled(pair, windows):
+def test_where_nothing_scatters_what_came_is_copied(
+    pair, windows, monkeypatch
+):
     left, right = pair
-    left.send(b"abcd")
-    buffers = [bytearray(3), bytearray(3)]
+    monkeypatch.setattr(core, "COPY_SIZE", 6)
+    buffers = [bytearray(2), bytearray(), bytearray(3), bytearray(4)]
     views = list(map(memoryview, buffers))
-    assert core.receive_into(right.fileno(), views) == 3
-    assert buffers == [b"abc", b"\0\0\0"]
+    assert core.receive_into(right.fileno(), views) is None
+    left.send(b"abcdefgh")
+    assert core.receive_into(right.fileno(), views) == 6
+    assert buffers == [b"ab", b"", b"cde", b"f\0\0\0"]
+    assert core.receive_into(right.fileno(), views[3:]) == 2
+    assert buffers[3] == b"gh\0\0"
 
 
 class HandlerError(Exception):
@@ -175,6 +181,10 @@ def interrupt_at(position):
     sys.setprofile(look)
 
 
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython",
+    reason="about where CPython looks for signals",
+)
 def test_a_raising_signal_handler_leaves_the_descriptor_open(pair, call):
     left, right = pair
     right.send(bytes(10_000))

@@ -5,7 +5,8 @@ import array
 import pytest
 from helpers import address_of, receive_all
 
-from triobatch import Metadata
+from triobatch import Datagrams, Metadata
+from triobatch._datagrams import batching
 
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6", "unix"])
@@ -56,3 +57,39 @@ async def test_a_list_of_one_size_takes_its_metadata_along(make_socket, own):
     assert [m.metadata.ttl == 7 for m in messages] == [not own] + [True] * (
         count - 1
     )
+
+
+WAYS = {
+    "send": lambda sock, to: sock.send(b"x", to),
+    "send_many": lambda sock, to: sock.send_many([b"x"], to),
+    "send_batch": lambda sock, to: sock.send_batch([(b"x", to)]),
+    "send_segments": lambda sock, to: sock.send_segments(b"x", 1, to),
+    "a queue": lambda sock, to: sock.send_batch(Datagrams([(b"x", to)])),
+    "mixed": lambda sock, to: sock.send_batch([(b"x", to, Metadata())]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+async def test_what_equals_a_known_address_stands_for_it(make_socket, way):
+    sender, receiver = await make_socket(), await make_socket()
+    host, port = address_of(receiver)
+    with pytest.raises(TypeError, match="must be an int, not float"):
+        await way(sender, (host, float(port)))
+    await way(sender, (host, port))
+    await way(sender, (host, float(port)))
+    assert await receive_all(receiver, 2) == [b"x", b"x"]
+
+
+async def test_of_many_metadata_the_last_are_remembered(
+    make_socket, monkeypatch
+):
+    monkeypatch.setattr(batching, "MAX_CONTROLS", 2)
+    sender, receiver = await make_socket(), await make_socket()
+    target = address_of(receiver)
+    await sender.send(b"x", target)
+    await receiver.receive_messages(fields={"ttl"})
+    for ttl in range(1, 6):
+        await sender.send(b"x", target, metadata=Metadata(ttl=ttl))
+        [message] = await receiver.receive_messages(fields={"ttl"})
+        assert message.metadata.ttl == ttl
+        assert 1 <= len(sender._send._controls) <= 2

@@ -25,3 +25,10 @@ def test_what_except_star_splits_off_knows_what_was_sent():
     matched, rest = group.split(lambda error: error is errors[0])
     assert (matched.sent, rest.sent) == (7, 7)
     assert list(matched.exceptions) == errors[:1]
+
+
+def test_a_group_has_its_errors_in_the_order_of_the_batch():
+    errors = [DatagramError(1, index, None) for index in (5, 0, 3)]
+    group = DatagramErrorGroup(errors, 7)
+    assert [error.index for error in group.exceptions] == [0, 3, 5]
+    assert group.split(errors[1].__class__)[0].exceptions == group.exceptions

@@ -1,6 +1,7 @@
 """Cutting up what was received; the columns are filled by hand."""
 
 import socket
+from contextlib import suppress
 from functools import partial
 
 import extensions
@@ -8,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triobatch._core import datagram_lists
-from triobatch._core.arena import MSG_TRUNC, Arena
+from triobatch._core import datagram_lists, receive_memory
+from triobatch._core.arena import MSG_TRUNC
 from triobatch._core.choice import CORE
-from triobatch._datagrams import inbox as inbox_module
+from triobatch._core.receive_memory import Spares
 from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._datagrams.message_inbox import MessageInbox, MetadataCache
+from triobatch._datagrams.run import release
 from triobatch._wire.addresses import encode_address
+from triobatch._wire.metadata import Metadata
 
 MSG_CTRUNC = socket.MSG_CTRUNC
 
@@ -33,7 +36,7 @@ def taken_by(request):
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            inbox_module,
+            receive_memory,
             "taker",
             lambda arena, addresses: partial(
                 datagram_lists.take, arena, addresses
@@ -44,7 +47,9 @@ def taken_by(request):
 
 def filled(*messages, slot_size=100, family=socket.AF_INET):
     """Return an inbox of ``(payload, segment_size, address, flags)``."""
-    arena = Arena(16, family, slot_size)
+    spares = Spares(16, family, slot_size)
+    memory = spares.make()
+    arena = memory.arena
     for slot, (payload, segment_size, address, flags) in enumerate(messages):
         name = encode_address(address)
         start = slot * slot_size
@@ -57,7 +62,9 @@ def filled(*messages, slot_size=100, family=socket.AF_INET):
         arena.segment_sizes[slot] = segment_size
         arena.flags[slot] = flags
     arena.note_filled(len(messages))
-    return MessageInbox(arena)
+    inbox = MessageInbox(spares)
+    inbox.memory = memory if messages else None
+    return inbox
 
 
 def messages_of(inbox):
@@ -67,9 +74,9 @@ def messages_of(inbox):
 def test_plain_messages_are_one_datagram_each():
     inbox = filled((b"one", 0, A, 0), (b"", 0, B, 0), (b"three", 0, A, 0))
     assert inbox.take(2) == [(b"one", A), (b"", B)]
-    assert inbox.arena.left == 1
+    assert inbox.memory.arena.left == 1
     assert inbox.take(64) == [(b"three", A)]
-    assert not inbox.arena.left
+    assert inbox.memory is None
 
 
 def test_equal_messages_share_the_address_that_they_share():
@@ -92,14 +99,14 @@ def test_a_train_is_cut_at_its_segment_size():
 def test_the_last_of_a_train_may_be_shorter():
     inbox = filled((b"aaabbbc", 3, A, 0))
     assert inbox.take(64) == [(b"aaa", A), (b"bbb", A), (b"c", A)]
-    assert not inbox.arena.left
+    assert inbox.memory is None
 
 
 def test_a_train_waits_for_the_next_call_where_the_limit_cuts_it():
     inbox = filled((b"aaabbbc", 3, A, 0), (b"", 0, B, 0))
     taken = [inbox.take(1) for _ in range(4)]
     assert taken == [[(b"aaa", A)], [(b"bbb", A)], [(b"c", A)], [(b"", B)]]
-    assert not inbox.arena.left
+    assert inbox.memory is None
 
 
 @pytest.mark.parametrize(
@@ -124,7 +131,7 @@ def test_a_cut_datagram_alone_is_no_datagram(size, flags):
     inbox = filled((bytes(size), 0, B, flags))
     with pytest.raises(TruncatedDatagramError):
         inbox.take(64)
-    assert not inbox.arena.left
+    assert inbox.memory is None
     assert inbox.truncated == 1
 
 
@@ -132,7 +139,7 @@ def test_a_train_alone_is_cut():
     inbox = filled((b"aaab", 3, A, 0))
     assert inbox.take(1) == [(b"aaa", A)]
     assert inbox.take(1) == [(b"b", A)]
-    assert not inbox.arena.left
+    assert inbox.memory is None
 
 
 def test_a_cut_datagram_is_a_message_that_says_so():
@@ -159,7 +166,7 @@ def test_control_messages_that_did_not_fit_cut_no_datagram():
 
 def test_a_unix_arena_has_no_room_for_passed_descriptors():
     inbox = filled((b"x", 0, "/a", MSG_CTRUNC), family=socket.AF_UNIX)
-    assert inbox.arena.control_size == 0
+    assert inbox.memory.arena.control_size == 0
     assert inbox.take(64) == [(b"x", "/a")]
 
 
@@ -196,7 +203,7 @@ def test_nothing_is_lost_whatever_the_limit(messages, limit):
         expected += [(piece, address) for piece in pieces or [b""]]
     inbox = filled(*messages)
     taken = []
-    while inbox.arena.left:
+    while inbox.memory is not None:
         some = inbox.take(limit)
         assert 1 <= len(some) <= limit
         taken += some
@@ -210,8 +217,8 @@ def test_runs_are_of_whoever_sent_them():
     messages = [(b"x", 0, name, 0) for name in names]
     inbox = filled(*messages, family=socket.AF_UNIX)
     # What a call before has left there.
-    size = inbox.arena.name_size
-    inbox.arena.names[size : 2 * size] = inbox.arena.names[:size]
+    size = inbox.memory.arena.name_size
+    inbox.memory.arena.names[size : 2 * size] = inbox.memory.arena.names[:size]
     assert [run.address for run in inbox.take_runs(99, [])] == names
 
 
@@ -223,7 +230,7 @@ def test_runs_end_before_one_that_was_cut():
         inbox.take_runs(999, [])
     [run] = inbox.take_runs(999, [])
     assert (run.data, run.segment_size) == (b"c", 1)
-    assert not inbox.arena.left
+    assert inbox.memory is None
 
 
 @pytest.mark.parametrize(
@@ -233,7 +240,8 @@ def test_runs_are_so_many_bytes_but_for_the_first(limit, taken):
     inbox = filled(*[(bytes(40), 10, A, 0)] * 3)
     runs = inbox.take_runs(limit, [])
     assert [len(run.data) for run in runs] == [40] * taken
-    assert inbox.arena.left == 3 - taken
+    left = 0 if inbox.memory is None else inbox.memory.arena.left
+    assert left == 3 - taken
     assert (inbox.run_size, inbox.run_count) == (40, 4)
 
 
@@ -242,22 +250,68 @@ def test_a_run_is_the_rest_of_a_train_that_was_begun():
     assert inbox.take(2) == [(b"plain", B), (b"aa", A)]
     [run] = inbox.take_runs(999, [])
     assert (run.data, run.segment_size, run.address) == (b"bbcc", 2, A)
-    assert not inbox.arena.left
+    assert inbox.memory is None
 
 
 def test_memory_of_which_there_are_views_is_not_used_again():
     inbox = filled((b"aabb", 2, A, 0))
-    arena = inbox.arena
     lent = []
     [run] = inbox.take_runs(999, lent)
     kept = memoryview(run.data)
+    assert (inbox.memory, list(inbox.spares)) == (None, [])
     inbox.reclaim()
-    assert inbox.loan is None
-    assert inbox.arena is not arena
-    assert inbox.arena.slots == arena.slots
+    assert (inbox.loan, list(inbox.spares)) == (None, [])
     assert kept == b"aabb"
-    # Who takes datagrams takes them from there.
-    assert inbox.take(9) == []
+
+
+RECEIVED = [(b"aab", 2, A, 0), (bytes(101), 0, B, 0), (b"c", 0, A, 0)]
+TAKES = {
+    "take": lambda inbox: inbox.take(1),
+    "take_runs": lambda inbox: release(*runs_of(inbox)),
+    "take_messages": lambda inbox: inbox.take_messages(1, KNOWN),
+    "take_asked": lambda inbox: inbox.take_asked(
+        1, MetadataCache(Metadata.for_reply)
+    ),
+}
+KNOWN = MetadataCache(lambda it: it)
+
+
+def runs_of(inbox):
+    lent = []
+    return inbox.take_runs(1, lent), lent
+
+
+@pytest.mark.parametrize("way", TAKES)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_memory_is_given_back_when_all_is_handed_out(way, count):
+    inbox = filled(*RECEIVED[:count])
+    memory = inbox.memory
+    calls = 0
+    while inbox.memory is not None:
+        assert inbox.memory is memory
+        assert list(inbox.spares) == []
+        with suppress(TruncatedDatagramError):
+            TAKES[way](inbox)
+        calls += 1
+    assert calls >= count
+    if inbox.loan is not None:
+        assert list(inbox.spares) == []
+        inbox.reclaim()
+    assert list(inbox.spares) == [memory]
+
+
+@pytest.mark.parametrize("way", sorted(set(TAKES) - {"take_runs"}))
+def test_what_was_lent_is_not_given_back_by_who_takes_the_rest(way):
+    inbox = filled((b"aabb", 2, A, 0), (b"c", 0, A, 0))
+    memory = inbox.memory
+    runs, lent = runs_of(inbox)
+    kept = memoryview(runs[0].data)
+    release(runs, lent)
+    TAKES[way](inbox)
+    assert (inbox.memory, list(inbox.spares)) == (None, [])
+    kept.release()
+    inbox.reclaim()
+    assert list(inbox.spares) == [memory]
 
 
 def test_runs_are_reckoned_to_be_one_datagram_at_first():

@@ -247,6 +247,27 @@ def test_what_cannot_be_received_into_is_refused(sockets, buffer):
     assert right.recv(9) == b"x"
 
 
+def released():
+    view = memoryview(bytearray(9))
+    view.release()
+    return view
+
+
+def closed():
+    mapping = mmap.mmap(-1, 9)
+    mapping.close()
+    return mapping
+
+
+@pytest.mark.parametrize("make", [released, closed])
+def test_a_buffer_that_is_gone_is_refused_as_everywhere(sockets, make):
+    left, right = sockets
+    left.sendto(b"x", right.getsockname())
+    with pytest.raises(BufferError, match="buffer has no bytes to give"):
+        recvmmsg(right.fileno(), make(), 1)
+    assert right.recv(9) == b"x"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -271,3 +292,10 @@ def test_a_descriptor_is_not_taken_modulo_2_32(sockets):
         sendmmsg(2**32 + near.fileno(), [(b"x", address)])
     with pytest.raises(OverflowError):
         recvmmsg(2**32 + near.fileno(), bytearray(8), 8)
+
+
+def test_a_list_is_no_address(sockets):
+    left, right = sockets
+    wrong = list(right.getsockname())
+    with pytest.raises(TypeError, match="not list"):
+        sendmmsg(left.fileno(), [(b"x", wrong)])

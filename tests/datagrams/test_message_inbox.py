@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triobatch._core.arena import MSG_TRUNC, Arena
+from triobatch._core.arena import MSG_TRUNC
+from triobatch._core.receive_memory import Spares
 from triobatch._datagrams import message_inbox
 from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._datagrams.message_inbox import MessageInbox, MetadataCache
@@ -37,7 +38,9 @@ def asked(host, tos=0):
 
 def filled(*messages):
     """Return an inbox of ``(payload, control, segment_size)``."""
-    arena = Arena(16, socket.AF_INET, 100)
+    spares = Spares(16, socket.AF_INET, 100)
+    memory = spares.make()
+    arena = memory.arena
     for slot, (payload, control, segment_size) in enumerate(messages):
         kept = payload[:100]
         start = slot * 100
@@ -51,7 +54,13 @@ def filled(*messages):
             segment_size,
         )
     arena.note_filled(len(messages))
-    return MessageInbox(arena)
+    inbox = MessageInbox(spares)
+    inbox.memory = memory if messages else None
+    return inbox
+
+
+def left_in(inbox):
+    return inbox.memory and inbox.memory.filling
 
 
 @pytest.fixture
@@ -145,7 +154,7 @@ def test_each_datagram_has_what_its_message_had(rows, limit):
     inbox = filled(*rows)
     known = MetadataCache(lambda it: it)
     taken = []
-    while inbox.arena.left:
+    while inbox.memory is not None:
         some = inbox.take_messages(limit, known)
         assert 1 <= len(some) <= limit
         taken += some
@@ -184,17 +193,18 @@ def test_the_extension_makes_the_messages_that_python_makes(
     rows, limits, timestamps
 ):
     extension, python = filled(*rows), filled(*rows)
-    python._message_taker = python.arena, None
+    if rows:
+        python.memory.take_messages = None
     known = MetadataCache(lambda it: it), MetadataCache(lambda it: it)
     for limit in limits:
-        if not python.arena.left:
+        if python.memory is None:
             break
         ours = extension.take_messages(limit, known[0], timestamps=timestamps)
         theirs = python.take_messages(limit, known[1], timestamps=timestamps)
         assert ours == theirs
         assert list(map(hash, ours)) == list(map(hash, theirs))
         assert {type(m) for m in ours} <= {message_inbox.Message}
-        assert extension.arena.filling == python.arena.filling
+        assert left_in(extension) == left_in(python)
 
 
 @given(ROWS, st.integers(1, 20))
@@ -202,7 +212,7 @@ def test_what_asked_one_address_comes_together_and_in_order(rows, limit):
     inbox = filled(*rows)
     replies = MetadataCache(Metadata.for_reply)
     taken = {host: [] for host in HOSTS}
-    while inbox.arena.left:
+    while inbox.memory is not None:
         some = inbox.take_asked(limit, replies)
         assert 1 <= sum(len(pairs) for _, pairs in some) <= limit
         assert len({reply for reply, _ in some}) == len(some)
@@ -234,4 +244,4 @@ def test_a_cut_datagram_is_told_and_keeps_none_behind_it(others):
         inbox.take_asked(64, replies)
     [(_, rest)] = inbox.take_asked(64, replies)
     assert rest == [(b"b", A)]
-    assert not inbox.arena.left
+    assert inbox.memory is None

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import os
 import socket
 import sys
 
@@ -168,3 +169,20 @@ async def test_what_a_filter_keeps_out_is_not_counted_as_a_drop(monkeypatch):
     ) as sock:
         assert sock.statistics().kernel_drops == 0
     stranger.close()
+
+
+async def test_ctrl_c_while_opening_leaves_no_socket_open(monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(opening, "kernel_drops", interrupted)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(KeyboardInterrupt):
+        await open_udp_socket(local_address=("127.0.0.1", 0))
+    assert os.listdir("/proc/self/fd") == before
+
+
+async def test_a_system_without_reuse_port_says_so(monkeypatch):
+    monkeypatch.delattr(socket, "SO_REUSEPORT")
+    with pytest.raises(OSError, match="no SO_REUSEPORT"):
+        await open_udp_socket(local_address=("127.0.0.1", 0), reuse_port=True)

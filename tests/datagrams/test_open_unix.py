@@ -156,3 +156,9 @@ async def test_a_name_that_is_another_socket_by_now_stays(where):
         other = await open_unix_datagram_socket(where)
     async with other:
         await check_it_receives(other, os.fspath(where))
+
+
+async def test_a_system_without_unix_sockets_says_so(where, monkeypatch):
+    monkeypatch.delattr(socket, "AF_UNIX")
+    with pytest.raises(RuntimeError, match="no Unix sockets"):
+        await open_unix_datagram_socket(where)

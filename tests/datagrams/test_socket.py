@@ -1,5 +1,6 @@
 """The socket as an object: construction, checkpoints, closing."""
 
+import os
 import platform
 import socket
 import sys
@@ -141,3 +142,22 @@ async def test_a_unix_socket_without_a_name_is_nowhere():
     async with DatagramSocket(left) as sock, DatagramSocket(right):
         assert sock.local_address is None
         assert sock.remote_address is None
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_NETLINK"), reason="Linux's own")
+async def test_a_socket_of_another_family_is_refused():
+    with (
+        trio.socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM) as other,
+        pytest.raises(ValueError, match="family must be AF_INET"),
+    ):
+        DatagramSocket(other)
+
+
+async def test_a_peer_that_cannot_be_asked_for_is_an_error(make_socket):
+    sock = await make_socket()
+    # Its number is another's by now.
+    other = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(other, sock.socket.fileno())
+    os.close(other)
+    with pytest.raises(OSError, match="non-socket"):
+        _ = sock.remote_address

@@ -1,10 +1,11 @@
-"""What docstrings and the README show: a type checker finds no fault in it.
+"""What docstrings, README and pages show: a type checker finds no fault.
 
 They are fragments, so what is around them is declared here.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import inspect
 import os
@@ -48,6 +49,7 @@ async def example_{number}() -> None:
 
 # Names that examples use and do not make, with their types.
 GIVEN = {
+    "CONDITIONS": "NetworkConditions",
     "answer": "Callable[..., Any]",
     "clients": "list[BatchSocketStream]",
     "collector": "tuple[str, int]",
@@ -69,6 +71,7 @@ GIVEN = {
     "subscribe": "Callable[..., Awaitable[object]]",
     "upstream": "DatagramSocket",
     "serve_and_ask": "Callable[[SimulatedNetwork], Awaitable[None]]",
+    "thousand_hours": "Callable[[SimulatedNetwork], Awaitable[None]]",
     "wrap_server_stream": "Callable[..., Awaitable[Any]]",
 }
 # The sender of a datagram socket has a method of this name, and no other has.
@@ -89,6 +92,25 @@ def docstrings():
                         yield f"{name}.{method}", found
 
 
+def on_pages():
+    """Return the fragments of Python on the pages of the documentation.
+
+    What is no program text of Python is a command, or what one prints.
+    """
+    for page in sorted((TOP / "docs").rglob("*.rst")):
+        text = page.read_text(encoding="utf-8") + "\n"
+        for block in re.findall(r"::(?: python)?\n\n((?:   .*\n|\n)+)", text):
+            fragment = textwrap.dedent(block).strip()
+            inside = textwrap.indent(fragment, "    ")
+            try:
+                tree = ast.parse(f"async def fragment():\n{inside}")
+            except SyntaxError:
+                continue
+            # Words alone, such as a line of a table, say nothing.
+            if any(isinstance(node, ast.Call) for node in ast.walk(tree)):
+                yield page.stem, fragment
+
+
 def examples():
     """Return each example under the name of what it is an example for."""
     found = {}
@@ -99,6 +121,8 @@ def examples():
     text = README.read_text(encoding="utf-8")
     for block in re.findall(r"(?ms)^```python\n(.*?)^```", text):
         found[block.strip()] = "README"
+    for page, fragment in on_pages():
+        found.setdefault(fragment, page)
     return found
 
 
@@ -122,6 +146,19 @@ def checked(number, example):
 
 def test_there_are_examples():
     assert len(examples()) > 15
+    assert len({page for page, _ in on_pages()}) >= 3
+
+
+def test_python_on_a_page_is_a_sample_or_a_fragment_that_is_read():
+    read = [fragment for _, fragment in on_pages()]
+    for page in (TOP / "docs").rglob("*.rst"):
+        text = page.read_text(encoding="utf-8") + "\n"
+        for block in re.findall(
+            r"code-block:: py\w*\n\n((?:   .*\n|\n)+)", text
+        ):
+            assert textwrap.dedent(block).strip() in read, page
+        # Nobody would look for it in the others.
+        assert not re.search(r"code-block:: py\w*\n +:", text), page
 
 
 @pytest.mark.slow

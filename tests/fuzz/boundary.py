@@ -347,9 +347,11 @@ async def settle(result):
         with contextlib.suppress(Boom), result:
             pass
     if isinstance(result, list):
-        for item in result:
-            if hasattr(item, "aclose"):
-                await item.aclose()
+        # A call that took long is over time here, and closing is a checkpoint.
+        with trio.CancelScope(shield=True):
+            for item in result:
+                if hasattr(item, "aclose"):
+                    await item.aclose()
     return result
 
 

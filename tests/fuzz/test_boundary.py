@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import trio
 from fuzz import boundary
+
+import triobatch
 
 CASES = 120
 
@@ -44,3 +47,11 @@ def test_a_queue_that_a_mistake_has_changed_is_found(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(boundary.Finding, match="a queue has changed"):
         boundary.run_case(0, tmp_path)
+
+
+async def test_all_that_a_late_call_has_opened_is_closed():
+    listeners = await triobatch.open_tcp_listeners(0, host="127.0.0.1")
+    listeners += await triobatch.open_tcp_listeners(0, host="127.0.0.1")
+    with trio.move_on_after(0):
+        await boundary.settle(listeners)
+    assert [each.socket.fileno() for each in listeners] == [-1, -1]

@@ -215,8 +215,12 @@ class SenderMachine(RuleBasedStateMachine):
 
     async def flush_and_look(self):
         before = set(self.queued)
+        self.flushes += 1
         with contextlib.suppress(*ENDED, DatagramErrorGroup):
-            await self.sender.flush()
+            try:
+                await self.sender.flush()
+            finally:
+                self.flushes -= 1
             self.flushed |= before
 
     async def do_wait(self, count):
@@ -232,9 +236,13 @@ class SenderMachine(RuleBasedStateMachine):
                 self.received.append(await peer.recv(65536))
 
     async def all_leaves(self):
-        """See that nothing stays queued while the peer reads."""
+        """See that nothing stays queued, and nobody waits for that, in vain.
+
+        The peer reads.
+        """
         with trio.fail_after(5):
-            while self.sender.statistics().buffered_size:  # noqa: ASYNC110
+            statistics = self.sender.statistics
+            while self.flushes or statistics().buffered_size:  # noqa: ASYNC110
                 await trio.sleep(0.001)
 
     async def run(self):
@@ -264,6 +272,7 @@ class SenderMachine(RuleBasedStateMachine):
         self.queued, self.sent, self.never = set(), set(), set()
         self.perhaps, self.flushed = set(), set()
         self.received = []
+        self.flushes = 0
         self.sender = None
         with ours, self.peer:
             with scripted_calls(self.socket, sending=self.script):

@@ -7,6 +7,7 @@ import errno
 import itertools
 
 import outcome
+import pytest
 import trio
 from helpers import drain
 from hypothesis import strategies as st
@@ -148,10 +149,14 @@ class SenderMachine(RuleBasedStateMachine):
 
     async def flush_and_look(self):
         before = set(self.queued)
+        self.flushes += 1
         with contextlib.suppress(
             trio.ClosedResourceError, trio.BrokenResourceError
         ):
-            await self.sender.flush()
+            try:
+                await self.sender.flush()
+            finally:
+                self.flushes -= 1
             self.flushed |= before
 
     async def do_cork(self, sizes, patience):
@@ -174,9 +179,13 @@ class SenderMachine(RuleBasedStateMachine):
                 self.received += data
 
     async def all_leaves(self):
-        """See that nothing stays queued while the peer reads."""
+        """See that nothing stays queued, and nobody waits for that, in vain.
+
+        The peer reads.
+        """
         with trio.fail_after(5):
-            while self.sender.statistics().buffered_size:  # noqa: ASYNC110
+            statistics = self.sender.statistics
+            while self.flushes or statistics().buffered_size:  # noqa: ASYNC110
                 await trio.sleep(0.001)
 
     async def run(self):
@@ -202,6 +211,7 @@ class SenderMachine(RuleBasedStateMachine):
         self.numbers = itertools.count()
         self.queued, self.flushed = set(), set()
         self.received = bytearray()
+        self.flushes = 0
         self.sender = None
         script = list(self.script)
         if self.end == "EIO":
@@ -247,3 +257,21 @@ class SenderMachine(RuleBasedStateMachine):
 
 
 TestStreamSender = machine_test(SenderMachine)
+
+
+@pytest.mark.models
+def test_a_flush_ends_when_all_that_was_queued_has_left():
+    # Leaving the block would free it as well.
+    machine = SenderMachine()
+    machine.begin(
+        family="unix",
+        max_buffered=1000,
+        grace=0,
+        script=[],
+        disturbance=(None, 0),
+        end="leave",
+        reads=True,
+    )
+    machine.send_nowait(100)
+    machine.flush(None)
+    machine.teardown()

@@ -4,8 +4,10 @@ import copy
 import gzip
 import io
 import os
+import tempfile
 
 import pytest
+import trio
 
 from triobatch import FileSlice
 from triobatch._queues.file_slice import advance
@@ -60,6 +62,27 @@ def test_the_position_of_the_file_is_left_alone(file):
     FileSlice(file, 2)
     assert file.read() == b"456789"
     assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 10
+
+
+@pytest.mark.parametrize(
+    "make", [tempfile.TemporaryFile, tempfile.NamedTemporaryFile]
+)
+def test_a_temporary_file_is_a_file(make):
+    with make() as file:
+        file.write(b"abc")
+        file.flush()
+        for one in (file, trio.wrap_file(file)):
+            part = FileSlice(one, 1)
+            assert part.nbytes == 2
+            assert os.pread(part.file.fileno(), 2, 1) == b"bc"
+
+
+def test_what_is_kept_in_memory_until_it_is_large_is_no_file():
+    with (
+        tempfile.SpooledTemporaryFile() as file,
+        pytest.raises(TypeError, match="not SpooledTemporaryFile"),
+    ):
+        FileSlice(file)
 
 
 def test_what_was_sent_is_dropped_from_the_front(file):

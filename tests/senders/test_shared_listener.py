@@ -273,3 +273,17 @@ async def test_nothing_closes_by_force_what_is_being_closed():
         shared = await listener.accept()
         await shared.aclose()
     assert calls[:2] == ["begun", "ended"]
+
+
+class _Faulty(_ClosesSlowly):
+    async def send_all(self, data):
+        raise ZeroDivisionError
+
+
+async def test_a_fault_in_a_stream_comes_out_with_the_blocks_own_error():
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 (a group)
+        async with open_shared_listeners([_ListenerOf(_Faulty())]) as [one]:
+            stream = await one.accept()
+            stream.sender.send_nowait(b"x")
+            await trio.sleep_forever()
+    assert caught.value.subgroup(ZeroDivisionError) is not None

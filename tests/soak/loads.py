@@ -18,8 +18,10 @@ import ssl
 import struct
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from functools import partial
+from pathlib import Path
 
 import trio
 import trustme
@@ -29,14 +31,10 @@ from triobatch import (
     BatchSocketStream,
     BroadcastResult,
     Buffers,
-    Datagrams,
-    DatagramSocket,
 )
 
 # What the bytes of a stream are: at any place they tell which one it is.
 PATTERN = b"".join(struct.pack("<I", i) for i in range(2**16))
-# Datagrams that may be under way, so that a receive buffer has room.
-UNDER_WAY = 256
 MAX_FILE_SIZE = 2**20
 
 BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
@@ -205,95 +203,6 @@ async def tls(tally, rng, over):
         assert arrived == total, f"TLS: {arrived} of {total}"
 
 
-async def _udp_pair():
-    async def one():
-        return await triobatch.open_udp_socket(
-            local_address=("127.0.0.1", 0), receive_buffer_size=2**22
-        )
-
-    left = await one()
-    try:
-        return left, await one()
-    except BaseException:
-        await left.aclose()
-        raise
-
-
-async def _unix_pair():
-    return [
-        DatagramSocket(sock)
-        for sock in trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    ]
-
-
-def payloads(rng, number):
-    """Return datagrams with their numbers in front, equal in size or not."""
-    count = rng.choice((1, 3, 16, 64, UNDER_WAY))
-    if rng.random() < 0.7:
-        rest = bytes(rng.choice((8, 100, 1200)))
-        return [struct.pack("<Q", number + i) + rest for i in range(count)]
-    return [
-        struct.pack("<Q", number + i) + bytes(rng.randrange(1400))
-        for i in range(count)
-    ]
-
-
-async def _send_datagrams(rng, tally, left, address, batch):
-    """Send them in one of the ways that there are, cancels included."""
-    how = rng.randrange(4)
-    if how == 0:
-        await left.send_many(batch, address)
-    elif how == 1 and len({len(payload) for payload in batch}) == 1:
-        await left.send_segments(b"".join(batch), len(batch[0]), address)
-    elif how == 2:
-        for payload in batch[:8]:
-            await left.send(payload, address)
-        await left.send_many(batch[8:], address)
-    else:
-        queue = Datagrams((payload, address) for payload in batch)
-        while queue:
-            with trio.move_on_after(rng.random() / 1000):
-                await left.send_batch(queue)
-            if queue:
-                tally["datagrams: cancels"] += 1
-
-
-async def datagrams(tally, rng, over):
-    """Send batches, no more than there is room for, each arrives once."""
-    while not over():
-        is_unix = rng.random() < 0.3
-        left, right = await opened(tally, _unix_pair if is_unix else _udp_pair)
-        address = None if is_unix else right.local_address
-        sent = arrived = 0
-        progress = trio.Condition()
-
-        async def receive(right=right, progress=progress):
-            nonlocal arrived
-            while True:
-                for payload, _ in await right.receive_batch(
-                    rng.choice((1, 64, 1000))
-                ):
-                    (number,) = struct.unpack_from("<Q", payload)
-                    assert number == arrived, f"{number} and not {arrived}"
-                    arrived += 1
-                async with progress:
-                    progress.notify_all()
-
-        async with left, right, trio.open_nursery() as nursery:
-            nursery.start_soon(receive)
-            for _ in range(200):
-                batch = payloads(rng, sent)
-                await _send_datagrams(rng, tally, left, address, batch)
-                sent += len(batch)
-                with trio.fail_after(30):
-                    async with progress:
-                        while arrived < sent:
-                            await progress.wait()
-            nursery.cancel_scope.cancel()
-        assert arrived == sent
-        tally["datagrams"] += sent
-
-
 async def senders(tally, rng, over):
     """Many tasks on one batch sender; some give up; a message is whole."""
     while not over():
@@ -338,35 +247,6 @@ async def senders(tally, rng, over):
         assert set(received) == wanted, "messages are lost, or not withdrawn"
         tally["senders: messages"] += len(received)
         tally["senders: given up"] += len(given_up)
-
-
-async def datagram_senders(tally, rng, over):
-    """Many tasks queue datagrams; each arrives once."""
-    while not over():
-        left, right = await opened(tally, _unix_pair)
-        arrived = Counter()
-        count = 20 * 200
-
-        async def receive(right=right, arrived=arrived, count=count):
-            while sum(arrived.values()) < count:
-                arrived.update(
-                    payload for payload, _ in await right.receive_batch()
-                )
-
-        async def queue(sender, first):
-            for number in range(first, first + 200):
-                await sender.queue(struct.pack("<Q", number), None)
-
-        async with left, right, trio.open_nursery() as nursery:
-            nursery.start_soon(receive)
-            async with triobatch.open_batch_sender(left) as sender:
-                async with trio.open_nursery() as tasks:
-                    for task in range(20):
-                        tasks.start_soon(queue, sender, 200 * task)
-                await sender.flush()
-        assert len(arrived) == count
-        assert set(arrived.values()) == {1}
-        tally["datagrams"] += count
 
 
 async def groups(tally, rng, over):
@@ -457,9 +337,17 @@ async def broadcasts(tally, rng, over):
             await right.aclose()
 
 
-async def files(tally, rng, over, directory):
+async def files(tally, rng, over):
     """Write to files up to a limit, and to a full device."""
-    path = directory / "file"
+    path = Path(tempfile.gettempdir(), f"triobatch-soak-{os.getpid()}")
+    try:
+        await _write_files(tally, rng, over, path)
+    finally:
+        # As long as there is no descriptor, a directory could not be removed.
+        path.unlink(missing_ok=True)  # noqa: ASYNC240
+
+
+async def _write_files(tally, rng, over, path):
     while not over():
         buffers = Buffers(pieces(rng, 0, 2**18) * 8)
         size = buffers.nbytes
@@ -567,20 +455,17 @@ async def killed_workers(tally, rng, over):
         assert stream.statistics().bytes_sent == sent
 
 
-def all_loads(directory):
-    """Return each load by its name."""
-    return {
-        "streams": streams,
-        "tls": tls,
-        "datagrams": datagrams,
-        "senders": senders,
-        "datagram senders": datagram_senders,
-        "groups": groups,
-        "broadcasts": broadcasts,
-        "files": partial(files, directory=directory),
-        "descriptors": descriptors,
-        "killed workers": killed_workers,
-    }
+# Each load by its name.
+LOADS = {
+    "streams": streams,
+    "tls": tls,
+    "senders": senders,
+    "groups": groups,
+    "broadcasts": broadcasts,
+    "files": files,
+    "descriptors": descriptors,
+    "killed workers": killed_workers,
+}
 
 
 def new_random(seed, name):

@@ -1,6 +1,7 @@
 """Everything at once for an hour: nothing lost, and nothing kept.
 
     python tests/soak/soak.py [SECONDS] [--only LOAD ...]
+    python tests/soak/soak.py 60 --datagrams 10000000
 
 Loads run in rounds. After each all is closed, and the process has to be as it
 was: as many descriptors and objects, and no more memory.
@@ -14,7 +15,6 @@ import os
 import resource
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import trio
 
 sys.path[:0] = [str(Path(__file__).parent)]
 
+import datagram_loads  # noqa: E402
 import loads  # noqa: E402
 
 from triobatch import capabilities  # noqa: E402
@@ -79,16 +80,24 @@ def check(first, last):
     return grown
 
 
-def soak(seconds, chosen, tally):
+def soak(seconds, chosen, tally, datagrams=0):
     """Run rounds; return the measurements after each.
+
+    There are more until ``datagrams`` were sent.
 
     Each has a run of Trio's for itself: that keeps up to a thousand deadlines
     that are over, with their cancel scopes.
     """
     measurements = []
     end = time.monotonic() + seconds
-    while time.monotonic() < end or len(measurements) < WARM_UP + 1:
+    while (
+        time.monotonic() < end
+        or len(measurements) < WARM_UP + 1
+        or tally["datagrams sent"] < datagrams
+    ):
         left = end - time.monotonic()
+        if tally["datagrams sent"] < datagrams:
+            left = ROUND
         length = max(1, min(ROUND, left, seconds / (WARM_UP + 2)))
         trio.run(one_round, tally, len(measurements), length, chosen)
         measurements.append(measured())
@@ -96,7 +105,7 @@ def soak(seconds, chosen, tally):
         print(
             f"round {len(measurements)}: {now['memory'] >> 20} MiB, "
             f"{now['descriptors']} descriptors, {now['objects']} objects, "
-            f"{tally['datagrams']} datagrams",
+            f"{tally['datagrams sent']} datagrams",
             flush=True,
         )
     return measurements
@@ -106,6 +115,12 @@ def main() -> int:
     """Soak, and say what was done and what has grown."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("seconds", type=float, nargs="?", default=3600)
+    parser.add_argument(
+        "--datagrams",
+        type=int,
+        default=0,
+        help="go on after the seconds until so many were sent",
+    )
     parser.add_argument("--only", nargs="+", default=())
     options = parser.parse_args()
     # What is past it is EFBIG, once its signal is ignored, as Python does.
@@ -114,15 +129,20 @@ def main() -> int:
     )
     assert signal.getsignal(signal.SIGXFSZ) is signal.SIG_IGN
     tally = loads.Tally()
-    with tempfile.TemporaryDirectory() as name:
-        chosen = {
-            load: run
-            for load, run in loads.all_loads(Path(name)).items()
-            if not options.only or load in options.only
-        }
-        measurements = soak(options.seconds, chosen, tally)
+    chosen = {
+        load: run
+        for load, run in {**loads.LOADS, **datagram_loads.LOADS}.items()
+        if not options.only or load in options.only
+    }
+    measurements = soak(options.seconds, chosen, tally, options.datagrams)
     for what, count in sorted(tally.items()):
         print(f"{what:30} {count}")
+    print(
+        f"datagrams: {tally['datagrams sent']} sent, "
+        f"{tally['datagrams received']} received, "
+        f"{tally['datagrams lost']} lost, "
+        f"{tally['datagrams refused']} refused"
+    )
     grown = check(measurements[WARM_UP - 1], measurements[-1])
     print(f"core {capabilities().core}: has grown: {grown or 'nothing'}")
     return 1 if grown else 0

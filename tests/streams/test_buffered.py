@@ -113,6 +113,23 @@ async def test_receive_until_has_a_limit(reader_pair, size):
         assert await reader.receive_some() == b"xxxxx\n\n"
 
 
+TOO_LARGE = {
+    "until": lambda reader: reader.receive_until(b"\n", 5),
+    "frames": lambda reader: reader.receive_frames(lambda _: ([], 0), limit=5),
+}
+
+
+@pytest.mark.parametrize("call", TOO_LARGE.values(), ids=TOO_LARGE)
+async def test_a_frame_that_is_too_large_is_a_checkpoint_too(
+    reader_pair, call
+):
+    left, reader = reader_pair
+    await left.send_all(b"xxxxx")
+    for _ in "first", "already there":
+        with assert_checkpoints(), pytest.raises(FrameTooLargeError):
+            await call(reader)
+
+
 async def test_receive_until_waits_no_longer_than_the_limit(reader_pair):
     left, reader = reader_pair
     await left.send_all(b"xxxxx")
@@ -596,3 +613,10 @@ async def test_a_small_rest_does_not_keep_a_large_piece():
     reader = BufferedReceiveStream(Pieces([bytes(10**6) + b"ab"]))
     await reader.receive_exactly(10**6)
     assert len(reader._received._data) == 2
+
+
+async def test_tls_cannot_be_closed_in_one_direction(pair, tls):
+    client, _ = tls
+    stream = trio.SSLStream(pair[0], client, server_hostname="localhost")
+    with pytest.raises(TypeError, match="SSLStream cannot be closed in one"):
+        await BufferedReceiveStream(stream).send_eof()

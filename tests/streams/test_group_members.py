@@ -10,7 +10,7 @@ import threading
 import pytest
 import trio
 from trio import socket as tsocket
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import triobatch
 from triobatch import BatchSocketStream, Buffers
@@ -474,6 +474,7 @@ async def test_without_epoll_there_are_tasks(monkeypatch):
         assert isinstance(group._members.readers, group_readiness.TaskSet)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 async def test_a_child_that_ends_disturbs_nothing(group, connect):
     # It closes its copies of everything, the epoll set too.
     stream, peer = await connect()
@@ -485,3 +486,86 @@ async def test_a_child_that_ends_disturbs_nothing(group, connect):
     await trio.to_thread.run_sync(os.waitpid, child, 0)
     await peer.send_all(b"x")
     assert await group.receive_batch() == [(stream, b"x")]
+
+
+async def test_what_was_forgotten_is_not_taken_for_a_member(group, connect):
+    # Closed by its socket, and found out by sending: the file is still in
+    # the epoll set, since another descriptor holds it.
+    stream, peer = await connect()
+    other, other_peer = await connect()
+    held = os.dup(stream.socket.fileno())
+    try:
+        member = group._members.get(stream)
+        stream.socket.close()
+        [(refused, _)] = group.send_batch_nowait([(stream, b"y")])
+        assert refused is stream
+        assert stream not in group
+        group._members.forget(member)
+        assert len(group) == 1
+        await peer.send_all(b"nobody's")
+        assert await nothing_comes(group)
+        await other_peer.send_all(b"x")
+        assert await group.receive_batch() == [(other, b"x")]
+    finally:
+        os.close(held)
+
+
+async def test_it_is_closed_while_others_have_their_turn(make_streams, sets):
+    async def receive(group):
+        with pytest.raises(trio.ClosedResourceError, match="this group was"):
+            await group.receive_batch()
+
+    async with trio.open_nursery() as nursery:
+        async with triobatch.open_stream_group() as group:
+            left, right = await make_streams()
+            group.add(left)
+            await right.send_all(b"x")
+            await group.receive_batch()
+            nursery.start_soon(receive, group)
+            await trio.lowlevel.checkpoint()
+        await right.aclose()
+    assert not group._members._send_turn()
+
+
+async def test_who_is_to_be_closed_is_when_all_has_left(
+    group, connect, fall_behind
+):
+    behind, peer = await connect()
+    idle, _ = await connect()
+    size = fall_behind(behind)
+    members = group._members
+    for stream in (behind, idle):
+        members.close_when_sent(members.get(stream))
+    assert (behind in group, idle in group) == (True, False)
+    assert idle.socket.fileno() == -1
+    assert await drained(peer, size) == b"x" * size
+    assert await peer.receive_some() == b""
+    assert behind.socket.fileno() == -1
+    assert len(group) == 0
+
+
+async def test_who_is_behind_and_closed_in_the_call_is_forgotten(
+    group, connect, fall_behind, monkeypatch
+):
+    stream, _ = await connect()
+    fall_behind(stream)
+    member = group._members.get(stream)
+
+    # As by another thread, just then.
+    def send_nowait(*_):
+        raise trio.ClosedResourceError
+
+    monkeypatch.setattr(type(stream._send), "send_nowait", send_nowait)
+    assert group._members._push(member)
+    assert stream not in group
+
+
+async def test_what_is_ready_is_waited_for_with_a_checkpoint(group, connect):
+    _, peer = await connect()
+    await peer.send_all(b"x")
+    readers = group._members.readers
+    await readers.wait()
+    with assert_checkpoints():
+        await readers.wait()
+    [(_, data)] = await group.receive_batch()
+    assert data == b"x"

@@ -106,6 +106,8 @@ async def test_another_type_is_refused_before_anything_is_sent(
 async def test_only_streams_are_sent_to(group):
     with pytest.raises(TypeError, match="BatchSocketStream, not str"):
         group.send_batch_nowait([("stream", b"x")])
+    with pytest.raises(TypeError, match="messages must be of streams: unhash"):
+        group.send_batch_nowait([([], b"x")])
 
 
 async def test_what_does_not_fit_is_queued_and_leaves_by_itself(

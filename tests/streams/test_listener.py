@@ -6,13 +6,14 @@ import socket
 
 import pytest
 import trio
+from helpers import need_unix_sockets
 from trio import socket as tsocket
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import triobatch
 from triobatch import BatchSocketListener, BatchSocketStream
 from triobatch._core import calls
-from triobatch._streams import listener as listener_module
+from triobatch._streams import listener as listening
 from triobatch.testing import os_error
 
 
@@ -27,6 +28,7 @@ def listen(family, where):
 
     async def start():
         if family == "unix":
+            need_unix_sockets()
             listener = await triobatch.open_unix_listener(where)
             return listener, (triobatch.open_unix_socket, where)
         [listener] = await triobatch.open_tcp_listeners(0, host="127.0.0.1")
@@ -457,6 +459,72 @@ async def test_an_error_that_is_raised_is_a_checkpoint(listen, monkeypatch):
             await listener.accept()
 
 
+async def test_a_connection_that_was_aborted_is_passed_over(listen, around):
+    errors = [errno.ECONNABORTED, errno.EPROTO]
+
+    def accept(real, fd):
+        if errors:
+            raise os_error(errors.pop())
+        return real(fd)
+
+    listener, (open_stream, *address) = await listen()
+    around("accept", accept)
+    async with (
+        listener,
+        await open_stream(*address) as stream,
+        await listener.accept() as accepted,
+    ):
+        await accepted.send_all(b"x")
+        assert await stream.receive_some() == b"x"
+    assert not errors
+
+
+async def test_a_family_that_the_host_has_not_is_passed_over(monkeypatch):
+    real = tsocket.socket
+    lacking = {tsocket.AF_INET6: errno.EAFNOSUPPORT}
+
+    def make(family, *args):
+        if family in lacking:
+            raise os_error(lacking[family])
+        return real(family, *args)
+
+    monkeypatch.setattr(tsocket, "socket", make)
+    [listener] = await triobatch.open_tcp_listeners(0)
+    await listener.aclose()
+    before = os.listdir("/proc/self/fd")
+    lacking[tsocket.AF_INET6] = errno.EMFILE
+    with pytest.raises(OSError, match="Too many"):
+        await triobatch.open_tcp_listeners(0)
+    lacking.update(dict.fromkeys(lacking | {tsocket.AF_INET: 0}, 97))
+    with pytest.raises(OSError, match="not supported"):
+        await triobatch.open_tcp_listeners(0)
+    assert os.listdir("/proc/self/fd") == before
+
+
+async def test_a_connection_that_cannot_be_asked_after_is_closed():
+    class Failing(tsocket.SocketType):
+        closed = False
+
+        def getpeername(self):
+            raise os_error(errno.ENOBUFS)
+
+        def close(self):
+            self.closed = True
+
+    sock = Failing()
+    with pytest.raises(OSError, match="No buffer space"):
+        listening._is_connected(sock)
+    assert sock.closed
+
+
+async def test_without_unix_sockets_there_is_no_unix_listener(
+    where, monkeypatch
+):
+    monkeypatch.delattr(socket, "AF_UNIX", raising=False)
+    with pytest.raises(RuntimeError, match="no Unix sockets"):
+        await triobatch.open_unix_listener(where)
+
+
 async def test_connections_that_are_gone_do_not_keep_others_from_running(
     listen, monkeypatch
 ):
@@ -491,7 +559,7 @@ async def test_connections_that_are_gone_do_not_keep_others_from_running(
 async def test_a_port_that_another_listens_on_just_then_leaves_nothing_open(
     monkeypatch,
 ):
-    bound, sockets = listener_module.bound_sockets, []
+    bound, sockets = listening.bound_sockets, []
     other = socket.socket()
 
     async def overtaken(*arguments):
@@ -499,7 +567,7 @@ async def test_a_port_that_another_listens_on_just_then_leaves_nothing_open(
         other.listen()
         return sockets
 
-    monkeypatch.setattr(listener_module, "bound_sockets", overtaken)
+    monkeypatch.setattr(listening, "bound_sockets", overtaken)
     with other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", 0))

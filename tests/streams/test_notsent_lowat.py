@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import signal
+from array import array
 
 import pytest
 import trio
-from helpers import discard
+from helpers import discard, need_unix_sockets
 from trio import socket as tsocket
 from trio.lowlevel import currently_ki_protected
 from trio.testing import wait_all_tasks_blocked
@@ -295,6 +296,7 @@ async def test_a_value_that_was_refused_is_not_the_users(pair):
 
 
 async def test_unix_sockets_do_without():
+    need_unix_sockets()
     left, right = tsocket.socketpair()
     with left, right:
         assert not _notsent_lowat.set_default(left)
@@ -347,3 +349,17 @@ def test_ctrl_c_never_comes_between_the_value_and_its_note(monkeypatch, step):
     finally:
         signal.signal(signal.SIGINT, previous)
     assert protected == [True]
+
+
+async def test_a_list_that_does_not_fit_lifts_it_at_once(make_sockets, play):
+    left, right = map(BatchSocketStream, await make_sockets())
+    size = 40_000
+    # As where what waits for the network is as much as the value allows.
+    play(left, [10_000])
+    sent = left.send_buffers_nowait([bytes(size)])
+    assert sent == (size if left._send._lifted else 10_000)
+    # What is no list of bytes goes the long way, lifted or not.
+    assert left.send_buffers_nowait([array("I", [1, 2])]) == 8
+    received = 0
+    while received < sent + 8:
+        received += len(await right.receive_some())

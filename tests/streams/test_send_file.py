@@ -21,7 +21,7 @@ from trio.testing import (
 
 import triobatch
 from triobatch import Buffers, FileSlice
-from triobatch._core import calls
+from triobatch._core import calls, splice_python
 
 CONTENT = os.urandom(2**20) * 6 + b"the end"
 
@@ -536,10 +536,42 @@ async def test_where_there_is_no_sendfile(pair, file, monkeypatch):
     left, right = pair
     if calls.send_file.__module__.endswith("_c"):
         pytest.skip("the C core has it")
-    monkeypatch.delattr(os, "sendfile")
-    monkeypatch.delattr(os, "pread")
+    monkeypatch.delattr(os, "sendfile", raising=False)
+    monkeypatch.setattr(splice_python, "_pread", splice_python._seek_and_read)
+    file.seek(7)
     receiving = Receiving(right, len(CONTENT))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(receiving)
         await left.send_file(file)
     assert receiving.data == CONTENT
+    assert file.tell() == 7
+
+
+async def test_header_and_trailer_are_two(pair, path):
+    one = Buffers([b"x"])
+    with (
+        path.open("rb") as file,
+        pytest.raises(ValueError, match="must be two Buffers"),
+    ):
+        await pair[0].send_file(file, header=one, trailer=one)
+    one.consume(1)
+
+
+@pytest.mark.parametrize("part", ["header", "trailer"])
+async def test_a_connection_that_breaks_beside_the_file_says_so(
+    pair, path, around, part
+):
+    def broken(*_):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    left, _ = pair
+    path.write_bytes(b"")
+    around("send", broken)
+    chunks = Buffers([b"abc"])
+    with (
+        path.open("rb") as file,
+        assert_checkpoints(),
+        pytest.raises(trio.BrokenResourceError),
+    ):
+        await left.send_file(file, **{part: chunks})
+    assert bytes(chunks) == b"abc"

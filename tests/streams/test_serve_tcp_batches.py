@@ -14,6 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import triobatch
 from triobatch._core import calls
+from triobatch._streams import group_members
 
 pytestmark = pytest.mark.usefixtures("sets")
 
@@ -360,4 +361,33 @@ async def test_a_handler_that_cancels_the_server_has_no_batch_after_it():
             stream = await connect(port)
             calls.send(stream.socket.fileno(), b"x")
     assert batches == 1
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("where", ["accept", "add"])
+async def test_any_other_error_of_the_system_ends_it(monkeypatch, where):
+    def fail(*_):
+        raise OSError(errno.EIO, "broken")
+
+    if where == "accept":
+        monkeypatch.setattr(calls, "accept", fail)
+    else:
+        monkeypatch.setattr(group_members.Members, "add", fail)
+    stream = None
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 (a group)
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(
+                triobatch.serve_tcp_batches, echo, 0
+            )
+            stream = await connect(listeners[0].socket.getsockname()[1])
+            await trio.sleep_forever()
+    error = caught.value
+    while hasattr(error, "exceptions"):
+        [error] = error.exceptions
+    assert error.errno == errno.EIO
+    with trio.fail_after(5):
+        try:
+            assert await stream.receive_some() == b""
+        except trio.BrokenResourceError:
+            pass
     await stream.aclose()

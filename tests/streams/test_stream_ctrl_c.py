@@ -116,6 +116,8 @@ def test_ctrl_c_interrupts_a_send_that_waits():
 
     async def main():
         left, right = map(BatchSocketStream, tsocket.socketpair())
+        # Where the pair is one of TCP, it takes much.
+        left.setsockopt(tsocket.SOL_SOCKET, tsocket.SO_SNDBUF, 2**16)
         async with left, right:
             with pytest.raises(KeyboardInterrupt):
                 await left.send_buffers(buffers)

@@ -157,3 +157,21 @@ async def test_what_is_no_list_is_refused(pair, chunks):
     with pytest.raises(TypeError, match="chunk 1 must be"):
         pair[0].send_buffers_nowait([b"a", 5])
     assert not pair[0].statistics().send_calls
+
+
+@pytest.mark.parametrize("script", [[None], [3], [5, None], [0]])
+@pytest.mark.parametrize("kind", [list, tuple])
+async def test_of_a_list_too_what_fits_is_sent(pair, play, kind, script):
+    left, right = pair
+    chunks = kind([b"abc", b"de"])
+    wanted = script[0]
+    if wanted == 0:
+        script = ["EAGAIN"]
+    play(left, script)
+    if wanted == 0:
+        with pytest.raises(trio.WouldBlock):
+            left.send_buffers_nowait(chunks)
+        return
+    assert left.send_buffers_nowait(chunks) == (wanted or 5)
+    assert await right.receive_some() == b"abcde"[:wanted]
+    assert left.statistics().partial_writes == (wanted == 3)

@@ -15,6 +15,10 @@ from trio.testing import assert_checkpoints
 import triobatch
 from triobatch.testing import os_error
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(stdlib_socket, "AF_UNIX"), reason="needs Unix sockets"
+)
+
 
 @pytest.fixture
 def where(tmp_path):

@@ -14,8 +14,10 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import triobatch
 from triobatch import DatagramError, Metadata
+from triobatch._wire.addresses import encode_address
 from triobatch.testing import (
     NetworkConditions,
+    _network,
     open_simulated_network,
     simulate,
 )
@@ -167,3 +169,54 @@ def test_a_thousand_hours_of_a_server(seed):
     assert counts.sent + counts.duplicated == (
         counts.lost + counts.delivered + counts.in_flight
     )
+
+
+async def test_waiting_for_what_is_there_is_a_checkpoint():
+    async with open_simulated_network(0) as network:
+        a, b = network.open_socket(A), network.open_socket(B)
+        await a.send(b"x", B)
+        waits = b._receive._readiness
+        for wait in (
+            lambda: waits.readable(again=False),
+            lambda: waits.writable(b"", again=True),
+            lambda: waits.room_at(b""),
+            waits.flooded,
+        ):
+            with assert_checkpoints(), trio.fail_after(5):
+                await wait()
+        assert not waits.was_refused_here()
+        assert await b.receive() == (b"x", A)
+
+
+async def test_a_host_has_so_many_ports(monkeypatch):
+    monkeypatch.setattr(_network, "_EPHEMERAL", range(5, 7))
+    async with open_simulated_network(0) as network:
+        ports = [network.open_socket((A[0], 0)).local_address for _ in "ab"]
+        assert ports == [(A[0], 5), (A[0], 6)]
+        with pytest.raises(ValueError, match="has no port left"):
+            network.open_socket((A[0], 0))
+
+
+async def test_a_report_to_who_has_closed_reaches_nobody(autojump_clock):
+    async with open_simulated_network(
+        0, conditions=NetworkConditions(delay=1)
+    ) as network:
+        one = network.open_socket(A, remote_address=B)
+        await one.send(b"x")
+        await one.aclose()
+        await trio.sleep(5)
+        assert network.statistics().reports == 0
+
+
+async def test_a_run_of_too_many_segments_is_refused_as_by_linux():
+    async with open_simulated_network(0) as network:
+        one = network.open_socket(A)
+        with pytest.raises(OSError, match="Invalid argument"):
+            network._kernel.send_segments(
+                one._send._socket.fileno(),
+                bytes(65),
+                1,
+                65,
+                encode_address(B),
+                (),
+            )

@@ -210,3 +210,33 @@ async def test_a_sender_goes_on_after_each_short_count(pair):
             for number in range(10):
                 sender.send_nowait(b"%d" % number)
     assert await receive_exactly(right, 10) == b"0123456789"
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [[b"abc", bytearray(b"de")], [b"a" * 2**17, b"b" * 2**17]],
+    ids=["not all bytes", "large"],
+)
+async def test_lists_that_go_the_long_way_follow_it_too(pair, chunks):
+    left, right = pair
+    whole = b"".join(chunks)
+    with scripted_calls(left, sending=[2, AGAIN]) as (sent, _):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(left.send_buffers, chunks)
+            assert await receive_exactly(right, len(whole)) == whole
+    assert sent.left == []
+
+
+async def test_a_broadcast_meets_the_errors_of_a_script(pair):
+    left, _ = pair
+    with scripted_calls(left, sending=[os_error(errno.EPIPE)]):
+        [delivery] = broadcast_nowait([left], b"abc")
+    assert isinstance(delivery.error, trio.BrokenResourceError)
+    assert delivery.sent == 0
+
+
+async def test_a_list_of_nothing_is_no_call(pair):
+    left, _ = pair
+    with scripted_calls(left, sending=[1]) as (sent, _):
+        assert await left.send_buffers([b"", b""]) == 0
+    assert sent.left == [1]

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import tempfile
+from typing import IO, TYPE_CHECKING, cast
 
 import trio
 from typing_extensions import assert_type
@@ -124,8 +125,19 @@ async def files(stream: BatchSocketStream, path: Path) -> None:
         named: File = plain
         await stream.send_file(plain, header=[b"x"])
         await triobatch.send_file(stream, FileSlice(named, 1, 2))
+    # What a function gives that opens one or another.
+    with cast("IO[bytes]", path.open("rb")) as some, path.open("r+b") as both:
+        await stream.send_file(some)
+        await triobatch.send_file(stream, both)
+    with tempfile.TemporaryFile() as unnamed:
+        await stream.send_file(unnamed)
+    with tempfile.NamedTemporaryFile() as temporary:
+        await stream.send_file(FileSlice(temporary))
     async with await trio.open_file("x", "rb") as file:
         assert_type(await stream.send_file(file), int)
+    with path.open() as text:
+        # As a caller who forgets the mode:
+        await stream.send_file(text)  # type: ignore[arg-type]
         await Buffers([b"x"]).write_to(file)
 
 

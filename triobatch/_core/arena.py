@@ -1,7 +1,8 @@
 """The memory that datagrams are received into.
 
-One arena serves a socket for its life: allocated once, filled by one system
-call at a time, copied out as ``bytes`` (``_datagrams/inbox.py``).
+An arena is filled by one system call at a time, copied out as ``bytes``
+(``_datagrams/inbox.py``), and then goes to the next socket that receives
+(``receive_memory.py``).
 
 Sans-IO: a core fills the slots and the columns (core.h, ``tb_arena``).
 """
@@ -83,7 +84,6 @@ class Arena:
             internet = family in {AF_INET, AF_INET6}
             control_size = CONTROL_SIZE if internet else 0
         self.slots = slots
-        self._family = family
         self.slot_size = slot_size
         self.name_size: int = {
             AF_INET: SOCKADDR_IN_SIZE,
@@ -152,15 +152,6 @@ class Arena:
             )
         )
         self.filling[:] = array("I", (count, datagrams, 0, 0))
-
-    def another(self) -> Arena:
-        """Return one of the same shape, with memory of its own."""
-        return Arena(
-            self.slots,
-            self._family,
-            self.slot_size,
-            control_size=self.control_size,
-        )
 
     def describe(
         self,

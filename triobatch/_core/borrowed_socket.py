@@ -9,14 +9,38 @@ signals. (``socket.detach`` is a Python function, and does look.)
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _detach = socket.SocketType.detach
+
+
+def keeping_mode(init: Callable[..., None]) -> Callable[..., None]:
+    """Return a type's ``__init__`` that leaves a descriptor's mode alone.
+
+    PyPy's makes it blocking, for all who have the socket.
+    """
+    if sys.implementation.name != "pypy":
+        return init
+
+    def keep(sock: object, *args: Any) -> None:
+        fd = args[-1]
+        blocking = os.get_blocking(fd)
+        try:
+            init(sock, *args)
+        finally:
+            os.set_blocking(fd, blocking)
+
+    return keep
+
+
+_init = keeping_mode(socket.socket.__init__)
 
 
 @contextmanager
@@ -36,9 +60,7 @@ def borrowed_socket(
         raise OverflowError(f"fd must be a descriptor, not {fd}")
     borrowed = socket.socket.__new__(socket.socket)
     try:
-        socket.socket.__init__(
-            borrowed, family, kind, -1 if family < 0 else 0, fd
-        )
+        _init(borrowed, family, kind, -1 if family < 0 else 0, fd)
         if socket.getdefaulttimeout() is not None:
             # Or the call would wait that long.
             borrowed.setblocking(False)

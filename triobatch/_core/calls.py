@@ -11,7 +11,6 @@ and the standard library does the same (PEP 475).
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -129,8 +128,11 @@ __all__ = [
 
 
 # CPython makes room for an address of the family that it is told, and decodes
-# one of that which came. To look for the socket's own is 3 getsockopt(2).
+# one of that which came. To look for the socket's own is 3 getsockopt(2). PyPy
+# decodes one of the family that it is told.
 _ANY_IP = socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET
+if sys.implementation.name == "pypy":
+    _ANY_IP = -1  # type: ignore[assignment]
 
 # Linux alone has the queue.
 _FROM_ERROR_QUEUE = MSG_DONTWAIT | int(getattr(socket, "MSG_ERRQUEUE", 0))
@@ -146,9 +148,8 @@ def accept(fd: int) -> socket.socket:
       BlockingIOError: there is none.
       OSError: the call failed.
     """
-    if sys.platform != "win32":
-        os.set_blocking(fd, False)
     with borrowed_socket(fd) as sock:
+        sock.setblocking(False)
         return sock.accept()[0]
 
 

@@ -18,9 +18,8 @@ from triobatch._core.counts import os_error
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from typing_extensions import Buffer
-
     from triobatch._wire.addresses import Address
+    from triobatch._wire.hints import Buffer
 
 _send_batch = lib.tb_send_batch
 

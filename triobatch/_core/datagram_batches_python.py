@@ -12,9 +12,8 @@ from triobatch._core.datagrams_python import send_segments
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from typing_extensions import Buffer
-
     from triobatch._wire.addresses import Address
+    from triobatch._wire.hints import Buffer
 
 _MAX_SEGMENT_SIZE = 65535
 

@@ -363,14 +363,18 @@ def lend(arena: Arena, buffer: Any, slot_size: int) -> tuple[Any, int]:
 
     Raises:
       TypeError: it is no writable and contiguous buffer.
+      BufferError: it was released.
       ValueError: it has no room for a slot, or a slot none for a byte.
     """
     if arena.exports is None:
         export(arena)
     try:
         exported = _from_buffer(buffer, require_writable=True)
-    except (BufferError, ValueError) as error:
+    except BufferError as error:
         raise TypeError(f"buffer: {error}") from None
+    except ValueError as error:
+        # A view that was released, a mapping that was closed.
+        raise BufferError(f"buffer has no bytes to give: {error}") from None
     room = len(exported)
     if not 0 < slot_size <= room:
         _release(exported)

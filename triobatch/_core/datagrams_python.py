@@ -287,7 +287,14 @@ def receive_datagrams(fd: int, arena: Arena, count: int) -> int:
 
 def lend(arena: Arena, buffer: Any, slot_size: int) -> tuple[Any, int]:
     """Have the slots in other memory; see ``datagrams_c``."""
-    memory = memoryview(buffer).cast("B")
+    try:
+        memory = memoryview(buffer)
+        if (memory.ndim, memory.format, memory.c_contiguous) != (1, "B", True):
+            # PyPy's recvmsg_into fills no part of what was cast.
+            memory = memory.cast("B")
+    except ValueError as error:
+        # A view that was released, a mapping that was closed.
+        raise BufferError(f"buffer has no bytes to give: {error}") from None
     room = len(memory)
     wrong = memory.readonly
     if wrong or not 0 < slot_size <= room:

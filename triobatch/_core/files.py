@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from triobatch._core.chunks import COPY_SIZE, IOV_MAX
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from typing_extensions import Buffer
+from triobatch._wire.hints import Buffer
 
 
 def _offered(buffers: Iterable[Buffer]) -> list[Buffer]:
@@ -163,7 +159,7 @@ def _room(buffers: list[Buffer]) -> Iterator[list[memoryview]]:
             view.release()
 
 
-def _spread(piece: bytes, room: list[memoryview]) -> int:
+def spread(piece: bytes, room: Sequence[memoryview]) -> int:
     """Copy what was read into the buffers; return the bytes read."""
     start = 0
     for view in room:
@@ -183,7 +179,7 @@ def _write_joined(fd: int, buffers: list[Buffer]) -> int:
 
 def _read_and_spread(fd: int, buffers: list[Buffer]) -> int:
     with _room(buffers) as room:
-        return _spread(os.read(fd, _size_of(room)), room)
+        return spread(os.read(fd, _size_of(room)), room)
 
 
 def _pwrite_joined(fd: int, buffers: list[Buffer], offset: int) -> int:
@@ -196,7 +192,7 @@ def _pread_and_spread(fd: int, buffers: list[Buffer], offset: int) -> int:
     if not hasattr(os, "pread"):
         raise OSError(errno.ENOSYS, "this system has no preadv")
     with _room(buffers) as room:
-        return _spread(os.pread(fd, _size_of(room), offset), room)
+        return spread(os.pread(fd, _size_of(room), offset), room)
 
 
 _writev = getattr(os, "writev", _write_joined)

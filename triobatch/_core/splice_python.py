@@ -58,12 +58,7 @@ def read_file(file: int, offset: int, size: int) -> bytes:
     """Read a part of a file; less than ``size`` only at its end."""
     pieces = []
     while size:
-        if hasattr(os, "pread"):
-            piece = os.pread(file, size, offset)
-        else:
-            # Windows, where the file's own position is moved.
-            os.lseek(file, offset, os.SEEK_SET)
-            piece = os.read(file, size)
+        piece = _pread(file, size, offset)
         if not piece:
             break
         pieces.append(piece)
@@ -71,6 +66,18 @@ def read_file(file: int, offset: int, size: int) -> bytes:
         size -= len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+
+def _seek_and_read(file: int, size: int, offset: int) -> bytes:
+    """Do as pread(2), for Windows; the position is another meanwhile."""
+    position = os.lseek(file, 0, os.SEEK_CUR)
+    try:
+        os.lseek(file, offset, os.SEEK_SET)
+        return os.read(file, size)
+    finally:
+        os.lseek(file, position, os.SEEK_SET)
+
+
+_pread = getattr(os, "pread", _seek_and_read)
 
 _MORE = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE
 

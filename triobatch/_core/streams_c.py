@@ -20,7 +20,7 @@ from triobatch._core.counts import os_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from typing_extensions import Buffer
+    from triobatch._wire.hints import Buffer
 
 _copy: Callable[[Sequence[Buffer], int, int, int, int], tuple[int, int]]
 _point_to_bytes: Callable[[list[bytes | memoryview], int, int], bool]

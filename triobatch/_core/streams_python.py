@@ -13,22 +13,24 @@ import errno
 import socket
 from typing import TYPE_CHECKING, cast
 
-from triobatch._core.borrowed_socket import borrowed_socket
+from triobatch._core.borrowed_socket import borrowed_socket, keeping_mode
 from triobatch._core.chunks import COPY_SIZE, front, locate, measure
 from triobatch._core.counts import checked, checked_vector
+from triobatch._core.files import spread
 from triobatch._core.flags import MSG_DONTWAIT, MSG_NOSIGNAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from typing_extensions import Buffer
+    from triobatch._wire.hints import Buffer
 
 _FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL
 
 # The C type, whose methods look for no signals (see borrowed_socket).
 _Socket = socket.SocketType
-_init, _recv, _detach = _Socket.__init__, _Socket.recv, _Socket.detach
+_init = keeping_mode(_Socket.__init__)
+_recv, _detach = _Socket.recv, _Socket.detach
 
 # join() takes 80 bytes for each object while it works.
 _JOIN_COUNT = 4096
@@ -187,7 +189,10 @@ def receive_into(fd: int, buffers: Sequence[memoryview]) -> int | None:
             if hasattr(sock, "recvmsg_into"):
                 received = sock.recvmsg_into(buffers, 0, MSG_DONTWAIT)[0]
                 return checked(received, sum(map(len, buffers)))
-            return sock.recv_into(buffers[0])
+            if len(buffers) == 1:
+                return sock.recv_into(buffers[0])
+            room = min(COPY_SIZE, sum(map(len, buffers)))
+            return spread(sock.recv(room), buffers)
     except BlockingIOError:
         return None
 

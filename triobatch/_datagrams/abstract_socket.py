@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import errno
 from abc import abstractmethod
-from typing import TYPE_CHECKING
 
 from trio.abc import AsyncResource
 
+from triobatch._datagrams.receiving import ReceiveHalf
+from triobatch._datagrams.sending import SendHalf
 from triobatch._datagrams.socket_receives import DatagramReceiver
 from triobatch._datagrams.socket_runs import DatagramRuns
 from triobatch._datagrams.socket_sends import DatagramSender
 from triobatch._datagrams.statistics import DatagramStatistics
-
-if TYPE_CHECKING:
-    from triobatch._datagrams.receiving import ReceiveHalf
-    from triobatch._datagrams.sending import SendHalf
-    from triobatch._wire.addresses import Address
+from triobatch._wire.addresses import Address
+from triobatch._wire.async_with import only_async
 
 
+@only_async
 class AbstractDatagramSocket(
     DatagramSender, DatagramReceiver, DatagramRuns, AsyncResource
 ):

@@ -26,8 +26,6 @@ from triobatch._wire.metadata import encode_metadata
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from typing_extensions import Buffer
-
     from triobatch._datagrams.errors import Errors
     from triobatch._datagrams.first_call import First
     from triobatch._datagrams.outcomes import AnyDispatch, Observer, Outlet
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
     from triobatch._wire.control import Control
+    from triobatch._wire.hints import Buffer
     from triobatch._wire.metadata import Metadata
 
 # What UDP_SEGMENT holds (16 bits); no datagram is larger.
@@ -55,8 +54,10 @@ class Batching:
       outlet: As above.
     """
 
+    __slots__ = ("_controls", "_family", "_sockaddrs", "outlet")
+
     def __init__(self, outlet: Outlet, family: int) -> None:
-        self.outlet = outlet
+        self.outlet: Outlet = outlet
         self._family = family
         self._sockaddrs = SockaddrCache(family)
         # They are kept, so that no other object has that identity.

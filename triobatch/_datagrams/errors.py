@@ -5,19 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from typing_extensions import Self
-
-    from triobatch._wire.addresses import Address
-
+from triobatch._wire.addresses import Address
 from triobatch._wire.described import described, errno_text
+from triobatch._wire.hints import Self
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup

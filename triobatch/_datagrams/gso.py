@@ -37,6 +37,7 @@ Sans-IO: the clock is an argument.
 from __future__ import annotations
 
 import errno
+from functools import cache
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -276,6 +277,15 @@ class _Rest(NamedTuple):
     limit: Limit
 
 
+@cache
+def _limits(segments: int) -> tuple[Limit, Limit]:
+    """Return what a run over IPv4 may hold, and one over IPv6."""
+    return (
+        Limit(segments, MAX_SIZE_V4, MAX_SIZE_V4),
+        Limit(segments, MAX_SIZE_V6, MAX_SIZE_V6),
+    )
+
+
 class Segmentation:
     """What one socket may put into a run, by destination.
 
@@ -284,10 +294,11 @@ class Segmentation:
       clock: Returns seconds.
     """
 
+    __slots__ = ("_clock", "_resting", "_v4", "_v6", "refusals", "segments")
+
     def __init__(self, segments: int, clock: Callable[[], float]) -> None:
-        self.segments = segments
-        self._v4 = Limit(segments, MAX_SIZE_V4, MAX_SIZE_V4)
-        self._v6 = Limit(segments, MAX_SIZE_V6, MAX_SIZE_V6)
+        self.segments: int = segments
+        self._v4, self._v6 = _limits(segments)
         self._clock = clock
         self._resting: dict[bytes, _Rest] = {}
         self.refusals: dict[int, int] = {}

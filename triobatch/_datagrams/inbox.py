@@ -2,7 +2,8 @@
 
 With UDP_GRO (udp(7)) a slot may hold a train of datagrams of one size, so a
 call can bring more than was asked for; the rest stays in the arena, and the
-kernel is not asked again before all of it is handed out.
+kernel is not asked again before all of it is handed out. Then the arena goes
+back to where all sockets take theirs from (``_core/receive_memory.py``).
 
 Nothing here loops over datagrams without metadata: what cuts them up is
 ``_core/datagram_lists.py``.
@@ -12,45 +13,51 @@ Sans-IO.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NoReturn
 
 from triobatch._core.arena import MESSAGES, NEXT, OFFSET
-from triobatch._core.datagram_lists import taker
 from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._datagrams.run import Loan, Run
-from triobatch._wire.addresses import AddressCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from triobatch._core.arena import Arena
+    from triobatch._core.receive_memory import ReceiveMemory, Spares
     from triobatch._wire.addresses import Address
-
-    Take: TypeAlias = Callable[[int], list[tuple[bytes, Address]]]
 
 
 class Inbox:
-    """The datagrams of one filling of the arena, handed out in order.
+    """The datagrams of one filling of an arena, handed out in order.
 
     Args:
-      arena: Where they are.
+      spares: Where memory is taken from, and given back to.
 
     Attributes:
-      arena: Where they are now; another one after ``reclaim``, perhaps.
+      spares: As above.
+      memory: Where datagrams are that were not handed out; None if all were.
       truncated: How many were cut.
       run_size, run_count: Bytes and datagrams of the first of the last runs,
         which is what the next are reckoned to be.
       loan: What runs are views of; see ``run``.
     """
 
-    def __init__(self, arena: Arena) -> None:
-        self.arena: Arena = arena
+    __slots__ = (
+        "_lent",
+        "loan",
+        "memory",
+        "run_count",
+        "run_size",
+        "spares",
+        "truncated",
+    )
+
+    def __init__(self, spares: Spares) -> None:
+        self.spares: Spares = spares
+        self.memory: ReceiveMemory | None = None
         self.truncated: int = 0
-        self._addresses = AddressCache()
-        self._take: Take | None = None
         self.run_size: int = 1200
         self.run_count: int = 1
         self.loan: Loan | None = None
+        # What it is a loan of.
+        self._lent: ReceiveMemory | None = None
 
     def take(self, limit: int) -> list[tuple[bytes, Address]]:
         """Return up to ``limit`` datagrams and their senders.
@@ -59,11 +66,17 @@ class Inbox:
           TruncatedDatagramError: the first one left was cut. Those behind it
             are handed out by the next call.
         """
-        if self._take is None:
-            self._take = taker(self.arena, self._addresses)
-        taken = self._take(limit)
-        if not taken and self.arena.left:
-            raise self._truncation()
+        memory = self.memory
+        assert memory is not None
+        taken = memory.take(limit)
+        filling = memory.filling
+        if filling[NEXT] == filling[MESSAGES]:
+            # As `_give_back`, without its frame.
+            self.memory = None
+            if self.loan is None:
+                self.spares.append(memory)
+        elif not taken:
+            self._raise_truncation()
         return taken
 
     def take_runs(self, limit: int, lent: list[memoryview]) -> list[Run]:
@@ -76,9 +89,12 @@ class Inbox:
         Raises:
           TruncatedDatagramError: as ``take``.
         """
-        arena = self.arena
+        memory = self.memory
+        assert memory is not None
+        arena, addresses = memory.arena, memory.addresses
         if self.loan is None:
             self.loan = Loan(arena.memory)
+            self._lent = memory
         lend = self.loan.lend
         filling = arena.filling
         sizes, segment_sizes = arena.sizes, arena.segment_sizes
@@ -87,7 +103,7 @@ class Inbox:
         for slot in range(filling[NEXT], filling[MESSAGES]):
             if arena.is_truncated(slot):
                 if not taken:
-                    raise self._truncation()
+                    self._raise_truncation()
                 break
             # The rest of it, where a part was handed out as datagrams.
             size = sizes[slot] - filling[OFFSET]
@@ -97,7 +113,7 @@ class Inbox:
             name = arena.name(slot)
             if name != last:
                 # Trains in a row are one sender's.
-                last, address = name, self._addresses[name]
+                last, address = name, addresses[name]
             segment_size = segment_sizes[slot] or size
             taken.append(
                 lend(
@@ -111,24 +127,44 @@ class Inbox:
             filling[NEXT] += 1
             filling[OFFSET] = 0
         self.run_size, self.run_count = len(taken[0].data), taken[0].count
+        if filling[NEXT] == filling[MESSAGES]:
+            # Lent, so that it is given back by `reclaim`.
+            self.memory = None
         return taken
 
     def reclaim(self) -> None:
-        """Make sure that nobody looks at the memory, which is used up."""
+        """Give back memory that was lent, and is used up.
+
+        What somebody still looks at is his.
+        """
         assert self.loan is not None
-        if not self.loan.end():
-            self.arena = self.arena.another()
-            self._take = None
-        self.loan = None
+        assert self._lent is not None
+        if self.loan.end():
+            self.spares.append(self._lent)
+        self.loan = self._lent = None
+
+    def _give_back(self) -> None:
+        """Let go of memory that is used up; `reclaim` does of what is lent."""
+        memory = self.memory
+        if memory is not None and not memory.arena.left:
+            self.memory = None
+            if self.loan is None:
+                self.spares.append(memory)
+
+    def _raise_truncation(self) -> NoReturn:
+        error = self._truncation()
+        self._give_back()
+        raise error
 
     def _truncation(self) -> TruncatedDatagramError:
         """Take out the next message, which was cut."""
-        arena = self.arena
+        assert self.memory is not None
+        arena = self.memory.arena
         slot = arena.filling[NEXT]
         arena.filling[NEXT] += 1
         self.truncated += 1
         start = slot * arena.slot_size
         size = arena.sizes[slot]
         payload = arena.memory[start : start + min(size, arena.slot_size)]
-        address = self._addresses[arena.name(slot)]
+        address = self.memory.addresses[arena.name(slot)]
         return TruncatedDatagramError(payload, address, size)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import trio
 
@@ -14,7 +15,12 @@ from triobatch._core.arena import Arena
 from triobatch._core.borrowed_socket import borrowed_socket
 from triobatch._core.datagram_lists import teller
 from triobatch._datagrams.gso import NO_SEGMENTATION
-from triobatch._queues.datagrams import Datagrams, Directed, undirected
+from triobatch._queues.datagrams import (
+    Datagram,
+    Datagrams,
+    Directed,
+    undirected,
+)
 from triobatch._wire.addresses import (
     Address,
     AddressCache,
@@ -22,18 +28,11 @@ from triobatch._wire.addresses import (
     encode_address,
 )
 from triobatch._wire.arguments import as_integer
+from triobatch._wire.control import Control
 from triobatch._wire.metadata import encode_metadata
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import TypeAlias
+Columns: TypeAlias = tuple[Arena, Callable[[], list[tuple[int, Address, int]]]]
 
-    from triobatch._queues.datagrams import Datagram
-    from triobatch._wire.control import Control
-
-    Columns: TypeAlias = tuple[
-        Arena, Callable[[], list[tuple[int, Address, int]]]
-    ]
 
 ANY_FAMILY = 0
 
@@ -160,6 +159,7 @@ def recvmmsg(
       OSError: the call failed, or the network has reported an error.
       TypeError: ``fd`` or ``slot_size`` is no integer, or ``buffer`` no
         writable buffer.
+      BufferError: ``buffer`` was released, or closed.
       ValueError: ``slot_size`` is not positive, or larger than the buffer.
     """
     if type(fd) is not int:

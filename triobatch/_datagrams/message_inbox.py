@@ -10,6 +10,7 @@ Sans-IO.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING, cast
 
@@ -17,7 +18,6 @@ from triobatch._core.arena import MESSAGES, NEXT
 from triobatch._core.datagram_lists import (
     are_whole,
     columns_of,
-    message_taker,
     rows_of,
     take_from_slot,
 )
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from triobatch._core.arena import Arena
-    from triobatch._core.datagram_lists import TakeMessages
+    from triobatch._core.receive_memory import ReceiveMemory
     from triobatch._wire.addresses import Address
 
 # How many different control messages are remembered: peers have a say in
@@ -68,7 +68,7 @@ class MetadataCache(dict[bytes, Metadata]):
 class MessageInbox(Inbox):
     """An ``Inbox`` that hands out the metadata too."""
 
-    _message_taker: tuple[Arena, TakeMessages | None] | None = None
+    __slots__ = ()
 
     def take_messages(
         self, limit: int, known: MetadataCache, *, timestamps: bool = True
@@ -82,47 +82,34 @@ class MessageInbox(Inbox):
           known: What makes metadata of control messages.
           timestamps: Whether these are wanted.
         """
-        arena = self.arena
-        if self._message_taker is None or self._message_taker[0] is not arena:
-            taker = message_taker(arena, self._addresses)
-            self._message_taker = arena, taker
-        take = self._message_taker[1] or self._take_whole
+        memory = self.memory
+        assert memory is not None
+        arena = memory.arena
+        take = memory.take_messages or partial(_take_whole, memory)
         taken = take(limit, known, timestamps)
         while len(taken) < limit and arena.left:
             left = limit - len(taken)
-            taken += self._take_slot(left, known, timestamps=timestamps)
+            taken += self._take_slot(
+                memory, left, known, timestamps=timestamps
+            )
             left = limit - len(taken)
             if left and arena.left:
                 taken += take(left, known, timestamps)
+        self._give_back()
         return taken
 
-    def _take_whole(
-        self, limit: int, known: MetadataCache, timestamps: bool
-    ) -> list[Message]:
-        """Return the messages of up to ``limit`` slots, if all are whole."""
-        arena = self.arena
-        first = arena.filling[NEXT]
-        last = min(first + limit, arena.filling[MESSAGES])
-        if not are_whole(arena, first, last):
-            return []
-        payloads, senders = columns_of(arena, self._addresses, first, last)
-        arena.filling[NEXT] = last
-        return _messages(
-            payloads,
-            senders,
-            arena.sizes[first:last],
-            self._controls(first, last),
-            known,
-            timestamps=timestamps,
-        )
-
     def _take_slot(
-        self, limit: int, known: MetadataCache, *, timestamps: bool
+        self,
+        memory: ReceiveMemory,
+        limit: int,
+        known: MetadataCache,
+        *,
+        timestamps: bool,
     ) -> list[Message]:
         """Return up to ``limit`` messages of the next slot."""
-        arena = self.arena
+        arena = memory.arena
         slot = arena.filling[NEXT]
-        controls = self._controls(slot, slot + 1)
+        controls = _controls(arena, slot, slot + 1)
         if arena.is_truncated(slot):
             cut = self._truncation()
             [message] = _messages(
@@ -134,7 +121,7 @@ class MessageInbox(Inbox):
                 timestamps=timestamps,
             )
             return [message._replace(truncated=True)]
-        pairs = take_from_slot(arena, self._addresses, limit)
+        pairs = take_from_slot(arena, memory.addresses, limit)
         payloads, senders = zip(*pairs, strict=True)
         return _messages(
             payloads,
@@ -157,9 +144,11 @@ class MessageInbox(Inbox):
         Raises:
           TruncatedDatagramError: as ``take``.
         """
-        arena = self.arena
+        memory = self.memory
+        assert memory is not None
+        arena = memory.arena
         first = arena.filling[NEXT]
-        controls = self._controls(first, first + min(limit, arena.left))
+        controls = _controls(arena, first, first + min(limit, arena.left))
         if controls.count(controls[0]) == len(controls):
             # An answer to each message of a train, which `take` cuts short,
             # is the same too.
@@ -171,19 +160,41 @@ class MessageInbox(Inbox):
                 break
             if arena.is_truncated(slot):
                 if left == limit:
-                    raise self._truncation()
+                    self._raise_truncation()
                 break
-            pairs = take_from_slot(arena, self._addresses, left)
+            pairs = take_from_slot(arena, memory.addresses, left)
             by_reply.setdefault(replies[control], []).extend(pairs)
             left -= len(pairs)
+        self._give_back()
         return list(by_reply.items())
 
-    def _controls(self, first: int, last: int) -> Sequence[bytes]:
-        """Return the control messages of slots."""
-        arena = self.arena
-        return rows_of(
-            arena.control, arena.control_sizes, arena.control_size, first, last
-        )
+
+def _take_whole(
+    memory: ReceiveMemory, limit: int, known: MetadataCache, timestamps: bool
+) -> list[Message]:
+    """Return the messages of up to ``limit`` slots, if all are whole."""
+    arena = memory.arena
+    first = arena.filling[NEXT]
+    last = min(first + limit, arena.filling[MESSAGES])
+    if not are_whole(arena, first, last):
+        return []
+    payloads, senders = columns_of(arena, memory.addresses, first, last)
+    arena.filling[NEXT] = last
+    return _messages(
+        payloads,
+        senders,
+        arena.sizes[first:last],
+        _controls(arena, first, last),
+        known,
+        timestamps=timestamps,
+    )
+
+
+def _controls(arena: Arena, first: int, last: int) -> Sequence[bytes]:
+    """Return the control messages of slots."""
+    return rows_of(
+        arena.control, arena.control_sizes, arena.control_size, first, last
+    )
 
 
 def _messages(

@@ -8,19 +8,16 @@ import socket
 import struct
 import sys
 from array import array
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import trio
 
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._datagrams.statistics import kernel_drops
 from triobatch._names import check_host, looking_up
-from triobatch._wire.addresses import check_port, check_scope
+from triobatch._wire.addresses import Address, check_port, check_scope
 from triobatch._wire.arguments import at_least
 from triobatch._wire.peer_filter import peer_filter
-
-if TYPE_CHECKING:
-    from triobatch._wire.addresses import Address
 
 _Sockaddr: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 # What another socket says of itself is one, for a type checker too.

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from typing import TYPE_CHECKING
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._datagrams.socket import DatagramSocket
 from triobatch._unix_name import UnixName, bind, check_mode, checked_name
-
-if TYPE_CHECKING:
-    import os
 
 
 class _NamedSocket(DatagramSocket):
@@ -62,8 +59,6 @@ async def open_unix_datagram_socket(
         ``mode`` is given.
       RuntimeError: this system has no Unix sockets.
     """
-    if not hasattr(socket, "AF_UNIX"):
-        raise RuntimeError("this system has no Unix sockets")
     checked = checked_name(path, "path")
     check_mode(mode)
     sock, name = await trio.to_thread.run_sync(

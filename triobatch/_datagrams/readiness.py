@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 # Reports that nobody has fetched. The oldest give way.
 MAX_ERRORS = 1024
+_NONE: collections.deque[PeerError] = collections.deque(maxlen=0)
 # What poll(2) says after shutdown(2), of the receiving half or of both.
 _HANG_UP = 0
 if sys.platform == "linux":
@@ -67,11 +68,22 @@ class Readiness:
       keep_errors: Whether the reports of the error queue are wanted.
     """
 
+    __slots__ = (
+        "_elsewhere",
+        "_errors_only",
+        "_internet",
+        "_local_refusals",
+        "_socket",
+        "errors",
+        "keep_errors",
+    )
+
     def __init__(
         self, sock: trio.socket.SocketType, *, keep_errors: bool
     ) -> None:
-        self.errors: collections.deque[PeerError] = collections.deque(
-            maxlen=MAX_ERRORS
+        # An empty deque takes 760 bytes, and many sockets keep none.
+        self.errors: collections.deque[PeerError] = (
+            collections.deque(maxlen=MAX_ERRORS) if keep_errors else _NONE
         )
         self._socket = sock
         self.keep_errors = keep_errors
@@ -79,7 +91,7 @@ class Readiness:
         self._internet = sock.family in {AF_INET, AF_INET6}
         self._errors_only: select.epoll | None = None
         # Of those who wait for something other than the socket itself.
-        self._elsewhere: set[trio.CancelScope] = set()
+        self._elsewhere: dict[trio.CancelScope, None] = {}
         if keep_errors:
             self._ask_for_errors()
 
@@ -208,16 +220,16 @@ class Readiness:
     @contextlib.contextmanager
     def _waiting_elsewhere(self) -> Iterator[None]:
         with trio.CancelScope() as scope:
-            self._elsewhere.add(scope)
+            self._elsewhere[scope] = None
             try:
                 yield
             finally:
-                self._elsewhere.discard(scope)
+                del self._elsewhere[scope]
 
     def close(self) -> None:
         """Close the socket, and wake whoever waits for it."""
         self._socket.close()
-        # The set shrinks as they are woken.
+        # There are fewer as they are woken.
         for scope in tuple(self._elsewhere):
             scope.cancel()
         if self._errors_only is not None:

@@ -10,6 +10,9 @@ adapts is the number of slots that are offered:
 * Where the slots bring trains (UDP_GRO), as many are offered as bring about
   the wanted number of datagrams, so that what is copied out is still in the
   cache.
+
+The memory is taken for a call, and kept until all that it brought is handed
+out; a task that waits has none (``_core/receive_memory.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import trio
 from trio.lowlevel import current_task
 
-from triobatch._core.arena import DATAGRAMS, MESSAGES, NEXT
+from triobatch._core.arena import DATAGRAMS
 from triobatch._datagrams.errnos import (
     MAX_FLOODS,
     MAX_REPORTS,
@@ -72,6 +75,18 @@ class Filling:
         readiness is no use.
     """
 
+    __slots__ = (
+        "_ahead",
+        "_floods",
+        "_kernel",
+        "_lone",
+        "_reported",
+        "_train",
+        "counters",
+        "flooded",
+        "inbox",
+    )
+
     def __init__(
         self,
         inbox: MessageInbox,
@@ -80,7 +95,7 @@ class Filling:
         ahead: int = BATCH,
     ) -> None:
         self.counters: ReceiveCounters = ReceiveCounters()
-        self.inbox = inbox
+        self.inbox: MessageInbox = inbox
         self.flooded: bool = False
         # One behind the other, without anything else between them.
         self._floods = 0
@@ -93,7 +108,7 @@ class Filling:
         self._train = 1
 
     def fill(self, fd: int, wanted: int, *, waited: bool) -> bool:
-        """Receive into the arena, which must be used up, if it can be done.
+        """Receive into an arena, if there is something; the inbox has none.
 
         Args:
           fd: The socket.
@@ -118,25 +133,30 @@ class Filling:
         if waited and self._lone:
             slots = 1
         counters = self.counters
-        arena = inbox.arena
+        try:
+            memory = inbox.spares.pop()
+        except IndexError:
+            memory = inbox.spares.make()
         reports = 0
         while True:
             counters.calls += 1
             try:
-                received = self._kernel.receive_datagrams(fd, arena, slots)
+                received = self._kernel.receive_datagrams(
+                    fd, memory.arena, slots
+                )
             except OSError as exc:
-                if exc.errno not in self._reported:
-                    raise
                 # Each call takes one report off, and whoever likes can forge
                 # them as fast. What does not end is none.
-                if (
+                if exc.errno not in self._reported or (
                     self._floods >= MAX_FLOODS
                     and exc.errno not in ONLY_REPORTED
                 ):
+                    inbox.spares.append(memory)
                     raise
                 reports += 1
                 counters.reports += 1
                 if reports == MAX_REPORTS:
+                    inbox.spares.append(memory)
                     self._floods += 1
                     self.flooded = True
                     return False
@@ -144,8 +164,10 @@ class Filling:
             break
         self._floods = 0
         if not received:
+            inbox.spares.append(memory)
             return False
-        datagrams = arena.filling[DATAGRAMS]
+        inbox.memory = memory
+        datagrams = memory.filling[DATAGRAMS]
         counters.datagrams += datagrams
         self._lone = waited and received == 1
         self._train = 1 if datagrams == received else -(-datagrams // received)
@@ -165,6 +187,18 @@ class ReceiveHalf:
       counters: What has come so far.
     """
 
+    __slots__ = (
+        "_errors_guard",
+        "_filling",
+        "_guard",
+        "_options",
+        "_readiness",
+        "_socket",
+        "_takes",
+        "counters",
+        "inbox",
+    )
+
     def __init__(
         self, socket: AnySocket, readiness: AnyReadiness, filling: Filling
     ) -> None:
@@ -180,7 +214,7 @@ class ReceiveHalf:
             "another task is receiving errors on this socket"
         )
         # Those that are on.
-        self._options: set[tuple[int, int]] = set()
+        self._options: tuple[tuple[int, int], ...] = ()
         self._takes: dict[
             frozenset[str] | None, Callable[[int], list[Message]]
         ] = {}
@@ -204,13 +238,33 @@ class ReceiveHalf:
         guard.busy = True
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
+            fd = self._socket.fileno()
+            if fd == -1:
+                raise closed_socket()
             # Datagrams leave the inbox after the last point at which
-            # anything can be raised.
-            if self._fill(limit, waited=False):
-                await trio.lowlevel.cancel_shielded_checkpoint()
-            else:
-                await self._wait(limit)
-            return take(limit)
+            # anything can be raised, and before other tasks run: these then
+            # have the memory.
+            if self.inbox.memory is not None or self._filling.fill(
+                fd, limit, waited=False
+            ):
+                try:
+                    return take(limit)
+                finally:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+            waits = 0
+            while True:
+                if self._filling.flooded:
+                    await self._readiness.flooded()
+                else:
+                    # `again` if this is not the first wait.
+                    await self._readiness.readable(again=waits > 0)
+                    if waits:
+                        await pause_after(waits)
+                    waits += 1
+                if self._filling.fill(
+                    open_fd(self._socket), limit, waited=waits > 0
+                ):
+                    return take(limit)
         finally:
             guard.busy = False
             guard.task = None
@@ -228,8 +282,7 @@ class ReceiveHalf:
             fd = self._socket.fileno()
             if fd == -1:
                 raise closed_socket()
-            filling = self.inbox.arena.filling
-            if filling[NEXT] == filling[MESSAGES] and not self._filling.fill(
+            if self.inbox.memory is None and not self._filling.fill(
                 fd, limit, waited=False
             ):
                 raise trio.WouldBlock
@@ -244,32 +297,6 @@ class ReceiveHalf:
     def let_go(self) -> None:
         """End ``hold``."""
         self._guard.busy = False
-
-    @trio.lowlevel.enable_ki_protection
-    async def _wait(self, limit: int) -> None:
-        """Go on until something is in the inbox."""
-        waits = 0
-        while True:
-            if self._filling.flooded:
-                await self._readiness.flooded()
-            else:
-                # `again` if this is not the first wait.
-                await self._readiness.readable(again=waits > 0)
-                if waits:
-                    await pause_after(waits)
-                waits += 1
-            if self._fill(limit, waited=waits > 0):
-                return
-
-    @trio.lowlevel.enable_ki_protection
-    def _fill(self, limit: int, *, waited: bool) -> bool:
-        fd = self._socket.fileno()
-        if fd == -1:
-            raise closed_socket()
-        filling = self.inbox.arena.filling
-        if filling[NEXT] < filling[MESSAGES]:
-            return True
-        return self._filling.fill(fd, limit, waited=waited)
 
     def messages(self, fields: object) -> Callable[[int], list[Message]]:
         """Ask the kernel for metadata; return what takes datagrams with them.
@@ -302,7 +329,7 @@ class ReceiveHalf:
                 # A Unix socket has the timestamp only, other systems less.
                 with contextlib.suppress(OSError):
                     self._socket.setsockopt(level, option, 1)
-                self._options.add((level, option))
+                self._options += ((level, option),)
 
     async def receive_errors(self) -> list[PeerError]:
         """Wait for reports of the network, and take all that there are."""

@@ -23,10 +23,10 @@ scope:
   but a ``Loan`` of it, made anew for each filling, to which nothing else
   refers: it is gone if, and only if, no view is left.
 
-Before the memory is filled again, the loan is looked at. If it is there still,
-the socket gets a fresh arena (``Inbox.reclaim``): the old one belongs to those
-views, with the bytes that they had, and goes with the last of them. That costs
-4 MiB of address space, and its pages; it is no error, and no leak, unless the
+Before the socket receives again, the loan is looked at. If it is there still,
+the arena is not given back (``Inbox.reclaim``): it belongs to those views,
+with the bytes that they had, and goes with the last of them. That costs 4 MiB
+of address space, and its pages; it is no error, and no leak, unless the
 program collects them.
 
 Where objects are not freed at once (PyPy), there is a fresh arena for each
@@ -39,18 +39,14 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from triobatch._queues.views import kept_view, view_of_bytes
+from triobatch._wire.addresses import Address
 from triobatch._wire.arguments import as_integer
 from triobatch._wire.described import described
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from typing_extensions import Buffer
-
-    from triobatch._wire.addresses import Address
+from triobatch._wire.hints import Buffer
 
 # What UDP_SEGMENT holds (16 bits); no datagram is larger.
 MAX_SEGMENT_SIZE = 65535

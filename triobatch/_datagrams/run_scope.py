@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._datagrams.run import release
+from triobatch._wire.async_with import only_async
 
 if TYPE_CHECKING:
     from triobatch._datagrams.receiving import ReceiveHalf
@@ -59,6 +60,7 @@ class _Scope:
         self._receive.let_go()
 
 
+@only_async
 class RunScope(_Scope):
     """What ``receive_runs`` returns."""
 

@@ -47,6 +47,8 @@ class SendHalf(Batching):
       clock: Returns seconds.
     """
 
+    __slots__ = ("_guard", "_readiness", "_socket", "_turn")
+
     def __init__(
         self,
         socket: AnySocket,

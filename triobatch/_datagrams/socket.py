@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
-from typing import TYPE_CHECKING, cast, overload
+from typing import cast, overload
 
 import trio
 
 from triobatch._core import calls
-from triobatch._core.arena import Arena
 from triobatch._core.probes import gso_segments
+from triobatch._core.receive_memory import spares
 from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
 from triobatch._datagrams.message_inbox import MessageInbox
 from triobatch._datagrams.multicast import membership
@@ -20,14 +20,10 @@ from triobatch._datagrams.receiving import Filling, ReceiveHalf
 from triobatch._datagrams.sending import SendHalf
 from triobatch._datagrams.statistics import kernel_drops
 from triobatch._resource import open_fd
-from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX
+from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX, Address
 from triobatch._wire.control import IPPROTO_UDP, SOL_UDP, UDP_GRO
 from triobatch._wire.described import socket_repr
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
-    from triobatch._wire.addresses import Address
+from triobatch._wire.hints import Buffer
 
 
 class DatagramSocket(AbstractDatagramSocket):
@@ -44,7 +40,8 @@ class DatagramSocket(AbstractDatagramSocket):
 
     **Receive memory** is 64 slots of 64 KiB of address space, of which the
     kernel backs what was ever filled. What a call finds beyond
-    ``max_datagrams`` is kept there for the next.
+    ``max_datagrams`` is kept there for the next. A socket has it only while it
+    keeps such datagrams, or lends runs; then others receive into it.
 
     **Errors that the network reports** (a closed port, an unreachable host)
     are about datagrams that were sent earlier, and are not raised here:
@@ -91,7 +88,7 @@ class DatagramSocket(AbstractDatagramSocket):
         # Before it was handed out: see ``open_udp_socket``.
         self._drops_before = 0
         self._readiness = Readiness(socket, keep_errors=error_queue)
-        inbox = MessageInbox(Arena(calls.MAX_MESSAGES, family))
+        inbox = MessageInbox(spares(calls.MAX_MESSAGES, family))
         super().__init__(
             SendHalf(socket, self._readiness, segments, calls),
             ReceiveHalf(

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 
-from triobatch._datagrams.receiving import BATCH
+from triobatch._datagrams.receiving import BATCH, ReceiveHalf
+from triobatch._wire.addresses import Address
 from triobatch._wire.arguments import as_integer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from collections.abc import Set as AbstractSet
-
-    from triobatch._datagrams.receiving import ReceiveHalf
-    from triobatch._wire.addresses import Address
-    from triobatch._wire.error_queue import PeerError
-    from triobatch._wire.metadata import Message
+from triobatch._wire.error_queue import PeerError
+from triobatch._wire.metadata import Message
 
 
 class DatagramReceiver:
@@ -49,7 +44,10 @@ class DatagramReceiver:
         return datagram
 
     def receive_nowait(self) -> tuple[bytes, Address]:
-        """Receive one datagram now, or raise ``WouldBlock``."""
+        """Receive one datagram now, or raise ``WouldBlock``.
+
+        See ``receive``.
+        """
         (datagram,) = self._receive.receive_nowait(1, self._receive.inbox.take)
         return datagram
 
@@ -87,7 +85,10 @@ class DatagramReceiver:
     def receive_batch_nowait(
         self, max_datagrams: int = BATCH
     ) -> list[tuple[bytes, Address]]:
-        """Receive what is there, or raise ``WouldBlock``."""
+        """Receive what is there, or raise ``WouldBlock``.
+
+        See ``receive_batch``.
+        """
         if max_datagrams is not BATCH:
             max_datagrams = check_limit(max_datagrams)
         return self._receive.receive_nowait(
@@ -161,7 +162,10 @@ class DatagramReceiver:
         *,
         fields: AbstractSet[str] | None = None,
     ) -> list[Message]:
-        """Receive what is there, or raise ``WouldBlock``."""
+        """Receive what is there, or raise ``WouldBlock``.
+
+        See ``receive_messages``.
+        """
         if max_datagrams is not BATCH:
             max_datagrams = check_limit(max_datagrams)
         return self._receive.receive_nowait(
@@ -179,13 +183,16 @@ class DatagramReceiver:
           BusyResourceError: another task is receiving errors.
           ClosedResourceError: the socket is closed, or was shut down.
 
-        It can wait beside a task that receives datagrams. See ip(7),
-        IP_RECVERR.
+        It can wait beside a task that receives datagrams. A cancelled call
+        loses none. See ip(7), IP_RECVERR.
         """
         return await self._receive.receive_errors()
 
     def receive_errors_nowait(self) -> list[PeerError]:
-        """Receive reports now, or raise ``WouldBlock``."""
+        """Receive reports now, or raise ``WouldBlock``.
+
+        See ``receive_errors``.
+        """
         return self._receive.receive_errors_nowait()
 
 

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
-from triobatch._datagrams.errors import ignores
+from triobatch._datagrams.errors import Errors, ignores
+from triobatch._datagrams.receiving import ReceiveHalf
 from triobatch._datagrams.run import Run
+from triobatch._datagrams.run_dispatch import RunDispatch
 from triobatch._datagrams.run_scope import DEFAULT_SIZE, NowaitScope, RunScope
+from triobatch._datagrams.sending import SendHalf
 from triobatch._queues.views import list_of
+from triobatch._wire.addresses import Address
 from triobatch._wire.arguments import as_integer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from contextlib import AbstractAsyncContextManager, AbstractContextManager
-
-    from triobatch._datagrams.errors import Errors
-    from triobatch._datagrams.receiving import ReceiveHalf
-    from triobatch._datagrams.run_dispatch import RunDispatch
-    from triobatch._datagrams.sending import SendHalf
-    from triobatch._wire.addresses import Address
-    from triobatch._wire.metadata import Metadata
+from triobatch._wire.metadata import Metadata
 
 
 class DatagramRuns:

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from triobatch._datagrams.errors import Errors, ignores
-from triobatch._datagrams.sending import raise_only_error, result_of
+from triobatch._datagrams.sending import SendHalf, raise_only_error, result_of
 from triobatch._queues.buffers import Buffers
-from triobatch._queues.datagrams import Datagrams
+from triobatch._queues.datagrams import Datagram, Datagrams
 from triobatch._queues.views import (
     list_of,
 )
 from triobatch._resource import Claim
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from typing_extensions import Buffer
-
-    from triobatch._datagrams.sending import SendHalf
-    from triobatch._queues.datagrams import Datagram
-    from triobatch._wire.addresses import Address
-    from triobatch._wire.metadata import Metadata
+from triobatch._wire.addresses import Address
+from triobatch._wire.hints import Buffer
+from triobatch._wire.metadata import Metadata
 
 _NOTHING = contextlib.nullcontext()
 
@@ -333,8 +326,6 @@ class DatagramSender:
 
 
 def _listed(payloads: Iterable[Buffer]) -> list[Buffer]:
-    if type(payloads) is list:
-        return payloads
     return list_of(payloads, "payloads", "bytes-like objects")
 
 

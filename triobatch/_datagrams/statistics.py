@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 # include/uapi/asm-generic/socket.h; the ninth number counts the drops.
 SO_MEMINFO = getattr(socket, "SO_MEMINFO", 55)
@@ -27,7 +24,10 @@ class DatagramStatistics:
         datagrams of such a run were sent again one by one.
       refused: Datagrams that the kernel refused, whether that was raised or
         ignored.
-      datagrams_received: Datagrams that the kernel handed over.
+      datagrams_received: Datagrams that the kernel handed over. With them
+        count those that nobody has taken yet: a call brings what is there,
+        and ``serve_datagrams`` reads ahead. Closing the socket drops these,
+        which is how ``serve_datagrams`` ends.
       receive_calls: System calls that were made for it, those that found
         nothing included.
       truncated: Datagrams among them whose end was lost.

@@ -19,13 +19,14 @@ never a pass over those that stay.
 
 from __future__ import annotations
 
+import io
 import sys
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import ClassVar, Protocol, TypeAlias
 
 from triobatch._core.chunks import front, locate, measure
 from triobatch._core.counts import MORE_THAN_OFFERED, os_error
 from triobatch._queues.views import (
-    Buffer,
     Chunk,
     check_chunks,
     read_only,
@@ -35,12 +36,7 @@ from triobatch._queues.views import (
 )
 from triobatch._wire.arguments import as_integer
 from triobatch._wire.described import described
-
-if TYPE_CHECKING:
-    import io
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
-
-    from typing_extensions import Self
+from triobatch._wire.hints import Buffer, Self
 
 
 class _Stream(Protocol):
@@ -147,7 +143,7 @@ class Buffers:
         """Add one chunk at the end.
 
         Raises:
-          TypeError: it does not have the buffer protocol.
+          TypeError: ``chunk`` does not have the buffer protocol.
           BufferError: it is not contiguous.
         """
         self.extend((chunk,))

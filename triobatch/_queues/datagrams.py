@@ -5,10 +5,10 @@ Sans-IO: no event loop and no socket in this module.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from triobatch._queues.views import (
-    Buffer,
     Chunk,
     as_payload,
     as_payloads,
@@ -18,12 +18,8 @@ from triobatch._queues.views import (
 from triobatch._wire.addresses import Address
 from triobatch._wire.arguments import as_integer
 from triobatch._wire.described import described
+from triobatch._wire.hints import Buffer, Self
 from triobatch._wire.metadata import Metadata
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from typing_extensions import Self
 
 # What a batch is made of: a payload and where to; as they are received, too.
 Datagram: TypeAlias = (
@@ -128,11 +124,22 @@ class Datagrams:
         return sum(map(len, self._payloads))
 
     def append(self, datagram: Datagram) -> None:
-        """Add one ``(payload, address)``, with metadata or not, at the end."""
+        """Add one ``(payload, address)``, with metadata or not, at the end.
+
+        See ``extend``.
+        """
         self.extend([datagram])
 
     def extend(self, datagrams: Iterable[Datagram]) -> None:
-        """Add pairs at the end: all of them, or after an error none."""
+        """Add pairs at the end: all of them, or after an error none.
+
+        Args:
+          datagrams: ``(payload, address)``, or ``(payload, address,
+            metadata)``, as for the class.
+
+        Raises:
+          TypeError, ValueError, BufferError: an item is not one of these.
+        """
         listed = list_of(datagrams, "datagrams", "(payload, address) pairs")
         if not listed:
             return

@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import os
 import stat
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
+from typing import IO, ClassVar, Protocol, TypeAlias
 
 from triobatch._wire.arguments import as_integer
 from triobatch._wire.described import described
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from triobatch._wire.hints import Self
 
 
 class _AsyncFile(Protocol):
@@ -19,10 +17,9 @@ class _AsyncFile(Protocol):
     def wrapped(self) -> io.IOBase: ...
 
 
-# What stands for a file, said without the event loop of Trio's.
-File: TypeAlias = (
-    io.FileIO | io.BufferedReader | io.BufferedRandom | _AsyncFile
-)
+# What stands for a file, said without the event loop of Trio's. The modules
+# which open one say IO[bytes] where it depends on their arguments.
+File: TypeAlias = IO[bytes] | _AsyncFile
 
 # Whose descriptor stands for what their read() returns. A gzip.GzipFile has
 # one too, of something else.
@@ -33,10 +30,10 @@ class FileSlice:
     """A part of a file, consumed from the front as it is sent.
 
     Args:
-      file: A regular file, opened for reading in a binary mode with ``open``
-        or ``trio.open_file``. It stays the caller's, to be closed when it is
-        sent. Its own position is neither used nor moved; what was written to
-        it must have been flushed.
+      file: A regular file, opened for reading in a binary mode with ``open``,
+        ``tempfile`` or ``trio.open_file``. It stays the caller's, to be closed
+        when it is sent. Its own position is neither used nor moved; what was
+        written to it must have been flushed.
       offset: Where the part starts, in bytes.
       size: How large it is; to the end of the file by default.
 
@@ -59,6 +56,8 @@ class FileSlice:
         self, file: File, offset: int = 0, size: int | None = None
     ) -> None:
         wrapped = getattr(file, "wrapped", file)
+        # What tempfile.NamedTemporaryFile() gives has one.
+        wrapped = getattr(wrapped, "file", wrapped)
         raw = getattr(wrapped, "raw", wrapped)
         if type(wrapped) not in _OPENED or type(raw) is not io.FileIO:
             raise TypeError(

@@ -9,21 +9,15 @@ it holds, or what lies behind it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
+from triobatch._wire.hints import Buffer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TypeGuard
-
-    from typing_extensions import Buffer as Buffer  # noqa: PLC0414
-elif sys.version_info >= (3, 12):
-    from collections.abc import Buffer as Buffer  # noqa: PLC0414
-else:
-    # Which has no name for the others; a type checker knows them.
-    Buffer = bytes | bytearray | memoryview
 
 # What a queue holds: bytes as they are, and views of the bytes of the rest.
 Chunk: TypeAlias = bytes | memoryview

@@ -19,16 +19,16 @@ no outcome is the first one of some place.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from triobatch._datagrams.errors import DatagramError
+from triobatch._wire.addresses import Address
+from triobatch._wire.metadata import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
-    from triobatch._wire.addresses import Address
-    from triobatch._wire.metadata import Metadata
-
+Unsent: TypeAlias = tuple[bytes, Address] | tuple[bytes, Address, Metadata]
 
 # What is sent is deleted from the front of the batch's lists, and the rest
 # moved up: a batch of a million cost three times as much a datagram.

@@ -7,8 +7,9 @@ The tokens are whatever the caller knows those who wait by.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 from trio.lowlevel import (
@@ -21,19 +22,13 @@ from trio.lowlevel import (
 from triobatch._queues.buffers import Buffers, drop
 from triobatch._queues.views import view_of_bytes
 from triobatch._resource import Claim
-from triobatch._senders.datagram_outbox import QueuedDatagram
+from triobatch._senders.datagram_outbox import DatagramOutbox, QueuedDatagram
+from triobatch._senders.statistics import SenderStatistics
 from triobatch._senders.task import Sender, SendingTask, reschedule_all
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
-
-    from typing_extensions import Buffer
-
-    from triobatch._senders.datagram_outbox import DatagramOutbox
-    from triobatch._senders.statistics import SenderStatistics
-    from triobatch._wire.addresses import Address
-    from triobatch._wire.control import Control
-    from triobatch._wire.metadata import Metadata
+from triobatch._wire.addresses import Address
+from triobatch._wire.control import Control
+from triobatch._wire.hints import Buffer
+from triobatch._wire.metadata import Metadata
 
 # Bytes that a datagram counts for beside its own, so that empty ones are not
 # let in without end.

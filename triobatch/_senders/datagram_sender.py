@@ -9,13 +9,14 @@ with a batch in hand: the rest of the batch is one of the queues.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import compress
-from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 from trio.lowlevel import (
     Abort,
+    RaiseCancelT,
     cancel_shielded_checkpoint,
     checkpoint_if_cancelled,
     current_task,
@@ -23,32 +24,30 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
+from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
+from triobatch._datagrams.dispatch import Dispatch
 from triobatch._datagrams.errors import DatagramErrorGroup, Errors, ignores
 from triobatch._queues.buffers import Buffers, drop
-from triobatch._queues.datagrams import Directed, as_datagrams, direct
+from triobatch._queues.datagrams import (
+    Datagram,
+    Datagrams,
+    Directed,
+    as_datagrams,
+    direct,
+)
 from triobatch._queues.views import kept_view, release
 from triobatch._resource import Claim
 from triobatch._senders.datagram_outbox import (
     DatagramOutbox,
     QueuedDatagram,
+    Unsent,
     Waiter,
 )
 from triobatch._senders.datagram_room import QueueingSender, QueueingTask
 from triobatch._senders.task import reschedule_all
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator
-
-    from trio.lowlevel import RaiseCancelT
-    from typing_extensions import Buffer
-
-    from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
-    from triobatch._datagrams.dispatch import Dispatch
-    from triobatch._queues.datagrams import Datagram, Datagrams
-    from triobatch._wire.addresses import Address
-    from triobatch._wire.metadata import Metadata
-
-    Unsent: TypeAlias = tuple[bytes, Address] | tuple[bytes, Address, Metadata]
+from triobatch._wire.addresses import Address
+from triobatch._wire.hints import Buffer
+from triobatch._wire.metadata import Metadata
 
 
 class DatagramBatchSender(QueueingSender):

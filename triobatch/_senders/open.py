@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, TypeVar, cast, overload
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Final, TypeVar, cast, overload
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -13,10 +14,7 @@ from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.stream_sender import BatchSender
 from triobatch._streams.outermost import keeps
 from triobatch._wire.arguments import as_seconds, at_least
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
+from triobatch._wire.async_with import async_scope
 
 # A DatagramBatchSender goes past all of these.
 _DATAGRAM_METHODS: Final = tuple(
@@ -144,7 +142,7 @@ def open_batch_sender(
     )
 
 
-@asynccontextmanager
+@async_scope
 @enable_ki_protection
 async def _sharing(
     target: AbstractDatagramSocket, sender: DatagramBatchSender
@@ -168,7 +166,7 @@ def _plain_socket(target: object) -> AbstractDatagramSocket:
 
 # Ctrl-C between the end of the block and stopping the task would leave that,
 # which is shielded, running for ever. The block itself can be interrupted.
-@asynccontextmanager
+@async_scope
 @enable_ki_protection
 async def _running(sender: _Sender) -> AsyncIterator[_Sender]:
     sender._task.check_target()

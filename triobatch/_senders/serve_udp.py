@@ -81,6 +81,9 @@ async def serve_udp(
         stands for is this host's.
       TypeError, ValueError: ``port`` is no integer, or not in 0..65535.
 
+    Cancelling it closes the sockets, and cancels the handlers that are in its
+    own nursery.
+
     Nothing holds back a peer that sends without end. A handler that waits for
     something else should count how many wait already, and drop its batch when
     they are too many.
@@ -163,7 +166,7 @@ async def serve_datagrams(
                     handler_nursery or nursery,
                 )
             task_status.started(sockets)
-    raise AssertionError("serve_datagrams should never complete")
+    raise AssertionError("serves for ever")  # pragma: no cover (NoReturn)
 
 
 async def _close(sock: AbstractDatagramSocket) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, suppress
+from typing import Any, cast
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -15,12 +16,11 @@ from triobatch._senders.open import (
     check_room,
 )
 from triobatch._senders.shared_stream import SharedStream, open_shared_stream
+from triobatch._wire.async_with import async_scope, only_async
 from triobatch._wire.described import described
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
 
-
+@only_async
 class SharedListener(trio.abc.Listener[SharedStream]):
     """A listener that accepts shared streams; see ``open_shared_listeners``.
 
@@ -58,7 +58,7 @@ class SharedListener(trio.abc.Listener[SharedStream]):
     # Or Ctrl-C could come between a connection and its task.
     @enable_ki_protection
     async def accept(self) -> SharedStream:
-        """Accept a connection; what it raises is the listener's."""
+        """Accept a connection, shared; see the listener's own ``accept``."""
         stream = await self.listener.accept()
         try:
             shared: SharedStream = await self._nursery.start(
@@ -90,7 +90,7 @@ class SharedListener(trio.abc.Listener[SharedStream]):
             await _close(stream)
 
 
-@asynccontextmanager
+@async_scope
 async def open_shared_listeners(
     listeners: Iterable[trio.abc.Listener[Any]],
     *,

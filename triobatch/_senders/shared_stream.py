@@ -9,8 +9,8 @@ through which all others send.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, cast
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -22,17 +22,14 @@ from triobatch._senders.open import (
     DEFAULT_MAX_BUFFERED,
     open_batch_sender,
 )
+from triobatch._senders.stream_sender import BatchSender
+from triobatch._streams.stream import BatchSocketStream
+from triobatch._wire.async_with import async_scope, only_async
 from triobatch._wire.described import described
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
-
-    from typing_extensions import Buffer
-
-    from triobatch._senders.stream_sender import BatchSender
-    from triobatch._streams.stream import BatchSocketStream
+from triobatch._wire.hints import Buffer
 
 
+@only_async
 class SharedStream(trio.abc.HalfCloseableStream):
     """A stream on which any number of tasks send; see ``open_shared_stream``.
 
@@ -142,7 +139,7 @@ class SharedStream(trio.abc.HalfCloseableStream):
         await send_eof()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive from the shared stream, as that does."""
+        """Receive from the shared stream; see its own ``receive_some``."""
         return bytes(await self.stream.receive_some(max_bytes))
 
     @enable_ki_protection
@@ -177,7 +174,7 @@ class SharedStream(trio.abc.HalfCloseableStream):
         await self._closed.wait()
 
 
-@asynccontextmanager
+@async_scope
 @enable_ki_protection
 async def open_shared_stream(
     stream: trio.abc.Stream,

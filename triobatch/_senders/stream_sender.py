@@ -32,8 +32,8 @@ TLS connection is broken: the batch is neither sent nor unsent.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Hashable, Iterable
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import trio
 from trio.lowlevel import (
@@ -46,18 +46,13 @@ from trio.lowlevel import (
 from triobatch._queues.buffers import Buffers, drop
 from triobatch._queues.views import view_of_bytes
 from triobatch._resource import Claim
+from triobatch._senders.stream_batch import Batch
 from triobatch._senders.stream_outbox import StreamOutbox
 from triobatch._senders.task import Sender, SendingTask, reschedule_all
 from triobatch._streams.plain import is_plain
 from triobatch._streams.send_buffers import PIECE_SIZE, send_buffers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
-
-    from typing_extensions import Buffer
-
-    from triobatch._senders.stream_batch import Batch
-    from triobatch._streams.stream import BatchSocketStream
+from triobatch._streams.stream import BatchSocketStream
+from triobatch._wire.hints import Buffer
 
 
 class BatchSender(Sender):

@@ -8,11 +8,15 @@ for that.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, NoReturn, cast
+from collections.abc import Callable, Hashable, Iterable
+from contextlib import AbstractContextManager
+from typing import ClassVar, NoReturn, cast
 
 import trio
 from trio.lowlevel import (
     Abort,
+    RaiseCancelT,
+    Task,
     cancel_shielded_checkpoint,
     checkpoint_if_cancelled,
     current_task,
@@ -25,12 +29,6 @@ from triobatch._resource import reason_of, without_frames
 from triobatch._senders.gathering import Gathering
 from triobatch._senders.statistics import Outbox, SenderStatistics
 from triobatch._wire.described import described
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
-    from contextlib import AbstractContextManager
-
-    from trio.lowlevel import RaiseCancelT, Task
 
 
 class SendingTask(ABC):

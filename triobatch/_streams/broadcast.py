@@ -14,8 +14,9 @@ one of those is queued whole, behind what is queued there, or not at all.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 import trio
 from trio.lowlevel import (
@@ -28,18 +29,12 @@ from triobatch._core import calls
 from triobatch._core.counts import os_error
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import list_of, view_of_bytes
-from triobatch._streams.broadcast_result import BroadcastResult
+from triobatch._streams.broadcast_result import BroadcastResult, S
 from triobatch._streams.outermost import defines_first
 from triobatch._streams.plain import is_plain
+from triobatch._streams.sending import SendHalf
 from triobatch._streams.stream import BatchSocketStream
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from typing_extensions import Buffer
-
-    from triobatch._streams.broadcast_result import S
-    from triobatch._streams.sending import SendHalf
+from triobatch._wire.hints import Buffer
 
 
 class _Shared(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias
 
@@ -11,8 +12,6 @@ from triobatch._resource import without_frames
 from triobatch._wire.described import described
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from typing_extensions import TypeVar
 
     S = TypeVar("S", bound=trio.abc.SendStream, default=trio.abc.SendStream)

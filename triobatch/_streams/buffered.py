@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import trio
 from trio.lowlevel import (
@@ -11,6 +12,7 @@ from trio.lowlevel import (
     enable_ki_protection,
 )
 
+from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes, writable_views
 from triobatch._resource import Guard
 from triobatch._streams.filling import Filling
@@ -19,21 +21,17 @@ from triobatch._streams.received import FrameTooLargeError, Received
 from triobatch._streams.send_buffers import send_buffers
 from triobatch._streams.stream import DEFAULT_RECEIVE_SIZE
 from triobatch._wire.arguments import as_integer, at_least, must_be
+from triobatch._wire.async_with import only_async
 from triobatch._wire.described import described
+from triobatch._wire.hints import Buffer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import TypeVar
+T = TypeVar("T")
 
-    from typing_extensions import Buffer
-
-    from triobatch._queues.buffers import Buffers
-
-    T = TypeVar("T")
 
 DEFAULT_LIMIT = 2**20
 
 
+@only_async
 class BufferedReceiveStream(trio.abc.HalfCloseableStream):
     """A stream that keeps what it has received until it is asked for.
 
@@ -180,6 +178,8 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
             searched, waited = 0, False
             while not (size := self._received.find(mark, searched, limit)):
                 if self.nbytes >= limit:
+                    if not waited:
+                        await cancel_shielded_checkpoint()
                     raise FrameTooLargeError(
                         f"{limit} bytes have come without {mark!r}"
                     )
@@ -257,6 +257,8 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
                             await cancel_shielded_checkpoint()
                         return frames
                     if received.nbytes >= limit:
+                        if not waited:
+                            await cancel_shielded_checkpoint()
                         raise FrameTooLargeError(
                             f"{received.nbytes} bytes have come without a "
                             "whole frame"
@@ -270,6 +272,8 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
     @enable_ki_protection
     async def receive_into(self, buffers: Buffer | Sequence[Buffer]) -> int:
         """Fill memory of your own, to the full.
+
+        The stream's own takes what is there. Here ``receive_some`` does.
 
         Args:
           buffers: A writable bytes-like object, or a sequence of them, which
@@ -320,11 +324,7 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
     async def _receive_measured(
         self, measure: Callable[[], int | None]
     ) -> bytes | None:
-        """Receive until ``measure`` tells how much to take, and take it.
-
-        Returns:
-          The bytes; None if the stream ended before.
-        """
+        """Take what ``measure`` tells, once it does; None at an end before."""
         with self._guard:
             await checkpoint_if_cancelled()
             waited = False

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from triobatch._streams.received import Received
+    from triobatch._wire.hints import Self
 
 # How many views are offered to the kernel at a time: however little it fills,
 # no more than these are looked at again.

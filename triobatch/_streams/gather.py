@@ -20,9 +20,8 @@ from triobatch._core.chunks import COPY_SIZE, IOV_MAX, locate
 from triobatch._queues.buffers import drop, position
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
     from triobatch._queues.buffers import Buffers
+    from triobatch._wire.hints import Buffer
 
 # Chunks that average fewer bytes than this are copied into one piece, because
 # that costs less than an iovec for each. Copied and pointed to, in us of the

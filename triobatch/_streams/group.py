@@ -8,14 +8,15 @@ receives from all that is ready with one call of the core.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
 
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
+from triobatch._core.messages import Message
 from triobatch._queues.buffers import Buffers
-from triobatch._streams.group_members import Members, queued_size
+from triobatch._streams.group_members import Member, Members, queued_size
 from triobatch._streams.group_readiness import ready_sets
 from triobatch._streams.group_receiving import GroupReceives
 from triobatch._streams.group_sending import (
@@ -27,14 +28,8 @@ from triobatch._streams.group_statistics import GroupStatistics
 from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.stream import BatchSocketStream
 from triobatch._wire.arguments import at_least
+from triobatch._wire.async_with import async_scope
 from triobatch._wire.described import described
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
-    from contextlib import AbstractAsyncContextManager
-
-    from triobatch._core.messages import Message
-    from triobatch._streams.group_members import Member
 
 # One call brings no more, and room for it is made ahead.
 _LARGEST_RECEIVE = 2**24
@@ -86,7 +81,7 @@ def open_stream_group(
 
 # Ctrl-C between opening the sets and the block would leave them open. The
 # block itself can be interrupted.
-@asynccontextmanager
+@async_scope
 @enable_ki_protection
 async def _running(
     receive_size: int, max_queued: int

@@ -86,8 +86,7 @@ class GroupReceives:
                     try:
                         await readers.wait()
                     except trio.ClosedResourceError:
-                        members.check_open()
-                        raise
+                        continue
                     self._turn_ends = monotonic() + turn
                 if members.closed:
                     continue

@@ -190,19 +190,14 @@ class GroupSends:
             error = not_a_member(stream)
         elif member.error is not None:
             error = broken(member.error)
-        elif stream.socket.did_shutdown_SHUT_WR:
-            error = sent_eof()
         elif member.queue is not None:
             self._queue(member, messages, 0, refused)
             return
-        elif stream._send_guard.busy:
+        else:
             error = trio.BusyResourceError(
                 "another task is currently sending data on this "
                 "BatchSocketStream"
             )
-        else:
-            # There is nothing to send.
-            return
         refused += [(stream, error)] * len(messages)
 
     def _queue(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias
 
 import trio
 from trio import socket as tsocket
@@ -14,6 +15,7 @@ from trio.lowlevel import (
     checkpoint_if_cancelled,
     enable_ki_protection,
 )
+from trio.socket import SocketType
 
 from triobatch._core import calls
 from triobatch._names import bound_sockets, check_backlog, check_host
@@ -28,12 +30,8 @@ from triobatch._wire.arguments import (
     check_nursery,
     must_be,
 )
+from triobatch._wire.async_with import only_async
 from triobatch._wire.described import socket_repr
-
-if TYPE_CHECKING:
-    import os
-
-    from trio.socket import SocketType
 
 # What is called with each connection.
 StreamHandler: TypeAlias = Callable[[BatchSocketStream], Awaitable[object]]
@@ -67,6 +65,7 @@ _IGNORED = {
 }
 
 
+@only_async
 class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
     """A listener that accepts connections as ``BatchSocketStream``.
 
@@ -95,7 +94,7 @@ class BatchSocketListener(trio.abc.Listener[BatchSocketStream]):
     # Or Ctrl-C could come between a connection and its stream.
     @enable_ki_protection
     async def accept(self) -> BatchSocketStream:
-        """Accept a connection.
+        """Accept a connection; a call that is cancelled has taken none.
 
         Raises:
           trio.ClosedResourceError: this listener was closed.
@@ -283,10 +282,7 @@ async def open_tcp_listeners(
 
     def configure(socket: SocketType) -> None:
         # As Trio does: Windows would let another process steal the port.
-        if hasattr(tsocket, "SO_EXCLUSIVEADDRUSE"):
-            option = tsocket.SO_EXCLUSIVEADDRUSE
-        else:
-            option = tsocket.SO_REUSEADDR
+        option = getattr(tsocket, "SO_EXCLUSIVEADDRUSE", tsocket.SO_REUSEADDR)
         socket.setsockopt(tsocket.SOL_SOCKET, option, True)
         if reuse_port:
             if not hasattr(tsocket, "SO_REUSEPORT"):
@@ -340,15 +336,12 @@ async def open_unix_listener(
       TypeError: ``mode`` or ``backlog`` is not an integer.
       ValueError: ``filename`` is empty, or has a NUL in it; or it is abstract
         and ``mode`` is given; or that is more than permissions.
+      RuntimeError: this system has no Unix sockets.
     """
     name = checked_name(filename)
     check_mode(mode)
     listener, owned = await trio.to_thread.run_sync(
-        bind,
-        name,
-        tsocket.SOCK_STREAM,
-        mode,
-        check_backlog(backlog),
+        bind, name, tsocket.SOCK_STREAM, mode, check_backlog(backlog)
     )
     socket = tsocket.from_stdlib_socket(listener)
     if owned is None:
@@ -377,7 +370,7 @@ async def serve_tcp(
       host: An address or a name; None for all interfaces.
       backlog: How many connections may wait to be accepted.
       handler_nursery: Where the handlers run; a nursery of the server's own
-        by default.
+        by default, which is cancelled with it.
       task_status: For ``await nursery.start(serve_tcp, ...)``, which returns
         the listeners once they listen.
 

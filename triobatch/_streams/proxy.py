@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from triobatch._streams.buffered import BufferedReceiveStream
 from triobatch._wire.arguments import at_least
-from triobatch._wire.proxy import header_size, parse_header
-
-if TYPE_CHECKING:
-    from triobatch._wire.proxy import ProxyHeader
+from triobatch._wire.proxy import ProxyHeader, header_size, parse_header
 
 # "This block is always smaller than an MSS" (2.2), but for what proxies add.
 DEFAULT_LIMIT = 4096

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, cast
+from collections.abc import Iterable
+from typing import Protocol, cast
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -11,11 +12,7 @@ from triobatch._queues.buffers import Buffers, drop, first_piece
 from triobatch._queues.views import check_chunks
 from triobatch._resource import Claim
 from triobatch._streams.outermost import defines_first
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from typing_extensions import Buffer
+from triobatch._wire.hints import Buffer
 
 # How many bytes are offered to ``send_all`` at a time. Four full TLS records
 # of 16 KiB (RFC 8446, section 5.1): an SSLStream makes one for each 16 KiB,

@@ -8,7 +8,9 @@ turn), and has what is missing read in a worker thread.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Protocol, cast
+import io
+from collections.abc import Iterable
+from typing import Protocol, cast
 
 import trio
 from trio.lowlevel import (
@@ -21,21 +23,13 @@ from trio.lowlevel import (
 
 from triobatch._core import calls
 from triobatch._queues.buffers import Buffers, drop, first_piece
-from triobatch._queues.file_slice import FileSlice, advance
+from triobatch._queues.file_slice import File, FileSlice, advance
 from triobatch._queues.views import check_chunks
-from triobatch._resource import Claim, open_fd, raise_stream_error
+from triobatch._resource import Claim, Guard, open_fd, raise_stream_error
 from triobatch._streams.outermost import defines_first
 from triobatch._streams.send_buffers import send_buffers
-
-if TYPE_CHECKING:
-    import io
-    from collections.abc import Iterable
-
-    from typing_extensions import Buffer
-
-    from triobatch._queues.file_slice import File
-    from triobatch._resource import Guard
-    from triobatch._streams.sending import SendHalf
+from triobatch._streams.sending import SendHalf
+from triobatch._wire.hints import Buffer
 
 # What is sent before the others get their turn: 100 to 500 us on loopback.
 _TURN_SIZE = 2**20
@@ -80,9 +74,9 @@ async def send_file(
 
     Args:
       stream: Where to.
-      file: A regular file, opened for reading in a binary mode with ``open``
-        or ``trio.open_file``, which is left as it is; or a ``FileSlice``,
-        which is consumed as it is sent.
+      file: A regular file, opened for reading in a binary mode with ``open``,
+        ``tempfile`` or ``trio.open_file``, which is left as it is; or a
+        ``FileSlice``, which is consumed as it is sent.
       offset: Where the part starts, in bytes. Not with a ``FileSlice``.
       size: How large it is; to the end of the file by default. Likewise.
       header: Chunks that go before it. A ``Buffers`` is consumed.

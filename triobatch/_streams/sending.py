@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from trio.socket import SocketType
-    from typing_extensions import Buffer
 
     from triobatch._resource import Guard
+    from triobatch._wire.hints import Buffer
 
 # A peer that reads as fast as we write never makes us wait. So that the other
 # tasks get their turn, a long send yields each time it has sent this many

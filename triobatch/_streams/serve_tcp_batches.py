@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias
 
 import trio
 from trio import socket as tsocket
@@ -15,12 +15,9 @@ from trio.lowlevel import enable_ki_protection
 from triobatch._core import calls
 from triobatch._streams.group import StreamGroup, open_stream_group
 from triobatch._streams.group_receiving import TURN
-from triobatch._streams.listener import open_tcp_listeners
+from triobatch._streams.listener import BatchSocketListener, open_tcp_listeners
 from triobatch._streams.stream import BatchSocketStream
 from triobatch._wire.arguments import at_least, check_callable
-
-if TYPE_CHECKING:
-    from triobatch._streams.listener import BatchSocketListener
 
 # What is called with all that has arrived.
 BatchHandler: TypeAlias = Callable[

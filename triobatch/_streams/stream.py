@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import trio
 from trio import socket as tsocket
 from trio.lowlevel import checkpoint, enable_ki_protection
+from trio.socket import SocketType
 
 from triobatch._core import calls
 from triobatch._core.chunks import IOV_MAX
 from triobatch._queues.buffers import Buffers
+from triobatch._queues.file_slice import File, FileSlice
 from triobatch._queues.views import kept_view, writable_views
 from triobatch._resource import Guard, raise_stream_error
 from triobatch._streams import notsent_lowat
+from triobatch._streams.group_statistics import Member
 from triobatch._streams.receiving import ReceiveHalf
 from triobatch._streams.send_file import send_file_on_socket
 from triobatch._streams.sending import SendHalf, sent_eof
 from triobatch._wire.arguments import at_least, must_be
+from triobatch._wire.async_with import only_async
 from triobatch._wire.described import socket_repr
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from trio.socket import SocketType
-    from typing_extensions import Buffer
-
-    from triobatch._queues.file_slice import File, FileSlice
-    from triobatch._streams.group_statistics import Member
+from triobatch._wire.hints import Buffer
 
 # As in trio.SocketStream.
 DEFAULT_RECEIVE_SIZE = 65536
@@ -58,6 +55,7 @@ class StreamStatistics:
     receive_waits: int
 
 
+@only_async
 class BatchSocketStream(trio.abc.HalfCloseableStream):
     """A stream over a socket, as ``trio.SocketStream``, that gathers writes.
 
@@ -220,8 +218,8 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
             was called.
           trio.BrokenResourceError: the connection broke.
 
-        After an exception some, all or none of the data may have been sent;
-        ``send_buffers`` with a ``Buffers`` tells which.
+        After an exception, ``Cancelled`` included, some, all or none of the
+        data may have been sent; ``send_buffers`` of a ``Buffers`` tells which.
         """
         if self.socket.did_shutdown_SHUT_WR:
             raise sent_eof()
@@ -268,7 +266,8 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
           max_bytes: At most this many; 64 KiB by default.
 
         Returns:
-          At least one byte; ``b""`` at the end of the stream.
+          At least one byte; ``b""`` at the end of the stream. A call that is
+          cancelled has taken none.
 
         Raises:
           ValueError: ``max_bytes`` is below 1.

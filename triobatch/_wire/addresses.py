@@ -228,6 +228,10 @@ class SockaddrCache(dict[Address, bytes]):
     At most ``limit`` peers are remembered: their number is up to the
     network. Past that the cache starts again from empty.
 
+    What equals a remembered address stands for it, even where it would be
+    refused alone: ``("127.0.0.1", 9.0)`` goes to port 9. To look at the types
+    of each would take as long again as the look-up, 40 ns.
+
     A path on a socket of the internet, or a host on a Unix socket, is a
     mistake, and no datagram's error; IPv4 and IPv6 are one kind.
 
@@ -235,6 +239,8 @@ class SockaddrCache(dict[Address, bytes]):
       family: Of the socket; 0 if it is not known.
       limit: As above.
     """
+
+    __slots__ = ("_family", "_limit")
 
     def __init__(self, family: int = 0, limit: int = 4096) -> None:
         super().__init__()
@@ -270,6 +276,8 @@ class SockaddrCache(dict[Address, bytes]):
 
 class AddressCache(dict[bytes, Address]):
     """``decode_address``, each sockaddr once; bounded in the same way."""
+
+    __slots__ = ("_limit",)
 
     def __init__(self, limit: int = 4096) -> None:
         super().__init__()

@@ -19,14 +19,15 @@ def as_integer(value: object, name: str) -> int:
     """Return an argument that is a number of bytes or items.
 
     Raises:
-      TypeError: it is no integer.
+      TypeError: it is no integer; True and False are none.
     """
-    try:
-        return operator.index(cast("int", value))
-    except TypeError:
-        raise TypeError(
-            f"{name} must be an int, not {type(value).__name__}"
-        ) from None
+    # One in the place of a number is that of another argument, mostly.
+    if not isinstance(value, bool):
+        try:
+            return operator.index(cast("int", value))
+        except TypeError:
+            pass
+    raise TypeError(f"{name} must be an int, not {type(value).__name__}")
 
 
 def at_least(least: int, value: object, name: str) -> int:
@@ -46,10 +47,10 @@ def as_number(value: object, name: str, what: str = "a number") -> float:
     """Return an argument that is a real number.
 
     Raises:
-      TypeError: it is none.
+      TypeError: it is none, as True and False are.
     """
     kind = type(value).__name__
-    if isinstance(value, str | bytes):
+    if isinstance(value, str | bytes | bool):
         # Of which float() would make a number.
         value = None
     try:

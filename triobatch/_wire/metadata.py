@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import operator
 import socket
 import struct
 import sys
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from triobatch._wire.addresses import AF_INET6, pack_host
+from triobatch._wire.arguments import as_integer
 from triobatch._wire.control import (
     SOL_IP,
     SOL_IPV6,
@@ -243,12 +243,7 @@ def encode_metadata(
     ):
         if value is None:
             continue
-        try:
-            number = operator.index(value)
-        except TypeError:
-            raise TypeError(
-                f"{name} must be an int, not {type(value).__name__}"
-            ) from None
+        number = as_integer(value, name)
         if not lowest <= number <= highest:
             raise ValueError(
                 f"{name} must be in {lowest}..{highest}, not {value}"

@@ -13,18 +13,15 @@ import re
 import socket
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
-from triobatch._wire.addresses import check_port
+from triobatch._wire.addresses import Address, check_port
 from triobatch._wire.proxy_extensions import (
     ProxyHeaderError,
     pack_extensions,
     unpack_extensions,
     with_checksum,
 )
-
-if TYPE_CHECKING:
-    from triobatch._wire.addresses import Address
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 

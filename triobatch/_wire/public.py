@@ -38,9 +38,5 @@ def settle(module: str, namespace: Mapping[str, Any]) -> None:
 
 def _resolve_annotations(item: type, namespace: Mapping[str, Any]) -> None:
     """Make types of the texts, which are to be read where they are written."""
-    try:
-        hints = get_type_hints(item, localns=dict(namespace))
-    except NameError:
-        # One is of what only a type checker imports.
-        return
+    hints = get_type_hints(item, localns=dict(namespace))
     item.__annotations__ = {name: hints[name] for name in item.__annotations__}

@@ -18,7 +18,7 @@ from triobatch._queues.buffers import Buffers
 from triobatch._wire.arguments import check_callable
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from triobatch._wire.hints import Buffer
 
 
 Maker: TypeAlias = Callable[

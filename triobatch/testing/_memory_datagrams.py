@@ -5,7 +5,8 @@ from __future__ import annotations
 import trio
 
 from triobatch._core import calls
-from triobatch._core.arena import CONTROL_SIZE, Arena
+from triobatch._core.arena import CONTROL_SIZE
+from triobatch._core.receive_memory import spares
 from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
 from triobatch._datagrams.message_inbox import MessageInbox
 from triobatch._datagrams.receiving import Filling, ReceiveHalf
@@ -90,7 +91,7 @@ class MemoryDatagramSocket(AbstractDatagramSocket):
         socket = self._socket = kernel.sockets[fd]
         self._readiness = MemoryReadiness(kernel, fd)
         inbox = MessageInbox(
-            Arena(calls.MAX_MESSAGES, socket.family, control_size=CONTROL_SIZE)
+            spares(calls.MAX_MESSAGES, socket.family, CONTROL_SIZE)
         )
         # None is fetched ahead, or an end would hold more than `max_queued`.
         filling = Filling(inbox, socket.family, kernel, ahead=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from trio import sleep_forever
@@ -23,13 +24,11 @@ from triobatch._wire.metadata import IP_TOS, IP_TTL
 from triobatch.testing._kernel_calls import KernelCalls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from triobatch._core.arena import Arena
     from triobatch._wire.control import Control
     from triobatch._wire.error_queue import PeerError
 
-Link: TypeAlias = "Callable[[bytes], Iterable[bytes]]"
+Link: TypeAlias = Callable[[bytes], Iterable[bytes]]
 
 # As UDP over IPv4, so that what is too large there is found out here.
 MAX_DATAGRAM_SIZE: Final = 65507

@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 import sys
 from collections import deque
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING
 
 import trio
 
@@ -19,15 +18,14 @@ from triobatch._wire.addresses import (
     endpoint,
 )
 from triobatch._wire.arguments import at_least, check_is, must_be
+from triobatch._wire.async_with import async_scope
 from triobatch._wire.described import described
-from triobatch.testing._network_conditions import NetworkConditions
+from triobatch.testing._network_conditions import (
+    NetworkConditions,
+    NetworkStatistics,
+)
 from triobatch.testing._network_kernel import NetworkKernel
 from triobatch.testing._network_socket import SimulatedDatagramSocket
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from triobatch.testing._network_conditions import NetworkStatistics
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -40,7 +38,7 @@ _BUFFER_SIZE = 212992
 _HISTORY = 1000
 
 
-@asynccontextmanager
+@async_scope
 async def open_simulated_network(
     seed: int | str,
     *,

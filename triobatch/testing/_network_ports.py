@@ -108,12 +108,14 @@ class Port:
         """Return the descriptor."""
         return self.fd
 
-    def setsockopt(self, level: int, option: int, value: int) -> None:
+    def setsockopt(
+        self,
+        level: int,
+        option: int,
+        value: int,  # noqa: ARG002 (nothing is turned off)
+    ) -> None:
         """Ask for metadata; every other option is accepted."""
-        if value:
-            self._options.add((level, option))
-        else:
-            self._options.discard((level, option))
+        self._options.add((level, option))
 
     def close(self) -> None:
         """Close it, and wake whoever waits for it."""

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import trio
 
 from triobatch._core import calls
-from triobatch._core.arena import Arena
+from triobatch._core.receive_memory import spares
 from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
 from triobatch._datagrams.message_inbox import MessageInbox
 from triobatch._datagrams.receiving import Filling, ReceiveHalf
 from triobatch._datagrams.sending import SendHalf
 from triobatch._resource import open_fd
-from triobatch._wire.addresses import decode_address
+from triobatch._wire.addresses import Address, decode_address
 from triobatch._wire.described import address_text, described
-from triobatch.testing._network_kernel import SEGMENTS
+from triobatch.testing._network_kernel import SEGMENTS, NetworkKernel
 from triobatch.testing._network_ports import Port, PortReadiness
-
-if TYPE_CHECKING:
-    from triobatch._wire.addresses import Address
-    from triobatch.testing._network_kernel import NetworkKernel
 
 
 class SimulatedDatagramSocket(AbstractDatagramSocket):
@@ -45,7 +39,7 @@ class SimulatedDatagramSocket(AbstractDatagramSocket):
         )
         kernel.open(port)
         self._readiness = PortReadiness(port, kernel.settle, kernel.close)
-        inbox = MessageInbox(Arena(calls.MAX_MESSAGES, port.family))
+        inbox = MessageInbox(spares(calls.MAX_MESSAGES, port.family))
         super().__init__(
             SendHalf(
                 port, self._readiness, SEGMENTS, kernel, trio.current_time

@@ -10,25 +10,22 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 from unittest import mock
+
+import trio
 
 from triobatch._core import calls
 from triobatch._core.chunks import COPY_SIZE, front, locate
 from triobatch._core.tries import Tried, go_past
+from triobatch._datagrams.socket import DatagramSocket
 from triobatch._queues.views import list_of
+from triobatch._streams.stream import BatchSocketStream
 from triobatch._wire.arguments import as_integer
 from triobatch._wire.described import described
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterable, Iterator
-
-    import trio
-
-    from triobatch._datagrams.socket import DatagramSocket
-    from triobatch._streams.stream import BatchSocketStream
 
 # At most so many bytes or messages; or an error; or what the kernel will.
 Step: TypeAlias = "int | OSError | None"

@@ -16,7 +16,8 @@ def answer(question: bytes) -> bytes | None:
     """Return the answer to a question, or None if it is none."""
     if not question.startswith(b"price "):
         return None
-    return PRICES.get(question.removeprefix(b"price "), b"not sold here")
+    name = question.removeprefix(b"price ").strip()
+    return PRICES.get(name, b"not sold here")
 
 
 async def handle(

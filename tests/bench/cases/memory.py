@@ -66,6 +66,8 @@ IDLE = Family(
     each=0.3,
     check=check,
     sink="idle_peers.c",
+    # Together they would have more connections than a process may have files.
+    sink_each=True,
 )
 
 QUEUED = 2 << 20

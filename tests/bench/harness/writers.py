@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 WIDTH = 110
 # "1,234 1.23 [1.21-1.25]", and what is between columns.
 CELL = 26
+# Columns of a page, above which an interval gets a line of its own.
+MANY = 7
 EMPTY = "\N{EN DASH}"
 GENERATED = "made by tests/bench/run.py, do not edit"
 
@@ -95,15 +97,18 @@ def rst(tables: Iterable[Table], machine: Mapping[str, str]) -> str:
     ]
     for table in tables:
         lines = [f".. begin {table.name}", ""]
+        many = len(table.heads) > MANY
         lines += [
             f".. list-table:: {table.title}",
+            "   :class: figures many" if many else "   :class: figures",
             "   :header-rows: 1",
             "   :stub-columns: 1",
             "",
         ]
         heads = tuple((head,) if head else () for head in table.heads)
         for row in (heads, *table.rows):
-            for place, cell in enumerate(row):
+            for place, given in enumerate(row):
+                cell = _narrow(given) if many else given
                 mark = "   * -" if place == 0 else "     -"
                 lines += _rst_cell(mark, cell)
         if table.note:
@@ -111,6 +116,13 @@ def rst(tables: Iterable[Table], machine: Mapping[str, str]) -> str:
         lines += ["", f".. end {table.name}"]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _narrow(cell: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a cell with an interval on a line of its own."""
+    return tuple(
+        line for text in cell for line in text.replace(" [", "\n[").split("\n")
+    )
 
 
 def _rst_cell(mark: str, cell: tuple[str, ...]) -> list[str]:

@@ -6,6 +6,7 @@
 #include <string.h>
 
 struct kernel kernel;
+struct tally tally;
 
 void
 failed(const char *condition, const char *file, int line)
@@ -17,6 +18,7 @@ failed(const char *condition, const char *file, int line)
 void
 kernel_begin(const uint8_t *data, size_t size)
 {
+    tally.inputs++;
     memset(&kernel, 0, sizeof(kernel));
     kernel.next = data;
     kernel.left = size;
@@ -44,6 +46,7 @@ draw_byte(void)
     if (kernel.left == 0)
         return 0;
     kernel.left--;
+    tally.drawn++;
     return *kernel.next++;
 }
 
@@ -69,13 +72,13 @@ draw_size(void)
     return kind < 252 ? UINT32_MAX - draw_byte() : SIZE_MAX - draw_byte();
 }
 
-uint8_t
+UNSEEN uint8_t
 pattern(size_t stream, size_t position)
 {
     return (uint8_t)(position * 7 + (position >> 8) + stream * 31 + 1);
 }
 
-unsigned char *
+UNSEEN unsigned char *
 patterned(size_t stream, size_t size)
 {
     unsigned char *bytes = malloc(size > 0 ? size : 1);
@@ -84,6 +87,17 @@ patterned(size_t stream, size_t size)
     for (size_t i = 0; i < size; i++)
         bytes[i] = pattern(stream, i);
     return bytes;
+}
+
+UNSEEN int
+is_pattern(const void *bytes, size_t size, size_t stream, size_t start)
+{
+    size_t i = 0;
+
+    while (i < size
+           && ((const unsigned char *)bytes)[i] == pattern(stream, start + i))
+        i++;
+    return i == size;
 }
 
 void

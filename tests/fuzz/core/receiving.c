@@ -30,9 +30,9 @@ check_filled(const struct tb_arena *arena, size_t count)
 
         CHECK(!!(arena->flags[i] & MSG_TRUNC) == (size > arena->slot_size));
         CHECK(arena->control_sizes[i] <= arena->control_size);
-        for (size_t j = 0; j < size && j < arena->slot_size; j++)
-            CHECK((unsigned char)arena->memory[i * arena->slot_size + j]
-                  == pattern(0, j));
+        CHECK(is_pattern(arena->memory + i * arena->slot_size,
+                         size < arena->slot_size ? size : arena->slot_size, 0,
+                         0));
         CHECK(segment <= INT32_MAX);
         datagrams += size > 0 && segment > 0
                          ? size / segment + (size % segment > 0)

@@ -33,7 +33,7 @@ cut(unsigned char *bytes, size_t size, size_t count)
     return iovecs;
 }
 
-static size_t
+UNSEEN static size_t
 rest(const struct tb_vector *vector)
 {
     size_t size = 0;
@@ -103,8 +103,7 @@ send_pieces(void)
 static void
 check_given(const unsigned char *memory, size_t size, size_t start)
 {
-    for (size_t i = 0; i < size; i++)
-        CHECK(memory[i] == pattern(FD, start + i));
+    CHECK(is_pattern(memory, size, FD, start));
     CHECK(kernel.given[FD] == start + size);
 }
 

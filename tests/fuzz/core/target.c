@@ -1,7 +1,26 @@
 /* What libFuzzer calls: the first byte chooses the entry points. */
 #include "kernel.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void
+print_tally(void)
+{
+    fprintf(stderr, "tally: %llu inputs, %llu bytes drawn, %llu moved\n",
+            tally.inputs, tally.drawn, tally.moved);
+}
+
+int
+LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc;
+    (void)argv;
+    return atexit(print_tally);
+}
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
