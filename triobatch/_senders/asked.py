@@ -97,10 +97,10 @@ class AskedReceiver:
             with contextlib.suppress(TruncatedDatagramError):
                 await self._receive.receive(self._max_datagrams, self._put)
         self._read_ahead(self._receive)
-        count, size, batches = self._ahead.popleft()
+        count, size, oldest = self._ahead.popleft()
         self._count -= count
         self._size -= size
-        return batches
+        return oldest
 
     async def _receive_plainly(self) -> list[Batch]:
         while True:

@@ -55,7 +55,7 @@ class SendHalf:
         # False where there is no TCP_NOTSENT_LOWAT, or its value is a user's.
         self.may_lift: bool = _notsent_lowat.set_default(socket)
         # Its value while it is lifted.
-        self._lifted = 0
+        self._lifted: int = 0
         self.bytes_sent: int = 0
         self.calls: int = 0
         self.partial_writes: int = 0
