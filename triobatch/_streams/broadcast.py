@@ -26,7 +26,6 @@ from trio.lowlevel import (
 )
 
 from triobatch._core import calls
-from triobatch._core.counts import os_error
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import list_of, view_of_bytes
 from triobatch._streams.broadcast_result import BroadcastResult, S
@@ -159,7 +158,7 @@ def broadcast_nowait(
     ``SharedStream`` several of these leave together at the next checkpoint.
     """
     targets = _as_streams(streams)
-    for stream in targets:
+    for stream in {type(stream): stream for stream in targets}.values():
         if not is_plain(stream) and not _is_shared(stream):
             _check_sends_nowait(type(stream))
     payload = _as_payload(data)
@@ -176,15 +175,22 @@ def _as_streams(streams: Iterable[S]) -> list[S]:
         targets = list(streams)
     else:
         targets = list_of(streams, "streams", "streams")
+    for kind in set(map(type, targets)):
+        if not issubclass(kind, trio.abc.SendStream):
+            _check_each(targets)
+    if len(set(map(id, targets))) != len(targets):
+        raise ValueError("streams must be different, and one is given twice")
+    return targets
+
+
+def _check_each(targets: Iterable[object]) -> None:
+    # A proxy may say of itself that it is one.
     for stream in targets:
         if not isinstance(stream, trio.abc.SendStream):
             raise TypeError(
                 "streams must be of trio.abc.SendStream, "
                 f"not {type(stream).__name__}"
             )
-    if len(set(map(id, targets))) != len(targets):
-        raise ValueError("streams must be different, and one is given twice")
-    return targets
 
 
 def _is_shared(stream: trio.abc.SendStream) -> bool:
@@ -216,23 +222,6 @@ def _as_payload(data: Buffer | Buffers) -> bytes:
         return bytes(view)
 
 
-class _Answers:
-    """What one pass over many descriptors came to, one answer a push."""
-
-    __slots__ = ("_answers", "_size")
-
-    def __init__(self, size: int, answers: list[int]) -> None:
-        self._size = size
-        self._answers = iter(answers)
-
-    def push(self, fd: int) -> tuple[int, bool]:  # noqa: ARG002
-        """Tell what ``send(2)`` said of the next descriptor."""
-        answer = next(self._answers)
-        if answer < 0:
-            raise os_error(-answer)
-        return answer, answer == self._size
-
-
 def _try_each(
     result: BroadcastResult[Any],
     targets: Sequence[trio.abc.SendStream],
@@ -256,9 +245,13 @@ def _try_each(
     # Those of them that are below shared streams.
     below: dict[int, _Shared] = {}
     left: list[int] = []
+    # Asked once for neighbours of a kind: a frame less for each.
+    kind, is_of_plain_kind = object, False
     for index, stream in enumerate(targets):
-        plain: trio.abc.SendStream | None = stream
-        if not is_plain(plain):
+        if type(stream) is not kind:
+            kind, is_of_plain_kind = type(stream), is_plain(stream)
+        plain: Any = stream
+        if not is_of_plain_kind:
             if not _is_shared(stream):
                 left.append(index)
                 continue
@@ -274,20 +267,18 @@ def _try_each(
             _fail(result, index, below, payload, error)
         else:
             tried.append((index, plain._send))
-    answers = _Answers(size, calls.broadcast(fds, payload))
-    for (index, half), fd in zip(tried, fds, strict=True):
-        before = half.bytes_sent
+    answers = calls.broadcast(fds, payload)
+    for (index, half), answer in zip(tried, answers, strict=True):
         try:
-            whole = half._push(answers, fd)
+            sent = half.account_for(size, answer)
         except _STREAM_ERRORS as error:
             _fail(result, index, below, payload, error)
             continue
-        sent = half.bytes_sent - before
         if index in below:
             below[index]._sent_past(payload, sent)
             result._queued.add(index)
             sent = size
-        elif not whole:
+        elif sent != size:
             left.append(index)
         result._sent[index] = sent
     return left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -14,6 +15,7 @@ from trio.lowlevel import (
 )
 
 from triobatch._core.chunks import measure
+from triobatch._core.counts import os_error
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import check_chunks
 from triobatch._resource import (
@@ -223,8 +225,26 @@ class SendHalf:
     def prepare(self, size: int) -> int:
         """Return the descriptor, for somebody else to send ``size`` bytes."""
         fd = open_fd(self._socket)
-        self._put_back_before(size)
+        if self._lifted:
+            self._put_back_before(size)
         return fd
+
+    def account_for(self, size: int, answer: int) -> int:
+        """Account for what somebody else has sent; return the bytes taken.
+
+        Args:
+          size: The bytes that were offered.
+          answer: Those that were taken, or the errno, negative.
+        """
+        self.calls += 1
+        if answer < 0:
+            if answer == -errno.EAGAIN:
+                return 0
+            raise_stream_error(os_error(-answer))
+        self.bytes_sent += answer
+        if answer != size:
+            self.partial_writes += 1
+        return answer
 
     async def wait_might_not_block(self) -> None:
         """Wait until sending might not block, by Trio's measure of it."""

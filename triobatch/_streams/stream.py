@@ -388,7 +388,8 @@ class BatchSocketStream(trio.abc.HalfCloseableStream):
         """Return the descriptor, for one send of ``size`` bytes."""
         if self.socket.did_shutdown_SHUT_WR:
             raise sent_eof()
-        self._send_guard.check()
+        if self._send_guard.busy:
+            self._send_guard.check()
         return self._send.prepare(size)
 
 
