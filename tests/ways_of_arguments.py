@@ -116,8 +116,12 @@ def parameters(function):
     except ValueError:
         return {}
     return {
-        # A dataclass says what the alias stands for, from Python 3.14 on.
-        name: str(parameter.annotation).replace(str(Address), "Address")
+        # A dataclass says what the names stand for, from Python 3.14 on.
+        name: (
+            parameter.annotation.__name__
+            if isinstance(parameter.annotation, type)
+            else str(parameter.annotation).replace(str(Address), "Address")
+        )
         for name, parameter in found.items()
         if name != "self"
     }

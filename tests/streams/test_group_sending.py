@@ -106,7 +106,9 @@ async def test_another_type_is_refused_before_anything_is_sent(
 async def test_only_streams_are_sent_to(group):
     with pytest.raises(TypeError, match="BatchSocketStream, not str"):
         group.send_batch_nowait([("stream", b"x")])
-    with pytest.raises(TypeError, match="messages must be of streams: unhash"):
+    with pytest.raises(
+        TypeError, match=r"messages must be of streams: .*unhash"
+    ):
         group.send_batch_nowait([([], b"x")])
 
 

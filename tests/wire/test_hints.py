@@ -17,7 +17,10 @@ def functions_of(cls):
             for name, item in vars(base).items():
                 function = getattr(item, "fget", item)
                 function = getattr(function, "__func__", function)
-                if inspect.isfunction(function):
+                # What NamedTuple generates has its annotations from the class.
+                if inspect.isfunction(function) and not (
+                    function.__module__.startswith("namedtuple_")
+                ):
                     yield f"{cls.__name__}.{name}", function
 
 
