@@ -116,15 +116,24 @@ def parameters(function):
     except ValueError:
         return {}
     return {
-        # A dataclass says what the names stand for, from Python 3.14 on.
-        name: (
-            parameter.annotation.__name__
-            if isinstance(parameter.annotation, type)
-            else str(parameter.annotation).replace(str(Address), "Address")
-        )
+        name: as_written(parameter.annotation)
         for name, parameter in found.items()
         if name != "self"
     }
+
+
+def as_written(annotation):
+    """Return an annotation's text.
+
+    A dataclass's ``__init__`` has what the text stands for, from Python 3.14
+    on.
+    """
+    if isinstance(annotation, str):
+        return annotation
+    if isinstance(annotation, type):
+        return annotation.__name__
+    text = str(annotation).replace(str(Address), "Address")
+    return text.removeprefix("typing.")
 
 
 class Scene:
