@@ -131,7 +131,8 @@ async def test_what_a_tls_peer_got_is_among_what_is_not_known(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(sending.do_handshake)
         nursery.start_soon(receiving.do_handshake)
-    messages = [b"%06d;" % number * (size // 7) for number in range(100)]
+    # More than the two buffers between them hold, of the small ones too.
+    messages = [b"%06d;" % number * (size // 7) for number in range(400)]
     sender = await leave(sending, messages, by_error=True, grace=0.01)
     assert isinstance(left, BatchSocketStream)
     assert sender.uncertain or sender.unfinished
