@@ -45,8 +45,10 @@ def writev(fd: int, buffers: Iterable[Buffer]) -> int:
       BlockingIOError: ``fd`` is non-blocking, and nothing could be written.
       OSError: the call failed for another reason, and nothing was written.
     """
-    with _exported():
+    try:
         return _writev(fd, _offered(buffers))
+    except ValueError as error:
+        raise _no_bytes(error) from None
 
 
 def readv(fd: int, buffers: Iterable[Buffer]) -> int:
@@ -64,8 +66,10 @@ def readv(fd: int, buffers: Iterable[Buffer]) -> int:
       BlockingIOError: ``fd`` is non-blocking, and nothing is there yet.
       OSError: the call failed for another reason.
     """
-    with _exported():
+    try:
         return _readv(fd, _offered(buffers))
+    except ValueError as error:
+        raise _no_bytes(error) from None
 
 
 def pwritev(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
@@ -89,8 +93,10 @@ def pwritev(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
         has none, as Windows.
     """
     _refuse_negative(offset)
-    with _exported():
+    try:
         return _pwritev(fd, _offered(buffers), offset)
+    except ValueError as error:
+        raise _no_bytes(error) from None
 
 
 def preadv(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
@@ -111,18 +117,16 @@ def preadv(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
       OSError: the call failed. ENOSYS: this system has none, as Windows.
     """
     _refuse_negative(offset)
-    with _exported():
-        return _preadv(fd, _offered(buffers), offset)
-
-
-@contextmanager
-def _exported() -> Iterator[None]:
-    """Raise BufferError for what has nothing to export, as everywhere."""
     try:
-        yield
+        return _preadv(fd, _offered(buffers), offset)
     except ValueError as error:
-        # A view that was released, a closed mmap, an array of dates.
-        raise BufferError(f"a buffer has no bytes to give: {error}") from None
+        raise _no_bytes(error) from None
+
+
+def _no_bytes(error: ValueError) -> BufferError:
+    """Return what is raised for a buffer that exports nothing, everywhere."""
+    # A view that was released, a closed mmap, an array of dates.
+    return BufferError(f"a buffer has no bytes to give: {error}")
 
 
 def _refuse_negative(offset: int) -> None:
