@@ -2,9 +2,17 @@
 
 import gc
 import socket
+import sys
 import weakref
 
-from triobatch._core.receive_memory import MAX_SPARES, Spares, spares
+import pytest
+
+from triobatch._core.receive_memory import (
+    MAX_SPARES,
+    MAX_WARM,
+    Spares,
+    spares,
+)
 
 
 def test_sockets_of_a_kind_share_and_others_do_not():
@@ -56,3 +64,19 @@ def test_what_was_given_back_last_is_taken_first_and_too_much_goes():
     gc.collect()
     assert first() is None
     assert gc_free or not hasattr(gc, "get_threshold")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what Linux does")
+def test_a_few_keep_their_pages_and_the_others_none():
+    kind = Spares(1, socket.AF_INET, 10)
+    made = [kind.make() for _ in range(MAX_WARM + 2)]
+    for each in made:
+        each.arena.memory[:1] = each.arena.control[:1] = b"x"
+        kind.give_back(each)
+    kept = [each.arena.memory[:1] + each.arena.control[:1] for each in made]
+    assert kept == [b"xx"] * MAX_WARM + [b"\0\0"] * 2
+
+
+def test_all_remember_the_same_senders():
+    kind = Spares(1, socket.AF_INET, 10)
+    assert kind.make().addresses is kind.make().addresses

@@ -12,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from triobatch import open_udp_socket
 from triobatch._core import calls
+from triobatch._core.arena import MESSAGES, NEXT
 
 # What each socket has got, so that what is another's would be seen.
 COUNT = 5
@@ -134,16 +135,80 @@ async def test_it_is_given_back_where_a_call_fails(
     assert memory_of(sock) is None
 
 
-async def test_what_a_closed_socket_had_left_is_not_used_again(make_socket):
+async def test_what_a_closed_socket_had_left_is_given_back(make_socket):
     sock = await filled(make_socket, b"a")
     await sock.receive()
     memory = memory_of(sock)
+    await sock.aclose()
     await sock.aclose()
     with pytest.raises(trio.ClosedResourceError):
         sock.receive_nowait()
     with pytest.raises(trio.ClosedResourceError):
         await sock.receive()
-    assert memory not in sock._receive.inbox.spares
+    assert list(sock._receive.inbox.spares).count(memory) == 1
+    other = await filled(make_socket, b"b", 1)
+    assert (await other.receive())[0] == b"b 0"
+
+
+@pytest.mark.parametrize("closed_within", [False, True])
+async def test_what_a_scope_lent_is_given_back_at_its_end(
+    make_socket, closed_within
+):
+    sock = await filled(make_socket, b"a")
+    spares = sock._receive.inbox.spares
+    async with sock.receive_runs(1):
+        memory = sock._receive.inbox._lent
+        assert memory not in spares
+        if closed_within:
+            await sock.aclose()
+            assert memory not in spares
+    if not closed_within:
+        # Some are left in it.
+        assert memory not in spares
+        while memory_of(sock) is not None:
+            async with sock.receive_runs():
+                pass
+    assert list(spares).count(memory) == 1
+
+
+async def test_memory_is_given_back_once_whatever_a_signal_raises(
+    make_socket, monkeypatch
+):
+    sock, other = await make_socket(), await make_socket()
+    inbox = sock._receive.inbox
+    sock.send_nowait(b"x", sock.local_address)
+    with sock.receive_runs_nowait() as runs:
+        kept = memoryview(runs[0].data)
+    assert inbox.loan is not None
+    kept.release()
+    memory = inbox._lent
+    give_back = type(inbox.spares).give_back
+
+    def interrupted(self, memory):
+        give_back(self, memory)
+        raise TimeoutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(inbox.spares), "give_back", interrupted)
+        with pytest.raises(TimeoutError):
+            sock.receive_nowait()
+    for one in (sock, other):
+        one.send_nowait(b"%d" % one.local_address[1], one.local_address)
+        assert list(inbox.spares).count(memory) <= 1
+        data, _ = one.receive_nowait()
+        assert data == b"%d" % one.local_address[1]
+
+
+async def test_memory_that_is_used_up_is_not_taken_for_datagrams(make_socket):
+    sock = await filled(make_socket, b"a", 2)
+    await sock.receive()
+    # As where a signal's exception comes before it is given back.
+    filling = memory_of(sock).filling
+    filling[NEXT] = filling[MESSAGES]
+    with pytest.raises(trio.WouldBlock):
+        sock.receive_nowait()
+    sock.send_nowait(b"b", sock.local_address)
+    assert (await sock.receive_batch())[0][0] == b"b"
 
 
 def test_threads_do_not_receive_into_the_same_memory():

@@ -126,6 +126,14 @@ class Arena:
         """The messages, not the datagrams, that are not used up."""
         return self.filling[MESSAGES] - self.filling[NEXT]
 
+    def give_pages_back(self) -> None:
+        """Let the system have the memory, until something is received."""
+        for memory in (self.memory, self.control):
+            # Not Windows' mappings, nor an empty bytearray. Of a private one
+            # Linux drops the pages at once (madvise(2)).
+            if _MADV_DONTNEED is not None and isinstance(memory, mmap.mmap):
+                memory.madvise(_MADV_DONTNEED)
+
     def name(self, slot: int) -> bytes:
         """Return the sockaddr of the sender of a message."""
         start = slot * self.name_size
@@ -177,6 +185,9 @@ class Arena:
 def slot_size_error(slot_size: int, room: int) -> ValueError:
     """Return what refuses slots of a size, in a buffer of ``room`` bytes."""
     return ValueError(f"slot_size must be in 1..{room}, not {slot_size}")
+
+
+_MADV_DONTNEED: int | None = getattr(mmap, "MADV_DONTNEED", None)
 
 
 def _private_memory(size: int) -> mmap.mmap:

@@ -58,9 +58,11 @@ def take(
     first = filling[NEXT]
     last = min(filling[MESSAGES], first + limit)
     if are_whole(arena, first, last):
-        filling[NEXT] = last
         columns = columns_of(arena, addresses, first, last)
-        return list(zip(*columns, strict=False))
+        pairs = list(zip(*columns, strict=False))
+        # Not before: there may be no memory for them.
+        filling[NEXT] = last
+        return pairs
     taken: list[tuple[bytes, Address]] = []
     while len(taken) < limit and filling[NEXT] < filling[MESSAGES]:
         if arena.is_truncated(filling[NEXT]):

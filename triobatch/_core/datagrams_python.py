@@ -292,6 +292,8 @@ def lend(arena: Arena, buffer: Any, slot_size: int) -> tuple[Any, int]:
         if (memory.ndim, memory.format, memory.c_contiguous) != (1, "B", True):
             # PyPy's recvmsg_into fills no part of what was cast.
             memory = memory.cast("B")
+    except TypeError as error:
+        raise TypeError(f"buffer: {error}") from None
     except ValueError as error:
         # A view that was released, a mapping that was closed.
         raise BufferError(f"buffer has no bytes to give: {error}") from None

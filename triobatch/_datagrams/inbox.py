@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from triobatch._core.arena import MESSAGES, NEXT, OFFSET
+from triobatch._core.receive_memory import MAX_WARM
 from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._datagrams.run import Loan, Run
 
@@ -74,7 +75,10 @@ class Inbox:
             # As `_give_back`, without its frame.
             self.memory = None
             if self.loan is None:
-                self.spares.append(memory)
+                if len(self.spares) < MAX_WARM:
+                    self.spares.append(memory)
+                else:
+                    self.spares.give_back(memory)
         elif not taken:
             self._raise_truncation()
         return taken
@@ -137,11 +141,34 @@ class Inbox:
 
         What somebody still looks at is his.
         """
-        assert self.loan is not None
-        assert self._lent is not None
-        if self.loan.end():
-            self.spares.append(self._lent)
+        loan, lent = self.loan, self._lent
+        assert loan is not None
+        assert lent is not None
+        # First of all: what comes between, as a signal's exception, must not
+        # have it given back twice, to two sockets.
         self.loan = self._lent = None
+        if loan.end():
+            self.spares.give_back(lent)
+
+    def end_loan(self) -> None:
+        """Give back memory that was lent, if it is used up and nobody looks.
+
+        Else ``reclaim`` will ask again, when something is received.
+        """
+        loan, lent = self.loan, self._lent
+        if self.memory is None and loan is not None and loan.end():
+            assert lent is not None
+            self.loan = self._lent = None
+            self.spares.give_back(lent)
+
+    def close(self) -> None:
+        """Give back what nobody can receive any more."""
+        memory = self.memory
+        self.memory = None
+        if memory is not None:
+            memory.filling[NEXT] = memory.filling[MESSAGES]
+            if self.loan is None:
+                self.spares.give_back(memory)
 
     def _give_back(self) -> None:
         """Let go of memory that is used up; `reclaim` does of what is lent."""
@@ -149,7 +176,7 @@ class Inbox:
         if memory is not None and not memory.arena.left:
             self.memory = None
             if self.loan is None:
-                self.spares.append(memory)
+                self.spares.give_back(memory)
 
     def _raise_truncation(self) -> NoReturn:
         error = self._truncation()
@@ -161,10 +188,12 @@ class Inbox:
         assert self.memory is not None
         arena = self.memory.arena
         slot = arena.filling[NEXT]
-        arena.filling[NEXT] += 1
-        self.truncated += 1
         start = slot * arena.slot_size
         size = arena.sizes[slot]
         payload = arena.memory[start : start + min(size, arena.slot_size)]
         address = self.memory.addresses[arena.name(slot)]
-        return TruncatedDatagramError(payload, address, size)
+        error = TruncatedDatagramError(payload, address, size)
+        # What fails above, as for want of memory, has taken nothing.
+        arena.filling[NEXT] += 1
+        self.truncated += 1
+        return error

@@ -179,8 +179,7 @@ def _take_whole(
     if not are_whole(arena, first, last):
         return []
     payloads, senders = columns_of(arena, memory.addresses, first, last)
-    arena.filling[NEXT] = last
-    return _messages(
+    messages = _messages(
         payloads,
         senders,
         arena.sizes[first:last],
@@ -188,6 +187,8 @@ def _take_whole(
         known,
         timestamps=timestamps,
     )
+    arena.filling[NEXT] = last
+    return messages
 
 
 def _controls(arena: Arena, first: int, last: int) -> Sequence[bytes]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import trio
 from trio.lowlevel import current_task
 
-from triobatch._core.arena import DATAGRAMS
+from triobatch._core.arena import DATAGRAMS, MESSAGES, NEXT
 from triobatch._datagrams.errnos import (
     MAX_FLOODS,
     MAX_REPORTS,
@@ -244,9 +244,11 @@ class ReceiveHalf:
             # Datagrams leave the inbox after the last point at which
             # anything can be raised, and before other tasks run: these then
             # have the memory.
-            if self.inbox.memory is not None or self._filling.fill(
-                fd, limit, waited=False
-            ):
+            memory = self.inbox.memory
+            if (
+                memory is not None
+                and memory.filling[NEXT] < memory.filling[MESSAGES]
+            ) or self._filling.fill(fd, limit, waited=False):
                 try:
                     return take(limit)
                 finally:
@@ -282,11 +284,13 @@ class ReceiveHalf:
             fd = self._socket.fileno()
             if fd == -1:
                 raise closed_socket()
-            if self.inbox.memory is None and not self._filling.fill(
-                fd, limit, waited=False
-            ):
-                raise trio.WouldBlock
-            return take(limit)
+            memory = self.inbox.memory
+            if (
+                memory is not None
+                and memory.filling[NEXT] < memory.filling[MESSAGES]
+            ) or self._filling.fill(fd, limit, waited=False):
+                return take(limit)
+            raise trio.WouldBlock
         finally:
             guard.busy = False
 
@@ -295,8 +299,9 @@ class ReceiveHalf:
         self._guard.busy = True
 
     def let_go(self) -> None:
-        """End ``hold``."""
+        """End ``hold``, and the loan of what was received."""
         self._guard.busy = False
+        self.inbox.end_loan()
 
     def messages(self, fields: object) -> Callable[[int], list[Message]]:
         """Ask the kernel for metadata; return what takes datagrams with them.

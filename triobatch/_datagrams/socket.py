@@ -210,6 +210,7 @@ class DatagramSocket(AbstractDatagramSocket):
         """
         self._kernel_drops()
         self._readiness.close()
+        self._receive.inbox.close()
         await trio.lowlevel.checkpoint()
 
     def _kernel_drops(self) -> int | None:

@@ -124,6 +124,7 @@ class MemoryDatagramSocket(AbstractDatagramSocket):
         What has arrived and was not received is lost.
         """
         self._readiness.close()
+        self._receive.inbox.close()
         await trio.lowlevel.checkpoint()
 
     def _kernel_drops(self) -> int:

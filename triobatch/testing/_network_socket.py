@@ -74,6 +74,7 @@ class SimulatedDatagramSocket(AbstractDatagramSocket):
         finds a closed port.
         """
         self._readiness.close()
+        self._receive.inbox.close()
         await trio.lowlevel.checkpoint()
 
     def _kernel_drops(self) -> int:
