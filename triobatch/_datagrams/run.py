@@ -40,6 +40,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from triobatch._queues.views import kept_view, view_of_bytes
@@ -137,6 +138,12 @@ class Run:
         return f"{what}, of {self.address!r}"
 
 
+@cache
+def _octets(size: int) -> type[ctypes.Array[ctypes.c_ubyte]]:
+    # ctypes lets go of a type that nobody uses, and makes it anew: 3.5 KB.
+    return ctypes.c_ubyte * size
+
+
 class Loan:
     """The memory of one filling, as long as somebody may look at it.
 
@@ -146,7 +153,7 @@ class Loan:
 
     def __init__(self, memory: Any) -> None:
         # An object that all slices keep alive, and only they.
-        lent = (ctypes.c_ubyte * len(memory)).from_buffer(memory)
+        lent = _octets(len(memory)).from_buffer(memory)
         self._left = weakref.ref(lent)
         # Its own format, "<B", is not that of bytes.
         self._view = memoryview(lent).cast("B")
