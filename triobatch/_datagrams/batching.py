@@ -16,7 +16,6 @@ from triobatch._queues.datagrams import (
     Datagrams,
     Directed,
     check_metadata,
-    undirected,
 )
 from triobatch._queues.views import as_payload, as_payloads, release
 from triobatch._wire.addresses import SockaddrCache
@@ -89,14 +88,21 @@ class Batching:
           control: What goes with those that have none.
         """
         peers, controls = [], []
+        # Neighbours often go to the same: two frames less for each.
+        last: object = self
+        peer, own = b"", control
         for index, address in enumerate(addresses):
-            own = control
-            try:
-                peers.append(self.peer_of(undirected(address)))
-                if isinstance(address, Directed):
-                    own = self.control_of(address.metadata)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"datagram {index}: {error}") from None
+            if address is not last:
+                try:
+                    if isinstance(address, Directed):
+                        peer = self.peer_of(address.address)
+                        own = self.control_of(address.metadata)
+                    else:
+                        peer, own = self.peer_of(address), control
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"datagram {index}: {error}") from None
+                last = address
+            peers.append(peer)
             controls.append(own)
         return peers, controls
 
