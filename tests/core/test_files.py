@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
@@ -243,6 +244,34 @@ def test_what_has_no_bytes_to_give_is_a_buffer_error(fd, call):
     released.release()
     with pytest.raises(BufferError):
         call(fd, [released])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lowlevel.writev,
+        lowlevel.readv,
+        lambda fd, buffers: lowlevel.pwritev(fd, buffers, 0),
+        lambda fd, buffers: lowlevel.preadv(fd, buffers, 0),
+    ],
+)
+def test_what_is_not_contiguous_is_a_buffer_error(fd, call):
+    os.pwrite(fd, b"content", 0)
+    octets = bytearray(4)
+    with pytest.raises(BufferError, match="contiguous"):
+        call(fd, [bytearray(1), memoryview(octets)[::2]])
+    assert position(fd) == 0
+    assert content(fd) == b"content"
+    octets.append(1)
+
+
+def test_an_array_of_no_rows_is_an_empty_buffer(fd):
+    rows = (ctypes.c_uint16 * 3 * 0)()
+    assert lowlevel.writev(fd, [rows, b"ab", rows]) == 2
+    os.lseek(fd, 0, os.SEEK_SET)
+    room = bytearray(2)
+    assert lowlevel.readv(fd, [rows, room, rows]) == 2
+    assert room == b"ab"
 
 
 def test_one_view_of_two_dimensions_is_no_list_of_buffers(fd):

@@ -128,6 +128,52 @@ def test_a_file_whose_descriptor_has_other_bytes_is_refused(tmp_path):
         FileSlice(text)
 
 
+class Limited:
+    """A file that ends early, as servers have them for a request's body."""
+
+    def __init__(self, file, name):
+        setattr(self, name, file)
+        self._file = file
+
+    def read(self, size=-1):
+        return self._file.read(min(size % 5, 4))
+
+
+class LimitedAsync(Limited):
+    """One with the file in a property, as Trio's wrapper has it."""
+
+    @property
+    def wrapped(self):
+        return self._file
+
+
+class LimitedTemporary(tempfile._TemporaryFileWrapper):
+    def __init__(self, file, name):
+        super().__init__(file, name, delete=False)
+
+    def read(self, size=-1):
+        return self.file.read(min(size % 5, 4))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (Limited, "file"),
+        (Limited, "wrapped"),
+        (Limited, "raw"),
+        (LimitedAsync, "_file"),
+        (LimitedTemporary, "name"),
+    ],
+)
+def test_the_file_in_somebody_elses_wrapper_is_not_taken_for_it(
+    file, kind, name
+):
+    limited = kind(file, name)
+    with pytest.raises(TypeError, match=f"binary mode, not {kind.__name__}"):
+        FileSlice(limited)
+    getattr(limited, "close", file.close)()
+
+
 def test_a_buffer_over_what_is_no_descriptor_is_refused():
     class Raw(io.RawIOBase):
         def readable(self):

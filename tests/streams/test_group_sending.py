@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 
 import pytest
 import trio
@@ -276,6 +277,21 @@ async def test_behind_what_is_queued_nothing_is_tried(make_streams, sets):
         calls_before = stream.statistics().send_calls
         assert group.send_batch_nowait([(stream, b"y")]) == []
         assert stream.statistics().send_calls == calls_before
+
+
+async def test_behind_what_is_queued_the_end_is_told(
+    group, connect, fall_behind
+):
+    stream, _ = await connect()
+    fall_behind(stream)
+    queued = group.queued(stream)
+    # Beside the group: its own send_eof() would be busy.
+    stream.socket.shutdown(socket.SHUT_WR)
+    [(refused, error)] = group.send_batch_nowait([(stream, b"never sent")])
+    assert refused is stream
+    assert isinstance(error, trio.ClosedResourceError)
+    assert str(error) == "can't send data after sending EOF"
+    assert group.queued(stream) == queued
 
 
 async def test_sending_on_who_is_behind_is_busy(group, connect, fall_behind):

@@ -383,6 +383,45 @@ async def test_a_file_closed_while_it_waits(clogged_pair, path):
             await right.receive_some()
 
 
+@pytest.mark.parametrize("moment", ["before it reads", "while it reads"])
+@pytest.mark.parametrize("kind", ["socket", "other"])
+async def test_a_file_closed_beside_the_thread_is_not_mistaken_for_another(
+    pair, path, monkeypatch, kind, moment
+):
+    left, right = pair if kind == "socket" else memory_stream_pair()
+    secret = path.with_name("secret")
+    secret.write_bytes(b"secret" * 2**20)
+    file, other = path.open("rb"), secret.open("rb")
+    number = file.fileno()
+    run_sync, read_file = trio.to_thread.run_sync, calls.read_file
+
+    def take_its_number():
+        if not file.closed:
+            file.close()
+            os.dup2(other.fileno(), number)
+
+    async def run_in_thread(function, *arguments):
+        take_its_number()
+        return await run_sync(function, *arguments)
+
+    def read(*arguments):
+        take_its_number()
+        return read_file(*arguments)
+
+    monkeypatch.setattr(calls, "cached", lambda *_: 0)
+    if moment == "before it reads":
+        monkeypatch.setattr(trio.to_thread, "run_sync", run_in_thread)
+    else:
+        monkeypatch.setattr(calls, "read_file", read)
+    with pytest.raises(ValueError, match="closed"):
+        await triobatch.send_file(left, file)
+    assert os.pread(number, 6, 0) == b"secret"
+    os.close(number)
+    other.close()
+    await left.aclose()
+    assert await right.receive_some() == b""
+
+
 @pytest.mark.parametrize(
     ("open_file", "error", "message"),
     [

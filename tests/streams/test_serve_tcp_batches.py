@@ -110,6 +110,22 @@ async def test_who_ends_is_closed_when_the_answer_has_left(serve):
     assert len(groups[0]) == 0
 
 
+async def test_who_ends_is_closed_by_a_handler_that_consumes_its_batch(serve):
+    async def handler(group, batch):
+        while batch:
+            stream, data = batch.pop()
+            if data:
+                group.send_batch_nowait([(stream, data)])
+
+    port = await serve(handler)
+    async with await connect(port) as stream:
+        await stream.send_all(b"x")
+        assert await stream.receive_some() == b"x"
+        await stream.send_eof()
+        with trio.fail_after(5):
+            assert await stream.receive_some() == b""
+
+
 async def test_who_breaks_with_bytes_queued_is_closed(serve):
     groups = []
 
@@ -210,6 +226,15 @@ async def test_a_cancelled_server_closes_everything():
     assert await stream.receive_some() == b""
     await stream.aclose()
     assert all(each.socket.fileno() == -1 for each in listeners)
+
+
+async def test_listeners_taken_out_of_the_list_are_closed_too():
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(triobatch.serve_tcp_batches, echo, 0)
+        taken = [listeners.pop() for _ in listeners[:]]
+        nursery.cancel_scope.cancel()
+    assert taken
+    assert all(each.socket.fileno() == -1 for each in taken)
 
 
 async def test_out_of_descriptors_it_tries_again(

@@ -136,11 +136,19 @@ def _refuse_negative(offset: int) -> None:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
 
+def _octets(view: memoryview) -> memoryview:
+    # As the vectored calls ask for them (PyBUF_SIMPLE).
+    if not view.c_contiguous:
+        raise BufferError("a buffer is not contiguous")
+    # An array of no rows cannot be cast.
+    return view.cast("B") if view.nbytes else memoryview(bytearray())
+
+
 def _in_one_piece(buffers: list[Buffer]) -> bytes:
     """Copy the front of what is to be written, COPY_SIZE bytes at most."""
     piece = bytearray()
     for buffer in buffers:
-        with memoryview(buffer) as view, view.cast("B") as octets:
+        with memoryview(buffer) as view, _octets(view) as octets:
             piece += octets[: COPY_SIZE - len(piece)]
         if len(piece) == COPY_SIZE:
             break
@@ -155,7 +163,7 @@ def _room(buffers: list[Buffer]) -> Iterator[list[memoryview]]:
             with memoryview(buffer) as view:
                 if view.readonly:
                     raise BufferError("a buffer is read-only")
-                views.append(view.cast("B"))
+                views.append(_octets(view))
         yield views
     finally:
         # Let go of, even when a traceback keeps the list.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+from tempfile import _TemporaryFileWrapper
 from typing import IO, ClassVar, Protocol, TypeAlias
 
 from triobatch._wire.arguments import as_integer
@@ -24,6 +25,17 @@ File: TypeAlias = IO[bytes] | _AsyncFile
 # Whose descriptor stands for what their read() returns. A gzip.GzipFile has
 # one too, of something else.
 _OPENED = (io.FileIO, io.BufferedReader, io.BufferedRandom)
+
+
+def _unwrapped(file: object) -> object:
+    """Return what is inside of Trio's wrapper, and of that of tempfile.
+
+    Of no others: what theirs reads need not be what is in the file.
+    """
+    kind = type(file)
+    if hasattr(kind, "wrapped") and not hasattr(kind, "read"):
+        file = getattr(file, "wrapped", file)
+    return file.file if type(file) is _TemporaryFileWrapper else file
 
 
 class FileSlice:
@@ -55,9 +67,7 @@ class FileSlice:
     def __init__(
         self, file: File, offset: int = 0, size: int | None = None
     ) -> None:
-        wrapped = getattr(file, "wrapped", file)
-        # What tempfile.NamedTemporaryFile() gives has one.
-        wrapped = getattr(wrapped, "file", wrapped)
+        wrapped = _unwrapped(file)
         raw = getattr(wrapped, "raw", wrapped)
         if type(wrapped) not in _OPENED or type(raw) is not io.FileIO:
             raise TypeError(

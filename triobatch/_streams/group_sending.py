@@ -190,6 +190,8 @@ class GroupSends:
             error = not_a_member(stream)
         elif member.error is not None:
             error = broken(member.error)
+        elif stream.socket.did_shutdown_SHUT_WR:
+            error = sent_eof()
         elif member.queue is not None:
             self._queue(member, messages, 0, refused)
             return

@@ -349,14 +349,18 @@ def _read_in(file: io.FileIO, offset: int, size: int) -> None:
     """Read a part of a file, so that it is in memory."""
     end = offset + size
     while offset < end:
-        # Asked anew each time: another task may have closed the file
-        # (ValueError), and its number be another file's by now.
-        read = calls.read_file(
-            file.fileno(), offset, min(_READ_SIZE, end - offset)
-        )
+        read = _read_part(file, offset, min(_READ_SIZE, end - offset))
         if not read:
             return
         offset += len(read)
+
+
+def _read_part(file: io.FileIO, offset: int, size: int) -> bytes:
+    # Asked here, in the thread that reads, and again behind it: another task
+    # may have closed the file (ValueError), and its number be another file's.
+    data = calls.read_file(file.fileno(), offset, size)
+    file.fileno()
+    return data
 
 
 # So that what is sent is consumed before Ctrl-C comes out.
@@ -381,13 +385,11 @@ async def _read(file: FileSlice, size: int) -> bytes:
     """Return so many bytes, read in a worker thread unless they are there."""
     if not size:
         return b""
-    fd = file.file.fileno()
-    if calls.cached(fd, file.offset, size) >= size:
-        data = calls.read_file(fd, file.offset, size)
+    source, offset = file.file, file.offset
+    if calls.cached(source.fileno(), offset, size) >= size:
+        data = _read_part(source, offset, size)
     else:
-        data = await trio.to_thread.run_sync(
-            calls.read_file, fd, file.offset, size
-        )
+        data = await trio.to_thread.run_sync(_read_part, source, offset, size)
     if len(data) != size:
         raise _shorter(file)
     return data

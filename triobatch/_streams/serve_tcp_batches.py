@@ -100,14 +100,15 @@ async def serve_tcp_batches(
         ):
             for listener in listeners:
                 nursery.start_soon(_accept, listener, group)
-            task_status.started(listeners)
+            task_status.started(listeners.copy())
             receives = group._receives
             while True:
                 batch = await receives.next(max_streams, TURN)
+                # Before the handler has the list, which it may consume.
+                ended = [stream for stream, data in batch if not data]
                 await handler(group, batch)
-                for stream, data in batch:
-                    if not data:
-                        group._close_when_sent(stream)
+                for stream in ended:
+                    group._close_when_sent(stream)
     finally:
         for listener in listeners:
             listener.socket.close()
