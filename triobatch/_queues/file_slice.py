@@ -27,17 +27,6 @@ File: TypeAlias = IO[bytes] | _AsyncFile
 _OPENED = (io.FileIO, io.BufferedReader, io.BufferedRandom)
 
 
-def _unwrapped(file: object) -> object:
-    """Return what is inside of Trio's wrapper, and of that of tempfile.
-
-    Of no others: what theirs reads need not be what is in the file.
-    """
-    kind = type(file)
-    if hasattr(kind, "wrapped") and not hasattr(kind, "read"):
-        file = getattr(file, "wrapped", file)
-    return file.file if type(file) is _TemporaryFileWrapper else file
-
-
 class FileSlice:
     """A part of a file, consumed from the front as it is sent.
 
@@ -67,7 +56,13 @@ class FileSlice:
     def __init__(
         self, file: File, offset: int = 0, size: int | None = None
     ) -> None:
-        wrapped = _unwrapped(file)
+        kind, wrapped = type(file), file
+        # Trio's wrapper, and that of tempfile. What anybody else's reads need
+        # not be what is in the file.
+        if hasattr(kind, "wrapped") and not hasattr(kind, "read"):
+            wrapped = getattr(file, "wrapped", file)
+        if type(wrapped) is _TemporaryFileWrapper:
+            wrapped = wrapped.file
         raw = getattr(wrapped, "raw", wrapped)
         if type(wrapped) not in _OPENED or type(raw) is not io.FileIO:
             raise TypeError(
