@@ -8,6 +8,7 @@ from typing import NoReturn, TypeAlias, TypeVar
 
 import trio
 from trio import socket as tsocket
+from trio.lowlevel import enable_ki_protection
 
 from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
 from triobatch._datagrams.open import check_buffer_size, configure
@@ -30,6 +31,9 @@ Handler: TypeAlias = Callable[
 Socket = TypeVar("Socket", bound=AbstractDatagramSocket)
 
 
+# Or Ctrl-C would leave open what comes behind the socket that it came in. It
+# comes at the checkpoints; the handlers themselves can be interrupted.
+@enable_ki_protection
 async def serve_udp(
     handler: Handler,
     port: int,
@@ -114,6 +118,7 @@ async def serve_udp(
     )
 
 
+@enable_ki_protection
 async def serve_datagrams(
     handler: Handler,
     sockets: list[Socket],
@@ -169,6 +174,7 @@ async def serve_datagrams(
     raise AssertionError("serves for ever")  # pragma: no cover (NoReturn)
 
 
+@enable_ki_protection
 async def _close(sock: AbstractDatagramSocket) -> None:
     # Or a late cancellation would replace what has ended the server.
     with trio.CancelScope(shield=True):

@@ -14,14 +14,13 @@ from trio.lowlevel import (
 
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes, writable_views
-from triobatch._resource import Guard
+from triobatch._resource import Guard, only_async
 from triobatch._streams.filling import Filling
 from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.received import FrameTooLargeError, Received
 from triobatch._streams.send_buffers import send_buffers
 from triobatch._streams.stream import DEFAULT_RECEIVE_SIZE
 from triobatch._wire.arguments import as_integer, at_least, must_be
-from triobatch._wire.async_with import only_async
 from triobatch._wire.described import described
 from triobatch._wire.hints import Buffer
 
