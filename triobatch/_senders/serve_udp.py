@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import NoReturn, TypeAlias, TypeVar
 
@@ -121,7 +121,7 @@ async def serve_udp(
 @enable_ki_protection
 async def serve_datagrams(
     handler: Handler,
-    sockets: list[Socket],
+    sockets: Iterable[Socket],
     *,
     max_datagrams: int = 64,
     handler_nursery: trio.Nursery | None = None,
@@ -146,17 +146,18 @@ async def serve_datagrams(
       handler_nursery: Where the handlers run; a nursery of the server's own
         by default. Those that outlive the server cannot answer any more.
       task_status: For ``await nursery.start(serve_datagrams, ...)``, which
-        returns ``sockets`` once they are being served. They may be sent on
-        beside it: such a call and the handlers' answers take turns.
+        returns a list of the sockets once they are being served. They may be
+        sent on beside it: such a call and the handlers' answers take turns.
 
     Raises:
       OSError: one of the sockets has failed.
       TypeError: one of them is no such socket; none was closed.
       ValueError: there is none, or ``max_datagrams`` is not positive.
+      RuntimeError: a handler has cancelled the server's own nursery.
       trio.ClosedResourceError: one of them was closed.
     """
     _check(handler, handler_nursery)
-    _check_sockets(sockets)
+    sockets = _checked(sockets)
     max_datagrams = check_limit(max_datagrams)
     async with AsyncExitStack() as stack:
         for sock in sockets:
@@ -171,7 +172,8 @@ async def serve_datagrams(
                     handler_nursery or nursery,
                 )
             task_status.started(sockets)
-    raise AssertionError("serves for ever")  # pragma: no cover (NoReturn)
+    # A handler has cancelled the nursery that it was started in.
+    raise RuntimeError("the server's own nursery was cancelled")
 
 
 @enable_ki_protection
@@ -186,8 +188,8 @@ def _check(handler: object, handler_nursery: object) -> None:
     check_nursery(handler_nursery, "handler_nursery")
 
 
-def _check_sockets(sockets: list[Socket]) -> None:
-    list_of(sockets, "sockets", "DatagramSockets")
+def _checked(sockets: Iterable[Socket]) -> list[Socket]:
+    sockets = list_of(sockets, "sockets", "DatagramSockets")
     for sock in sockets:
         if not isinstance(sock, AbstractDatagramSocket):
             raise TypeError(
@@ -196,6 +198,7 @@ def _check_sockets(sockets: list[Socket]) -> None:
             )
     if not sockets:
         raise ValueError("sockets must not be empty")
+    return sockets
 
 
 async def _serve(
