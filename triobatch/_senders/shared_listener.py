@@ -61,9 +61,12 @@ class SharedListener(trio.abc.Listener[SharedStream]):
         """Accept a connection, shared; see the listener's own ``accept``."""
         stream = await self.listener.accept()
         try:
-            shared: SharedStream = await self._nursery.start(
-                self._share, stream
-            )
+            # A call that is cancelled has taken none. What is behind it waits
+            # for nobody but the scheduler.
+            with trio.CancelScope(shield=True):
+                shared: SharedStream = await self._nursery.start(
+                    self._share, stream
+                )
         except BaseException:
             await _close(stream)
             raise
