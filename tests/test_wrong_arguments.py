@@ -100,7 +100,7 @@ WRONG = {
     "float": NO_SECONDS,
     "int": NO_SIZE,
     "int | str": [None, True, 1.5, b"x", [], {}, THING],
-    "list[Socket]": [*NO_ITERABLE, [], [None], [THING]],
+    "Iterable[Socket]": [*NO_ITERABLE, [], [None], [THING]],
     "str": NO_STRING,
     "str | bytes": [None, True, 1.5, [], {}, THING],
     "str | bytes | os.PathLike[str] | os.PathLike[bytes]": NO_PATH,

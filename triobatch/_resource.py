@@ -4,14 +4,26 @@ A direction of a socket has a ``Guard``, and lets in one task at a time. A
 queue that is being sent has a ``Claim`` on it, and nobody else may consume it.
 The errno of a stream, a pipe or a closed socket becomes one of Trio's
 exceptions, which if it is kept holds no frames. And who waits for a descriptor
-that is ready, and takes nothing all the same, does not spin.
+that is ready, and takes nothing all the same, does not spin. What has to be
+left by ``async with`` is, whenever Ctrl-C comes, and ``with`` says so.
 """
 
 from __future__ import annotations
 
 import errno
 import sys
-from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol, TypeVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import wraps
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+)
 
 import trio
 from trio.lowlevel import current_task, enable_ki_protection
@@ -20,10 +32,15 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
+
     from _typeshed import HasFileno
     from trio.lowlevel import Task
 
 _Error = TypeVar("_Error", bound=BaseException)
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 # What a closed descriptor answers: EBADF, and ENOTSOCK on Windows or where
 # something else has taken its number.
@@ -267,3 +284,60 @@ def reason_of(error: BaseException) -> str:
             return text
         one = one.__cause__
     return type(error).__name__
+
+
+def _refuse(*_: object) -> NoReturn:
+    # Before 3.14, Python says only that there is no context manager.
+    raise TypeError("use 'async with', not 'with'")
+
+
+def only_async(cls: type[_T]) -> type[_T]:
+    """Let ``with`` and an object of a class tell of ``async with``.
+
+    Type checkers do not see it, and say it themselves.
+    """
+    told: Any = cls
+    told.__enter__ = _refuse
+    # Without it, ``with`` would not even enter.
+    told.__exit__ = _refuse
+    return cls
+
+
+def async_scope(
+    scope: Callable[_P, AsyncIterator[_T]],
+) -> Callable[_P, AbstractAsyncContextManager[_T]]:
+    """Make what is entered by ``async with``, and by nothing else."""
+    make = asynccontextmanager(scope)
+
+    @wraps(scope)
+    def enter(
+        *args: _P.args, **kwargs: _P.kwargs
+    ) -> AbstractAsyncContextManager[_T]:
+        return _Scope(make(*args, **kwargs))
+
+    # For sphinxcontrib-trio, as it is for asynccontextmanager.
+    enter.__returns_acontextmanager__ = True  # type: ignore[attr-defined]
+    return enter
+
+
+@only_async
+class _Scope(AbstractAsyncContextManager[_T], Generic[_T]):
+    def __init__(self, made: AbstractAsyncContextManager[_T]) -> None:
+        self._made = made
+
+    # Ctrl-C in a frame above the scope's own, here or in contextlib, would
+    # keep it from being left, with its nursery open. Held off, it comes at
+    # the scope's checkpoints, as in ``trio.open_nursery``.
+
+    @enable_ki_protection
+    async def __aenter__(self) -> _T:
+        return await self._made.__aenter__()
+
+    @enable_ki_protection
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._made.__aexit__(kind, error, traceback)

@@ -42,7 +42,7 @@ async def ask(address, payload):
 
 async def test_each_socket_is_served(nursery):
     sockets = [await bound(), await bound()]
-    assert await start(nursery, echo, sockets) is sockets
+    assert await start(nursery, echo, sockets) == sockets
     for sock in sockets:
         assert await ask(sock.local_address, b"hello") == b"hello"
 
@@ -169,6 +169,33 @@ async def test_what_is_impossible_is_refused_and_closes_nothing():
         assert sock.socket.fileno() != -1
     with pytest.raises(ValueError, match="max_datagrams"):
         await serve_udp(echo, 0, host="127.0.0.1", max_datagrams=0)
+
+
+@pytest.mark.parametrize("kind", [tuple, iter, lambda found: map(id, found)])
+async def test_any_iterable_of_sockets_is_read_once(nursery, kind):
+    sockets = [await bound(), await bound()]
+    if not isinstance(next(iter(kind(sockets))), type(sockets[0])):
+        with pytest.raises(TypeError, match="DatagramSockets, not int"):
+            await serve_datagrams(echo, kind(sockets))
+        for sock in sockets:
+            assert sock.socket.fileno() != -1
+            await sock.aclose()
+        return
+    assert await start(nursery, echo, kind(sockets)) == sockets
+    for sock in sockets:
+        assert await ask(sock.local_address, b"hello") == b"hello"
+
+
+async def test_a_handler_that_cancels_the_servers_own_nursery_ends_it():
+    async def stop(datagrams, sender):
+        trio.lowlevel.current_task().parent_nursery.cancel_scope.cancel()
+
+    near, far = memory_datagram_pair()
+    await far.send(b"stop")
+    with pytest.raises(RuntimeError, match="own nursery was cancelled"):
+        await serve_datagrams(stop, [near])
+    with pytest.raises(trio.ClosedResourceError):
+        await near.send(b"closed")
 
 
 async def test_serve_udp_shares_its_port_on_request(nursery):

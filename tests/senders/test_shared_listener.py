@@ -89,6 +89,31 @@ async def test_accepting_is_a_checkpoint_and_can_be_cancelled(listeners):
         await shared.aclose()
 
 
+@pytest.mark.parametrize("passes", range(6))
+async def test_a_call_that_is_cancelled_has_taken_no_connection(
+    listeners, passes
+):
+    address = listeners[0].socket.getsockname()[:2]
+    accepted = []
+
+    async def accept():
+        accepted.append(await shared.accept())
+
+    async with (
+        open_shared_listeners(listeners) as (shared,),
+        await trio.open_tcp_stream(*address),
+    ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept)
+            for _ in range(passes):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(5):
+            if not accepted:
+                await accept()
+        await accepted[0].aclose()
+
+
 class Connections(trio.abc.Listener[trio.abc.Stream]):
     """Accepts what it is given."""
 

@@ -119,15 +119,29 @@ TOO_LARGE = {
 }
 
 
-@pytest.mark.parametrize("call", TOO_LARGE.values(), ids=TOO_LARGE)
-async def test_a_frame_that_is_too_large_is_a_checkpoint_too(
-    reader_pair, call
-):
+REFUSED = {
+    **TOO_LARGE,
+    "what split raises": lambda reader: reader.receive_frames(
+        lambda _: ([], int("x"))
+    ),
+    "split uses more than there is": lambda reader: reader.receive_frames(
+        lambda data: ([], len(data) + 1)
+    ),
+    "split uses nothing": lambda reader: reader.receive_frames(
+        lambda _: (["a"], 0)
+    ),
+    "no proxy header": receive_proxy_header,
+}
+
+
+@pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
+async def test_what_refuses_the_bytes_is_a_checkpoint_too(reader_pair, call):
     left, reader = reader_pair
     await left.send_all(b"xxxxx")
     for _ in "first", "already there":
-        with assert_checkpoints(), pytest.raises(FrameTooLargeError):
+        with assert_checkpoints(), pytest.raises(ValueError, match=r"."):
             await call(reader)
+    assert await reader.receive_some() == b"xxxxx"
 
 
 async def test_receive_until_waits_no_longer_than_the_limit(reader_pair):

@@ -13,8 +13,8 @@ from triobatch._datagrams.socket_receives import DatagramReceiver
 from triobatch._datagrams.socket_runs import DatagramRuns
 from triobatch._datagrams.socket_sends import DatagramSender
 from triobatch._datagrams.statistics import DatagramStatistics
+from triobatch._resource import only_async
 from triobatch._wire.addresses import Address
-from triobatch._wire.async_with import only_async
 
 
 @only_async

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._datagrams.run import release
-from triobatch._wire.async_with import only_async
+from triobatch._resource import only_async
 
 if TYPE_CHECKING:
     from triobatch._datagrams.receiving import ReceiveHalf

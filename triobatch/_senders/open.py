@@ -10,11 +10,11 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
+from triobatch._resource import async_scope
 from triobatch._senders.datagram_sender import DatagramBatchSender
 from triobatch._senders.stream_sender import BatchSender
 from triobatch._streams.outermost import keeps
 from triobatch._wire.arguments import as_seconds, at_least
-from triobatch._wire.async_with import async_scope
 
 # A DatagramBatchSender goes past all of these.
 _DATAGRAM_METHODS: Final = tuple(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import NoReturn, TypeAlias, TypeVar
 
 import trio
 from trio import socket as tsocket
+from trio.lowlevel import enable_ki_protection
 
 from triobatch._datagrams.abstract_socket import AbstractDatagramSocket
 from triobatch._datagrams.open import check_buffer_size, configure
@@ -30,6 +31,9 @@ Handler: TypeAlias = Callable[
 Socket = TypeVar("Socket", bound=AbstractDatagramSocket)
 
 
+# Or Ctrl-C would leave open what comes behind the socket that it came in. It
+# comes at the checkpoints; the handlers themselves can be interrupted.
+@enable_ki_protection
 async def serve_udp(
     handler: Handler,
     port: int,
@@ -114,9 +118,10 @@ async def serve_udp(
     )
 
 
+@enable_ki_protection
 async def serve_datagrams(
     handler: Handler,
-    sockets: list[Socket],
+    sockets: Iterable[Socket],
     *,
     max_datagrams: int = 64,
     handler_nursery: trio.Nursery | None = None,
@@ -141,17 +146,18 @@ async def serve_datagrams(
       handler_nursery: Where the handlers run; a nursery of the server's own
         by default. Those that outlive the server cannot answer any more.
       task_status: For ``await nursery.start(serve_datagrams, ...)``, which
-        returns ``sockets`` once they are being served. They may be sent on
-        beside it: such a call and the handlers' answers take turns.
+        returns a list of the sockets once they are being served. They may be
+        sent on beside it: such a call and the handlers' answers take turns.
 
     Raises:
       OSError: one of the sockets has failed.
       TypeError: one of them is no such socket; none was closed.
       ValueError: there is none, or ``max_datagrams`` is not positive.
+      RuntimeError: a handler has cancelled the server's own nursery.
       trio.ClosedResourceError: one of them was closed.
     """
     _check(handler, handler_nursery)
-    _check_sockets(sockets)
+    sockets = _checked(sockets)
     max_datagrams = check_limit(max_datagrams)
     async with AsyncExitStack() as stack:
         for sock in sockets:
@@ -166,9 +172,11 @@ async def serve_datagrams(
                     handler_nursery or nursery,
                 )
             task_status.started(sockets)
-    raise AssertionError("serves for ever")  # pragma: no cover (NoReturn)
+    # A handler has cancelled the nursery that it was started in.
+    raise RuntimeError("the server's own nursery was cancelled")
 
 
+@enable_ki_protection
 async def _close(sock: AbstractDatagramSocket) -> None:
     # Or a late cancellation would replace what has ended the server.
     with trio.CancelScope(shield=True):
@@ -180,8 +188,8 @@ def _check(handler: object, handler_nursery: object) -> None:
     check_nursery(handler_nursery, "handler_nursery")
 
 
-def _check_sockets(sockets: list[Socket]) -> None:
-    list_of(sockets, "sockets", "DatagramSockets")
+def _checked(sockets: Iterable[Socket]) -> list[Socket]:
+    sockets = list_of(sockets, "sockets", "DatagramSockets")
     for sock in sockets:
         if not isinstance(sock, AbstractDatagramSocket):
             raise TypeError(
@@ -190,6 +198,7 @@ def _check_sockets(sockets: list[Socket]) -> None:
             )
     if not sockets:
         raise ValueError("sockets must not be empty")
+    return sockets
 
 
 async def _serve(

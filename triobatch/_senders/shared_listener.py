@@ -10,13 +10,13 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from triobatch._queues.views import list_of
+from triobatch._resource import async_scope, only_async
 from triobatch._senders.open import (
     DEFAULT_GRACE,
     DEFAULT_MAX_BUFFERED,
     check_room,
 )
 from triobatch._senders.shared_stream import SharedStream, open_shared_stream
-from triobatch._wire.async_with import async_scope, only_async
 from triobatch._wire.described import described
 
 
@@ -61,9 +61,12 @@ class SharedListener(trio.abc.Listener[SharedStream]):
         """Accept a connection, shared; see the listener's own ``accept``."""
         stream = await self.listener.accept()
         try:
-            shared: SharedStream = await self._nursery.start(
-                self._share, stream
-            )
+            # A call that is cancelled has taken none. What is behind it waits
+            # for nobody but the scheduler.
+            with trio.CancelScope(shield=True):
+                shared: SharedStream = await self._nursery.start(
+                    self._share, stream
+                )
         except BaseException:
             await _close(stream)
             raise
@@ -90,7 +93,10 @@ class SharedListener(trio.abc.Listener[SharedStream]):
             await _close(stream)
 
 
+# Or Ctrl-C would leave open what comes behind the one that it came in. The
+# block itself can be interrupted.
 @async_scope
+@enable_ki_protection
 async def open_shared_listeners(
     listeners: Iterable[trio.abc.Listener[Any]],
     *,
@@ -151,6 +157,7 @@ async def open_shared_listeners(
             del left_by
 
 
+@enable_ki_protection
 async def _close(resource: trio.abc.AsyncResource) -> None:
     # Or a cancellation would replace what it is closed for, and leave those
     # open that come behind it.

@@ -17,6 +17,7 @@ from trio.lowlevel import enable_ki_protection
 
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import check_chunks
+from triobatch._resource import async_scope, only_async
 from triobatch._senders.open import (
     DEFAULT_GRACE,
     DEFAULT_MAX_BUFFERED,
@@ -24,7 +25,6 @@ from triobatch._senders.open import (
 )
 from triobatch._senders.stream_sender import BatchSender
 from triobatch._streams.stream import BatchSocketStream
-from triobatch._wire.async_with import async_scope, only_async
 from triobatch._wire.described import described
 from triobatch._wire.hints import Buffer
 

@@ -14,19 +14,17 @@ from trio.lowlevel import (
 
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes, writable_views
-from triobatch._resource import Guard
+from triobatch._resource import Guard, only_async
 from triobatch._streams.filling import Filling
 from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.received import FrameTooLargeError, Received
 from triobatch._streams.send_buffers import send_buffers
 from triobatch._streams.stream import DEFAULT_RECEIVE_SIZE
 from triobatch._wire.arguments import as_integer, at_least, must_be
-from triobatch._wire.async_with import only_async
 from triobatch._wire.described import described
 from triobatch._wire.hints import Buffer
 
 T = TypeVar("T")
-
 
 DEFAULT_LIMIT = 2**20
 
@@ -176,23 +174,22 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
         with self._guard:
             await checkpoint_if_cancelled()
             searched, waited = 0, False
-            while not (size := self._received.find(mark, searched, limit)):
-                if self.nbytes >= limit:
-                    if not waited:
-                        await cancel_shielded_checkpoint()
-                    raise FrameTooLargeError(
-                        f"{limit} bytes have come without {mark!r}"
-                    )
-                searched = max(0, self.nbytes - len(mark) + 1)
-                waited = True
-                if not await self._fill():
-                    if self.nbytes:
-                        raise self._ended(repr(mark))
-                    return b""
-            taken = self._received.take(size)
-            if not waited:
-                await cancel_shielded_checkpoint()
-            return taken
+            try:
+                while not (size := self._received.find(mark, searched, limit)):
+                    if self.nbytes >= limit:
+                        raise FrameTooLargeError(
+                            f"{limit} bytes have come without {mark!r}"
+                        )
+                    searched = max(0, self.nbytes - len(mark) + 1)
+                    waited = True
+                    if not await self._fill():
+                        if self.nbytes:
+                            raise self._ended(repr(mark))
+                        return b""
+                return self._received.take(size)
+            finally:
+                if not waited:
+                    await cancel_shielded_checkpoint()
 
     @enable_ki_protection
     async def receive_frames(
@@ -249,25 +246,26 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
             await checkpoint_if_cancelled()
             received = self._received
             waited = False
-            while True:
-                if received.nbytes:
-                    frames = received.split(split)
-                    if frames:
-                        if not waited:
-                            await cancel_shielded_checkpoint()
-                        return frames
-                    if received.nbytes >= limit:
-                        if not waited:
-                            await cancel_shielded_checkpoint()
-                        raise FrameTooLargeError(
-                            f"{received.nbytes} bytes have come without a "
-                            "whole frame"
-                        )
-                if not await self._fill():
+            try:
+                while True:
                     if received.nbytes:
-                        raise self._ended("a whole frame")
-                    return []
-                waited = True
+                        frames = received.split(split)
+                        if frames:
+                            return frames
+                        if received.nbytes >= limit:
+                            raise FrameTooLargeError(
+                                f"{received.nbytes} bytes have come without a "
+                                "whole frame"
+                            )
+                    waited = True
+                    if not await self._fill():
+                        if received.nbytes:
+                            raise self._ended("a whole frame")
+                        return []
+            finally:
+                # Whatever split() has raised, others have had their turn.
+                if not waited:
+                    await cancel_shielded_checkpoint()
 
     @enable_ki_protection
     async def receive_into(self, buffers: Buffer | Sequence[Buffer]) -> int:
@@ -328,14 +326,16 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
         with self._guard:
             await checkpoint_if_cancelled()
             waited = False
-            while (size := measure()) is None:
-                if not await self._fill():
-                    return None
-                waited = True
-            taken = self._received.take(size)
-            if not waited:
-                await cancel_shielded_checkpoint()
-            return taken
+            try:
+                while (size := measure()) is None:
+                    waited = True
+                    if not await self._fill():
+                        return None
+                return self._received.take(size)
+            finally:
+                # Also where the measure has refused what is there.
+                if not waited:
+                    await cancel_shielded_checkpoint()
 
     async def _fill(self) -> int:
         """Receive a piece; return its bytes, 0 at the end of the stream."""

@@ -16,6 +16,7 @@ from trio.lowlevel import checkpoint, enable_ki_protection
 
 from triobatch._core.messages import Message
 from triobatch._queues.buffers import Buffers
+from triobatch._resource import async_scope
 from triobatch._streams.group_members import Member, Members, queued_size
 from triobatch._streams.group_readiness import ready_sets
 from triobatch._streams.group_receiving import GroupReceives
@@ -28,7 +29,6 @@ from triobatch._streams.group_statistics import GroupStatistics
 from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.stream import BatchSocketStream
 from triobatch._wire.arguments import at_least
-from triobatch._wire.async_with import async_scope
 from triobatch._wire.described import described
 
 # One call brings no more, and room for it is made ahead.

@@ -19,7 +19,12 @@ from trio.socket import SocketType
 
 from triobatch._core import calls
 from triobatch._names import bound_sockets, check_backlog, check_host
-from triobatch._resource import open_fd, pause_after, raise_if_closed
+from triobatch._resource import (
+    only_async,
+    open_fd,
+    pause_after,
+    raise_if_closed,
+)
 from triobatch._streams.stream import BatchSocketStream
 from triobatch._unix_name import UnixName, bind, check_mode, checked_name
 from triobatch._wire.addresses import check_port
@@ -30,7 +35,6 @@ from triobatch._wire.arguments import (
     check_nursery,
     must_be,
 )
-from triobatch._wire.async_with import only_async
 from triobatch._wire.described import socket_repr
 
 # What is called with each connection.

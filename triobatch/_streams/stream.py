@@ -17,14 +17,13 @@ from triobatch._core.chunks import IOV_MAX
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.file_slice import File, FileSlice
 from triobatch._queues.views import kept_view, writable_views
-from triobatch._resource import Guard, raise_stream_error
+from triobatch._resource import Guard, only_async, raise_stream_error
 from triobatch._streams import notsent_lowat
 from triobatch._streams.group_statistics import Member
 from triobatch._streams.receiving import ReceiveHalf
 from triobatch._streams.send_file import send_file_on_socket
 from triobatch._streams.sending import SendHalf, sent_eof
 from triobatch._wire.arguments import at_least, must_be
-from triobatch._wire.async_with import only_async
 from triobatch._wire.described import socket_repr
 from triobatch._wire.hints import Buffer
 

@@ -11,6 +11,7 @@ from math import inf
 
 import trio
 
+from triobatch._resource import async_scope
 from triobatch._wire.addresses import (
     Address,
     decode_address,
@@ -18,7 +19,6 @@ from triobatch._wire.addresses import (
     endpoint,
 )
 from triobatch._wire.arguments import at_least, check_is, must_be
-from triobatch._wire.async_with import async_scope
 from triobatch._wire.described import described
 from triobatch.testing._network_conditions import (
     NetworkConditions,

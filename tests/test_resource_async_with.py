@@ -7,7 +7,7 @@ import pytest
 import trio
 
 import triobatch
-from triobatch._wire.async_with import async_scope
+from triobatch._resource import async_scope
 from triobatch.testing import memory_datagram_pair, open_simulated_network
 
 
