@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 
 import pytest
@@ -11,6 +12,11 @@ from helpers import discard, is_exported
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import Buffers
+
+pytestmark = pytest.mark.skipif(
+    sys.implementation.name == "pypy",
+    reason="PyPy's views lock nothing, and it frees when it likes",
+)
 
 # Copied and pointed to; one and many; and more than any socket takes.
 _SHAPES = [(1, 10), (3, 10), (1, 2**23), (16, 2**19), (8000, 1000)]
