@@ -8,6 +8,7 @@ before anything is done, with the value.
 from __future__ import annotations
 
 import errno
+import operator
 import socket
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -41,9 +42,9 @@ def check_backlog(backlog: int | None) -> int:
     """
     if backlog is None:
         return _BACKLOG
-    if not isinstance(backlog, int) or isinstance(backlog, bool):
+    if isinstance(backlog, bool) or not hasattr(backlog, "__index__"):
         raise TypeError(f"backlog must be an int or None, not {backlog!r}")
-    return max(0, min(backlog, _BACKLOG))
+    return max(0, min(operator.index(backlog), _BACKLOG))
 
 
 @contextmanager

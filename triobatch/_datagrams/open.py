@@ -68,7 +68,7 @@ async def open_udp_socket(
     """
     if family not in (None, socket.AF_INET, socket.AF_INET6):
         raise ValueError(f"family must be AF_INET or AF_INET6, not {family!r}")
-    check_buffer_size(receive_buffer_size)
+    receive_buffer_size = check_buffer_size(receive_buffer_size)
     _check(local_address, "local_address")
     _check(remote_address, "remote_address")
     await trio.lowlevel.checkpoint()
@@ -130,7 +130,11 @@ async def _look_up(address: LocalAddress, family: int, flags: int) -> _Found:
     with looking_up(host):
         # "" is every interface, as for bind() of the standard library.
         found = await trio.socket.getaddrinfo(
-            host or None, port, family, socket.SOCK_DGRAM, flags=flags
+            host or None,
+            check_port(port),
+            family,
+            socket.SOCK_DGRAM,
+            flags=flags,
         )
     return [
         (int(row[0]), cast("_Sockaddr", (*row[4][:2], *(rest or row[4][2:]))))
@@ -211,10 +215,11 @@ def _discard(sock: socket.socket) -> None:
             sock.recv(1)
 
 
-def check_buffer_size(size: int | None) -> None:
-    """Raise TypeError or ValueError if it is no size, and not None."""
-    if size is not None:
-        at_least(0, size, "receive_buffer_size")
+def check_buffer_size(size: int | None) -> int | None:
+    """Return it; raise TypeError or ValueError if it is no size, nor None."""
+    if size is None:
+        return None
+    return at_least(0, size, "receive_buffer_size")
 
 
 def configure(

@@ -97,10 +97,10 @@ async def serve_udp(
     than its size says.
     """
     _check(handler, handler_nursery)
-    check_port(port)
+    port = check_port(port)
     check_host(host)
-    check_buffer_size(receive_buffer_size)
-    check_limit(max_datagrams)
+    receive_buffer_size = check_buffer_size(receive_buffer_size)
+    max_datagrams = check_limit(max_datagrams)
 
     def prepare(sock: trio.socket.SocketType) -> None:
         configure(sock, reuse_port, receive_buffer_size)

@@ -125,7 +125,7 @@ async def open_shared_listeners(
     When the block is left, the listeners are closed, and the streams that are
     still open, after the grace time for a message that is part-way out.
     """
-    check_room(max_buffered, grace)
+    max_buffered, grace = check_room(max_buffered, grace)
     listeners = list_of(listeners, "listeners", "Trio's listeners")
     for listener in listeners:
         _check_listener(listener)

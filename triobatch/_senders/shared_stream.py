@@ -21,6 +21,7 @@ from triobatch._resource import async_scope, only_async
 from triobatch._senders.open import (
     DEFAULT_GRACE,
     DEFAULT_MAX_BUFFERED,
+    check_room,
     open_batch_sender,
 )
 from triobatch._senders.stream_sender import BatchSender
@@ -214,6 +215,7 @@ async def open_shared_stream(
         raise TypeError(
             f"stream must be a trio.abc.Stream, not {type(stream).__name__}"
         )
+    max_buffered, grace = check_room(max_buffered, grace)
     async with open_batch_sender(
         stream, max_buffered=max_buffered, grace=grace
     ) as sender:

@@ -196,7 +196,9 @@ async def open_tcp_stream(
     if local_address is not None:
         check_is(local_address, str, "local_address")
     if happy_eyeballs_delay is not None:
-        as_seconds(happy_eyeballs_delay, "happy_eyeballs_delay")
+        happy_eyeballs_delay = as_seconds(
+            happy_eyeballs_delay, "happy_eyeballs_delay"
+        )
     return _as_batch_stream(
         await trio.open_tcp_stream(
             host,

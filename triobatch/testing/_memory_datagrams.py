@@ -71,7 +71,7 @@ def memory_datagram_pair(
       link one datagram.
     """
     if max_queued is not None:
-        at_least(1, max_queued, "max_queued")
+        max_queued = at_least(1, max_queued, "max_queued")
     if link is not None:
         check_callable(link, "link", "a function")
     kernel = MemoryKernel(_ADDRESSES, max_queued, link)

@@ -165,11 +165,10 @@ class SimulatedNetwork:
                     "remote_address must be of the family of "
                     f"{local_address!r}, not {remote_address!r}"
                 )
-        for name, size in (
-            ("send_buffer_size", send_buffer_size),
-            ("receive_buffer_size", receive_buffer_size),
-        ):
-            at_least(1, size, name)
+        send_buffer_size = at_least(1, send_buffer_size, "send_buffer_size")
+        receive_buffer_size = at_least(
+            1, receive_buffer_size, "receive_buffer_size"
+        )
         return SimulatedDatagramSocket(
             self._kernel,
             sockaddr,

@@ -57,15 +57,26 @@ class NetworkConditions:
             value = as_seconds(getattr(self, name), name)
             if value == math.inf:
                 raise ValueError(f"{name} must be finite, not {value}")
+            self._set(name, value)
         for name in ("loss", "duplication", "congestion"):
             value = as_number(getattr(self, name), name)
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in 0..1, not {value}")
-        if self.rate is not None and not as_number(self.rate, "rate") > 0:
-            raise ValueError(f"rate must be more than 0, not {self.rate}")
-        at_least(0, self.gso_refusal, "gso_refusal")
-        if not 68 <= as_integer(self.mtu, "mtu") <= 65535:
-            raise ValueError(f"mtu must be in 68..65535, not {self.mtu}")
+            self._set(name, value)
+        if self.rate is not None:
+            rate = as_number(self.rate, "rate")
+            if not rate > 0:
+                raise ValueError(f"rate must be more than 0, not {rate}")
+            self._set("rate", rate)
+        self._set("gso_refusal", at_least(0, self.gso_refusal, "gso_refusal"))
+        mtu = as_integer(self.mtu, "mtu")
+        if not 68 <= mtu <= 65535:
+            raise ValueError(f"mtu must be in 68..65535, not {mtu}")
+        self._set("mtu", mtu)
+
+    def _set(self, name: str, value: float) -> None:
+        # What was checked, and not a Decimal that cannot be added to a time.
+        object.__setattr__(self, name, value)
 
 
 @dataclass(slots=True)

@@ -67,7 +67,7 @@ def simulate(
     time of day, the order of a ``set`` of strings (``PYTHONHASHSEED``).
     """
     check_callable(main, "main")
-    as_seconds(time_limit, "time_limit")
+    time_limit = as_seconds(time_limit, "time_limit")
     if seed is None:
         seed = random.SystemRandom().getrandbits(32)
     networks: list[SimulatedNetwork] = []
