@@ -15,6 +15,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 import triobatch
 from triobatch import BatchSocketStream, Buffers
 from triobatch._core import calls
+from triobatch._streams import group_receiving
 
 
 async def everything(group, wanted):
@@ -308,6 +309,62 @@ async def test_in_its_turn_a_server_goes_on_but_can_be_cancelled(
         await receives.next(128, 100)
     assert scope.cancelled_caught
     assert (await group.receive_batch())[0][1] == b"3"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_turn_lasts_so_long_from_when_others_could_run(
+    group, connect, monkeypatch, is_there
+):
+    now = 1000.0
+    monkeypatch.setattr(group_receiving, "monotonic", lambda: now)
+    _stream, peer = await connect()
+    receives = group._receives
+
+    async def send():
+        await wait_all_tasks_blocked()
+        peer.send_buffers_nowait(Buffers([b"x"]))
+
+    async def passes():
+        """Return whether others could run before the next batch."""
+        receives._doubts = 0
+        with counted_steps() as steps:
+            assert (await receives.next(128, 2))[0][1] == b"x"
+        return steps.count > 0
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        if is_there:
+            await wait_all_tasks_blocked()
+        # One begins with either.
+        receives._doubts = 0 if is_there else 1
+        await receives.next(128, 2)
+    found = []
+    for now in (1001.9, 1002.0, 1003.9, 1004.0):  # noqa: B007 (the clock)
+        peer.send_buffers_nowait(Buffers([b"x"]))
+        await wait_all_tasks_blocked()
+        found.append(await passes())
+    assert found == [False, True, False, True]
+
+
+async def test_who_has_nothing_is_not_asked_for_some_batches(group, connect):
+    _stream, peer = await connect()
+    receives = group._receives
+
+    async def batch_of_one():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            return await receives.next(128)
+
+    async def send():
+        await wait_all_tasks_blocked()
+        peer.send_buffers_nowait(Buffers([b"x"]))
+
+    # It had not come in a turn.
+    assert await batch_of_one()
+    assert receives._doubts == group_receiving._DOUBTS - 1
+    for left in reversed(range(group_receiving._DOUBTS - 1)):
+        assert await batch_of_one()
+        assert receives._doubts == left
 
 
 async def test_while_nothing_comes_it_sleeps(group, connect, nursery):
