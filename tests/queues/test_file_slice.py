@@ -64,6 +64,10 @@ def test_the_position_of_the_file_is_left_alone(file):
     assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 10
 
 
+@pytest.mark.skipif(
+    "TRIOBATCH_SIMULATE" in os.environ,
+    reason="tempfile was made for the system that there is",
+)
 @pytest.mark.parametrize(
     "make", [tempfile.TemporaryFile, tempfile.NamedTemporaryFile]
 )
@@ -74,7 +78,8 @@ def test_a_temporary_file_is_a_file(make):
         for one in (file, trio.wrap_file(file)):
             part = FileSlice(one, 1)
             assert part.nbytes == 2
-            assert os.pread(part.file.fileno(), 2, 1) == b"bc"
+            os.lseek(part.file.fileno(), 1, os.SEEK_SET)
+            assert os.read(part.file.fileno(), 2) == b"bc"
 
 
 def test_what_is_kept_in_memory_until_it_is_large_is_no_file():

@@ -415,7 +415,8 @@ async def test_a_file_closed_beside_the_thread_is_not_mistaken_for_another(
         monkeypatch.setattr(calls, "read_file", read)
     with pytest.raises(ValueError, match="closed"):
         await triobatch.send_file(left, file)
-    assert os.pread(number, 6, 0) == b"secret"
+    os.lseek(number, 0, os.SEEK_SET)
+    assert os.read(number, 6) == b"secret"
     os.close(number)
     other.close()
     await left.aclose()
