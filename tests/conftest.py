@@ -12,6 +12,7 @@ import signal
 import socket
 import ssl
 import struct
+import sys
 
 import hypothesis
 import pytest
@@ -20,6 +21,14 @@ import trio
 from receive_buffer import grow_receive_buffer
 from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
+
+# PYTHONDONTWRITEBYTECODE, which images of containers set, would have each of
+# pytest-xdist's processes and each program that a test starts compile all of
+# it anew: a quarter of the time. Where sources change under the tests, what
+# is kept could be of another change.
+if "TRIOBATCH_MUTATED" not in os.environ:
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 if "TRIOBATCH_SIMULATE" in os.environ:
     simulated_platform.become(os.environ["TRIOBATCH_SIMULATE"])

@@ -199,6 +199,7 @@ def environment(top: Path) -> dict[str, str]:
     return os.environ | {
         "PYTHONPATH": str(top),
         "PYTHONDONTWRITEBYTECODE": "1",
+        "TRIOBATCH_MUTATED": "1",
         "TRIOBATCH_CORE": "c",
         "TRIOBATCH_FUZZ_SEED": "1000000",
         "TRIOBATCH_MODEL_EXAMPLES": "20",

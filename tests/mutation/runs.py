@@ -237,6 +237,7 @@ def _is_killed(run, patience, done):
             # Nothing is kept of it: other changes come to the same files.
             sys.dont_write_bytecode = True
             os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+            os.environ["TRIOBATCH_MUTATED"] = "1"
             resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
             code = run()
         finally:
