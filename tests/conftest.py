@@ -13,6 +13,7 @@ import socket
 import ssl
 import struct
 import sys
+import tempfile
 
 import hypothesis
 import pytest
@@ -289,9 +290,8 @@ def press_after(monkeypatch, python_handles_ctrl_c):
 def _bound_socket(family, directory):
     """Return a Trio datagram socket with a name of its own."""
     if family == "unix":
-        need_unix_sockets()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        sock.bind(os.path.join(directory, os.urandom(6).hex()))
+        sock.bind(os.path.join(directory(), os.urandom(6).hex()))
     else:
         version = socket.AF_INET if family == "ipv4" else socket.AF_INET6
         sock = socket.socket(version, socket.SOCK_DGRAM)
@@ -302,12 +302,18 @@ def _bound_socket(family, directory):
 
 
 @pytest.fixture
-async def make_socket(tmp_path):
+async def make_socket():
     """Return a function that makes a bound ``DatagramSocket``."""
     async with contextlib.AsyncExitStack() as stack:
+        # tmp_path costs as much as a short test does, and few are Unix's.
+        directory = functools.cache(
+            lambda: stack.enter_context(tempfile.TemporaryDirectory())
+        )
 
         async def make(family="ipv4", **options):
-            sock = stack.enter_context(_bound_socket(family, str(tmp_path)))
+            if family == "unix":
+                need_unix_sockets()
+            sock = stack.enter_context(_bound_socket(family, directory))
             return DatagramSocket(sock, **options)
 
         yield make
