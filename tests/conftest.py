@@ -56,6 +56,15 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    # pytest-xdist's own choice for "-n" alone gives each process its tests
+    # beforehand; the one that has the slow ones is waited for.
+    option = config.option
+    if getattr(option, "numprocesses", None) and option.dist == "no":
+        option.dist = "worksteal"
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc):
     # pytest-xdist's processes have to find the same tests in the same order.

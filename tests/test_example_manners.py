@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -97,6 +98,27 @@ def skip_without_extras(name):
         pytest.importorskip(module)
 
 
+@pytest.fixture
+def told(monkeypatch, capsys):
+    """A function that runs an example in this process, for what is at once.
+
+    It returns the exit status, and what was printed on both.
+    """
+    signals = [signal.SIGINT, signal.SIGPIPE, signal.SIGTERM]
+    before = {number: signal.getsignal(number) for number in signals}
+    monkeypatch.syspath_prepend(EXAMPLES)
+
+    def run_here(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return ended.value.code, *capsys.readouterr()
+
+    yield run_here
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def check_one_line(errors):
     assert errors.count("\n") == 1, errors
     assert errors.endswith("\n")
@@ -108,23 +130,23 @@ def test_every_example_is_looked_at():
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_help_says_what_it_does(name):
+def test_help_says_what_it_does(told, name):
     skip_without_extras(name)
-    done = run(name, "--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"usage: {name} [-h]")
+    code, output, errors = told(name, "--help")
+    assert (code, errors) == (0, "")
+    assert output.startswith(f"usage: {name} [-h]")
     # Beside the usage and the options there is a sentence.
-    assert "." in done.stdout.split("\n\n")[1]
+    assert "." in output.split("\n\n")[1]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_arguments_that_are_none_are_a_usage_error(name):
+def test_arguments_that_are_none_are_a_usage_error(told, name):
     skip_without_extras(name)
     bad = ["--at", "nonsense"] if name == "quic_echo.py" else ["nonsense"]
-    done = run(name, *bad)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"usage: {name} ")
-    *_, last = done.stderr.splitlines()
+    code, output, errors = told(name, *bad)
+    assert (code, output) == (2, "")
+    assert errors.startswith(f"usage: {name} ")
+    *_, last = errors.splitlines()
     assert last.startswith(f"{name}: error: ")
     assert "nonsense" in last
 
