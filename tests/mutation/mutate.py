@@ -303,7 +303,7 @@ def try_wing(top, wing, modules, options):
                     answer.flush()
                 case "done", module, counts, survivors:
                     show(module, counts, survivors)
-                    if counts and options.record:
+                    if counts.get("all") and options.record:
                         record(module, counts)
                 case _:
                     break

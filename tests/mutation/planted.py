@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,11 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 TABLE = TOP / "docs/project/planted-tables.rst"
 NATIVE = "triobatch/_native/"
-PYTEST = ("python", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider")
+PYTEST = (
+    *("python", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
+    # The same examples each time, of those that are random else as well.
+    "--hypothesis-seed=0",
+)
 ALL = "slow or not slow"
 
 
@@ -243,10 +248,15 @@ def ask_all(
     spoken = threading.Lock()
 
     def one(tool: Tool, fault: Fault, top: Path) -> None:
+        start = time.monotonic()
         failed, said = ask(tool, fault, top)
-        answers[fault.name, tool.name] = "yes" if failed else "no"
+        took = time.monotonic() - start
+        answer = answers[fault.name, tool.name] = "yes" if failed else "no"
         with spoken:
-            print(f"{fault.name}; {tool.name}: {failed}: {said}", flush=True)
+            print(
+                f"{fault.name}; {tool.name}: {answer} in {took:.0f} s: {said}"
+            )
+            sys.stdout.flush()
 
     with (
         tempfile.TemporaryDirectory() as name,

@@ -286,12 +286,13 @@ class Functions:
         """
         protection = sys.modules["trio._core._ki"]
         protection = protection._CODE_KI_PROTECTION_STATUS_WMAP
-        for old, new in _pairs(before, after, every=every):
-            for function in self._of[_name_of(old)]:
-                # Whether Ctrl-C is held off goes by the code.
-                with contextlib.suppress(KeyError):
-                    protection[new] = protection[function.__code__]
-                function.__code__ = new
+        for outer in _pairs(before, after, every=every):
+            for old, new in _with_inner(*outer):
+                for function in self._of[_name_of(old)]:
+                    # Whether Ctrl-C is held off goes by the code.
+                    with contextlib.suppress(KeyError):
+                        protection[new] = protection[function.__code__]
+                    function.__code__ = new
         self.forget()
 
     def forget(self):
@@ -331,6 +332,22 @@ def _pairs(before, after, *, every=False):
                 yield old, new
         else:
             yield from _pairs(old, new, every=every)
+
+
+def _with_inner(old, new):
+    """Yield a function's code and that of those in it, before and after.
+
+    A decorator has made its own while the package was imported.
+    """
+    yield old, new
+    olds, news = _nested(old), _nested(new)
+    names = [one.co_name for one in olds]
+    if names == [one.co_name for one in news]:
+        for inner in zip(olds, news, strict=True):
+            # Two on one line would be taken for one another.
+            alone = names.count(inner[0].co_name) == 1
+            if alone and inner[0].co_freevars == inner[1].co_freevars:
+                yield from _with_inner(*inner)
 
 
 def _without_functions(code):

@@ -17,10 +17,12 @@ from triobatch._wire.addresses import (
     AddressCache,
     SockaddrCache,
     check_port,
+    check_scope,
     decode_address,
     encode_address,
     endpoint,
     family_of,
+    pack_host,
     takes_v6_datagrams,
 )
 
@@ -74,8 +76,9 @@ def test_ipv6_is_laid_out_as_in_ipv6_7():
     )
 
 
-def test_a_short_ipv6_tuple_is_the_same_destination():
-    assert encode_address(("::1", 9)) == encode_address(("::1", 9, 0, 0))
+@pytest.mark.parametrize("short", [("::1", 9), ("::1", 9, 0)])
+def test_a_short_ipv6_tuple_is_the_same_destination(short):
+    assert encode_address(short) == encode_address(("::1", 9, 0, 0))
 
 
 def test_no_address_is_no_sockaddr():
@@ -248,6 +251,23 @@ def test_a_port_out_of_range_is_a_value_error(port):
 def test_what_is_no_integer_is_a_type_error(port):
     with pytest.raises(TypeError, match=r"^the port must be an int, not "):
         check_port(port, "the port")
+
+
+def test_what_is_behind_a_port_is_checked():
+    check_scope(("::1", None, 0xFFFFF, 0xFFFFFFFF), "a name")
+    check_scope(("::1", None), "a name")
+    for numbers, message in [
+        ((2**20, 0), "the flowinfo of a name must be between 0 and 1048575,"),
+        ((0, 2**32), "the scope_id of a name must be between 0 and 429496"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            check_scope(("::1", None, *numbers), "a name")
+
+
+def test_a_host_is_read_to_its_end():
+    assert pack_host(socket.AF_INET, "127.0.0.1") == b"\x7f\0\0\x01"
+    with pytest.raises(ValueError, match="host must have no zero byte, not"):
+        pack_host(socket.AF_INET, "127.0.0.1\0")
 
 
 def test_the_family_is_read_from_the_sockaddr():

@@ -68,6 +68,20 @@ def test_impossible_metadata_is_a_value_error(metadata):
     assert type(caught.value) is ValueError
 
 
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("tos", (0, 255)),
+        ("ttl", (1, 255)),
+        ("interface_index", (0, 2**31 - 1)),
+    ],
+)
+def test_the_first_and_the_last_number_are_possible(name, numbers):
+    for number in numbers:
+        metadata = Metadata(**{name: number})
+        assert len(encode_metadata(metadata, socket.AF_INET)) == 1
+
+
 @pytest.mark.parametrize("name", ["tos", "ttl", "interface_index"])
 def test_metadata_that_is_no_number_is_a_type_error(name):
     for value in (1.5, "1"):

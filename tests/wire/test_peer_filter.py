@@ -57,3 +57,8 @@ def test_it_lets_in_the_peer_whose_each_part_is_right(address, right):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "::ffff:0.0.0.0"])
 def test_a_peer_that_the_kernel_will_choose_is_not_let_in_yet(host):
     assert not lets_in(peer_filter((host, 53)), {})
+
+
+def test_only_a_comparison_has_where_to_jump():
+    for code, *jumps, _ in struct.iter_unpack("HBBI", peer_filter(("::1", 1))):
+        assert code == 0x15 or jumps == [0, 0]

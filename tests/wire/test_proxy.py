@@ -151,6 +151,15 @@ def test_what_is_no_header_is_refused_at_once(data):
 
 
 @pytest.mark.parametrize(
+    ("byte", "message"),
+    [(0x31, "version must be 2, not 3"), (0x2E, "unknown command 14")],
+)
+def test_it_is_told_what_is_not_known(byte, message):
+    with pytest.raises(ProxyHeaderError, match=f"^{message}$"):
+        header_size(memoryview(SIGNATURE + bytes([byte])), LIMIT)
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "",
@@ -277,6 +286,11 @@ def test_a_line_has_no_dotted_tail():
 )
 def test_a_header_without_addresses_is_encoded(header, version):
     assert parsed(header.encode(version)) == header
+
+
+def test_a_block_without_addresses_is_of_no_family_and_no_protocol():
+    assert ProxyHeader().encode() == block(0x21, 0)
+    assert ProxyHeader(local=True).encode() == block(0x20, 0)
 
 
 def test_unix_addresses_are_encoded():

@@ -50,6 +50,12 @@ def test_what_cannot_be_said_is_refused(extensions, message):
         header(*extensions).encode()
 
 
+@pytest.mark.parametrize("kind", [0, 255])
+def test_the_type_is_any_byte(kind):
+    encoded = header((kind, b"x")).encode()
+    assert parse_header(encoded).extensions == ((kind, b"x"),)
+
+
 def test_as_much_as_fits_is_encoded():
     encoded = header((2, bytes(65520))).encode()
     assert parse_header(encoded).extensions == ((2, bytes(65520)),)
