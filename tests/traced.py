@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
+
+# For tests that cannot leave off where they would start it, as a thread waits
+# for what they send.
+needs_tracemalloc = pytest.mark.skipif(
+    importlib.util.find_spec("_tracemalloc") is None,
+    reason="this Python has no tracemalloc",
+)
 
 try:
     import tracemalloc
@@ -16,4 +25,4 @@ except ImportError:
             pytest.skip("this Python has no tracemalloc")
 
 
-__all__ = ["tracemalloc"]
+__all__ = ["needs_tracemalloc", "tracemalloc"]

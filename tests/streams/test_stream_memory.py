@@ -11,7 +11,7 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from traced import tracemalloc
+from traced import needs_tracemalloc, tracemalloc
 
 from triobatch import Buffers
 
@@ -58,6 +58,7 @@ def many_small_and_huge():
     return [*small(), bytes(2**26), *small()]
 
 
+@needs_tracemalloc
 @pytest.mark.parametrize("make", [Buffers, list], ids=["Buffers", "list"])
 @pytest.mark.parametrize(
     "make_chunks",
@@ -79,6 +80,7 @@ async def test_sending_takes_little_memory(pair, make_chunks, make):
     assert peak <= _EXTRA + _EXTRA_A_CHUNK * len(chunks)
 
 
+@needs_tracemalloc
 async def test_sending_views_takes_little_memory(pair):
     left, right = pair
     buffers = Buffers(map(bytearray, small()))
