@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from triobatch._core import borrowed_socket as borrowed_socket_module
 from triobatch._core import streams_python
 from triobatch._core.borrowed_socket import borrowed_socket, keeping_mode
 
@@ -120,3 +121,51 @@ def test_what_is_no_socket_is_left_alone():
     # Neither of them was closed.
     os.close(reader)
     os.close(writer)
+
+
+@pytest.fixture
+def nameless(monkeypatch):
+    """CPython on Windows, where a socket without a name tells no family."""
+
+    def init(sock, family, kind, proto, fd):
+        if family < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        socket.socket.__init__(sock, family, kind, proto, fd)
+
+    monkeypatch.setattr(borrowed_socket_module, "_init", init)
+    monkeypatch.setattr(
+        borrowed_socket_module, "sys", SimpleNamespace(platform="win32")
+    )
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_on_windows_the_family_is_found_before_there_is_a_name(
+    nameless, family
+):
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        with borrowed_socket(sock.fileno()) as borrowed:
+            assert borrowed.family == family
+            assert borrowed.type == socket.SOCK_DGRAM
+        assert borrowed.fileno() == -1
+        assert sock.fileno() != -1
+
+
+def test_elsewhere_what_tells_no_family_is_an_error(nameless, monkeypatch):
+    monkeypatch.setattr(
+        borrowed_socket_module, "sys", SimpleNamespace(platform="linux")
+    )
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        pytest.raises(OSError, match="Invalid argument"),
+        borrowed_socket(sock.fileno()),
+    ):
+        pass
+
+
+def test_on_windows_what_is_no_socket_is_an_error(nameless, tmp_path):
+    with (
+        tmp_path.joinpath("file").open("w") as file,
+        pytest.raises(OSError, match=os.strerror(errno.ENOTSOCK)),
+        borrowed_socket(file.fileno()),
+    ):
+        pass

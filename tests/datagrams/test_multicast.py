@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import sys
 
@@ -10,6 +12,7 @@ import pytest
 import trio
 
 from triobatch import DatagramSocket, open_udp_socket
+from triobatch._datagrams import multicast
 from triobatch._datagrams.multicast import membership
 
 GROUPS = {4: "239.1.2.3", 6: "ff12::1:2:3"}
@@ -60,10 +63,37 @@ GROUPS = {4: "239.1.2.3", 6: "ff12::1:2:3"}
         ),
     ],
 )
-def test_a_membership_is_an_option(group, interface, joining, option):
+def test_a_membership_is_an_option(
+    monkeypatch, group, interface, joining, option
+):
+    monkeypatch.setattr(multicast, "HAS_MREQN", True)
     if sys.byteorder == "big":
         pytest.skip("the table is for little-endian machines")
     assert membership(group, interface, joining=joining) == option
+
+
+@pytest.mark.parametrize(
+    ("interface", "packed"),
+    [
+        (None, "efffff0100000000"),
+        (1, "efffff0100000001"),
+        (2**24 - 1, "efffff0100ffffff"),
+    ],
+)
+def test_elsewhere_an_index_is_written_as_an_address(
+    monkeypatch, interface, packed
+):
+    monkeypatch.setattr(multicast, "HAS_MREQN", False)
+    option = membership("239.255.255.1", interface, joining=True)
+    assert option[2].hex() == packed
+
+
+def test_elsewhere_no_address_says_a_larger_index(monkeypatch):
+    monkeypatch.setattr(multicast, "HAS_MREQN", False)
+    with pytest.raises(OSError, match=os.strerror(errno.ENODEV)):
+        membership("239.255.255.1", 2**24, joining=True)
+    # An index of IPv6 is a number.
+    assert membership("ff02::1", 2**24, joining=True)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +119,9 @@ async def test_what_is_impossible_is_refused(group, interface, error, match):
 
 
 @network.needs_namespaces
+@pytest.mark.skipif(
+    not multicast.HAS_MREQN, reason="the kernel is to get its struct ip_mreqn"
+)
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("named", ["by name", "by index"])
 async def test_a_group_is_heard_on_the_interface_that_was_asked_for(

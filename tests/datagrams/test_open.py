@@ -5,6 +5,7 @@ import gc
 import os
 import socket
 import sys
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -36,6 +37,22 @@ async def test_opening_without_addresses_is_for_sending():
         sock = await open_udp_socket()
     async with sock:
         assert sock.socket.family == socket.AF_INET
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+async def test_on_windows_it_is_bound_to_receive_before_it_sends(
+    monkeypatch, family
+):
+    monkeypatch.setattr(opening, "sys", SimpleNamespace(platform="win32"))
+    async with await open_udp_socket(family=family) as sock:
+        host, port, *_ = sock.local_address
+        assert (host, bool(port)) == (
+            {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}[family],
+            True,
+        )
+        to = ("127.0.0.1" if family == socket.AF_INET else "::1", port)
+        await sock.send(b"to itself", to)
+        assert (await sock.receive())[0] == b"to itself"
 
 
 async def test_a_wildcard_is_bound_for_no_host():

@@ -60,10 +60,28 @@ def borrowed_socket(
         raise OverflowError(f"fd must be a descriptor, not {fd}")
     borrowed = socket.socket.__new__(socket.socket)
     try:
-        _init(borrowed, family, kind, -1 if family < 0 else 0, fd)
+        try:
+            _init(borrowed, family, kind, -1 if family < 0 else 0, fd)
+        except OSError:
+            if family >= 0 or sys.platform != "win32":
+                raise
+            # There getsockname(2) fails until the socket has a name, of which
+            # CPython takes the family: before the first datagram it sends.
+            _init(borrowed, _family_of(fd), kind, 0, fd)
         if socket.getdefaulttimeout() is not None:
             # Or the call would wait that long.
             borrowed.setblocking(False)
         yield borrowed
     finally:
         _detach(borrowed)
+
+
+def _family_of(fd: int) -> int:
+    """Return the family of an internet socket that need not have a name."""
+    with borrowed_socket(fd, socket.AF_INET6) as sock:
+        try:
+            # A socket of IPv4 does not know it.
+            sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        except OSError:
+            return int(socket.AF_INET)
+    return int(socket.AF_INET6)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from triobatch._core.arena import MSG_TRUNC, Arena, slot_size_error
 from triobatch._core.borrowed_socket import borrowed_socket
+from triobatch._core.bsd_sendto import sendto
 from triobatch._core.flags import MSG_DONTWAIT, MSG_NOSIGNAL
 from triobatch._core.tries import Tried, try_each
 from triobatch._wire.addresses import (
@@ -41,8 +42,14 @@ if TYPE_CHECKING:
 
 MAX_MESSAGES = 64
 
+_LINUX = sys.platform == "linux"
 _SEND_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL
-_RECEIVE_FLAGS = MSG_DONTWAIT | getattr(socket, "MSG_TRUNC", 0)
+# Linux alone answers it with the size before the cut. What asks for it on
+# macOS is told of every datagram that it was cut: recvmsg(2) gives the flags
+# back that it was called with (soreceive() in bsd/kern/uipc_socket.c).
+_RECEIVE_FLAGS = MSG_DONTWAIT | (
+    getattr(socket, "MSG_TRUNC", 0) if _LINUX else 0
+)
 _HAS_RECVMSG = hasattr(socket.socket, "recvmsg_into")
 _WSAEMSGSIZE = 10040
 
@@ -114,7 +121,7 @@ def send_past(
         messages: Iterable[tuple[Any, ...]]
         if destinations:
             # The common case, without two frames for each.
-            send = sock.sendto
+            send = sock.sendto if _LINUX else partial(sendto, sock)
             messages = zip(
                 parts, repeat(_SEND_FLAGS), destinations, strict=False
             )
@@ -218,14 +225,18 @@ def _send(
     if not peer:
         if ancillary:
             sock.sendmsg([payload], ancillary, _SEND_FLAGS)
-        else:
+        elif _LINUX:
             sock.send(payload, _SEND_FLAGS)
+        else:
+            sendto(sock, payload, _SEND_FLAGS, None)
         return
     address = _destination(family, peer)
     if ancillary:
         sock.sendmsg([payload], ancillary, _SEND_FLAGS, address)
-    else:
+    elif _LINUX:
         sock.sendto(payload, _SEND_FLAGS, address)
+    else:
+        sendto(sock, payload, _SEND_FLAGS, address)
 
 
 @lru_cache(maxsize=4096)
@@ -334,6 +345,9 @@ def _receive(
             size, flags, address = len(room) + 1, MSG_TRUNC, None
     if flags & getattr(socket, "MSG_TRUNC", MSG_TRUNC):
         flags = MSG_TRUNC
+        if not _LINUX:
+            # How large it was is not told.
+            size = max(size, len(room) + 1)
     arena.describe(
         slot,
         size,

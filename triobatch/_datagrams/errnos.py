@@ -41,8 +41,8 @@ FATAL = frozenset(
     }
 )
 # An internet socket has been shut down for sending; of a Unix socket EPIPE
-# says that the peer was, for receiving.
-FATAL_ON_INTERNET = FATAL | {errno.EPIPE}
+# says that the peer was, for receiving. Windows has the other word for it.
+FATAL_ON_INTERNET = FATAL | {errno.EPIPE, errno.ESHUTDOWN}
 
 # The interface's queue, or the kernel's memory, is full for the moment.
 CONGESTION = frozenset({errno.ENOBUFS, errno.ENOMEM})

@@ -214,7 +214,8 @@ class TruncatedDatagramError(OSError):
     Attributes:
       payload: The front that fitted.
       address: The sender.
-      size: Bytes that it had.
+      size: Bytes that it had; one more than fitted where the system does
+        not tell (macOS, Windows).
     """
 
     def __init__(self, payload: bytes, address: Address, size: int) -> None:

@@ -14,6 +14,12 @@ from triobatch._wire.arguments import as_integer
 # struct ip_mreqn of ip(7), whose address of the interface gives way to its
 # index; and struct ipv6_mreq of ipv6(7).
 _IP_MREQN = struct.Struct("=4s4xi")
+# macOS and Windows have struct ip_mreq alone, and would take no notice of that
+# index. To them an interface's address in 0.0.0.0/8 is an index of its own
+# (ip_multicast_if() in bsd/netinet/in_mcast.c of macOS; IP_MREQ of Winsock).
+_IP_MREQ = struct.Struct("!4sI")
+HAS_MREQN = sys.platform not in {"darwin", "win32"}
+_MAX_INDEX = 2**24 - 1
 _IPV6_MREQ = struct.Struct("=16sI")
 
 
@@ -29,15 +35,13 @@ def membership(
     address = _as_group(group)
     index = _as_index(interface)
     if isinstance(address, IPv4Address):
-        if index and sys.platform == "win32":
-            # Its struct names the interface another way.
-            raise OSError(
-                errno.ENOPROTOOPT, "an interface cannot be named on Windows"
-            )
+        if not HAS_MREQN and index > _MAX_INDEX:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), interface)
+        request = _IP_MREQN if HAS_MREQN else _IP_MREQ
         return (
             socket.IPPROTO_IP,
             socket.IP_ADD_MEMBERSHIP if joining else socket.IP_DROP_MEMBERSHIP,
-            _IP_MREQN.pack(address.packed, index),
+            request.pack(address.packed, index),
         )
     return (
         socket.IPPROTO_IPV6,

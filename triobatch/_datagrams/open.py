@@ -42,7 +42,8 @@ async def open_udp_socket(
       local_address: ``(host, port)`` to bind to, the host a name, a numeric
         address or ``None`` or ``""`` for every one: every IPv4 address, unless
         ``family`` says otherwise or only IPv6 can be used. Port 0 is any
-        free port. Without it the kernel binds at the first send.
+        free port. Without it the kernel binds at the first send; on Windows
+        the socket is bound at once, or it could not receive before.
       remote_address: ``(host, port)`` to connect to: the peer for datagrams
         without an address, and the only one to receive from, from the first
         moment on. An address as
@@ -182,6 +183,9 @@ async def _bind_and_connect(
             sock.bind(local)
         if remote is not None:
             sock.connect(remote)
+        elif local is None and sys.platform == "win32":
+            # There recvfrom(2) fails for a socket without a name (WSAEINVAL).
+            sock.bind(("", 0))
         return
     filtered = _hear_only(sock, remote)
     sock.bind(local)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import socket
 import struct
 import sys
+from typing import Final
 
 import trio
 
@@ -24,6 +25,8 @@ if sys.platform != "win32":
     import fcntl
     import termios
 
+# Whether the system tells how much of its own buffer a socket has used up.
+TELLS_OWN_ROOM: Final = sys.platform == "linux"
 # How long to wait for a peer that cannot be waited for, in seconds.
 BACK_OFF = 0.01
 # How long to wait for one peer before a datagram is tried again: its path may
@@ -36,7 +39,7 @@ def has_room(sock: trio.socket.SocketType) -> bool:
 
     That is what the kernel asks itself in sock_alloc_send_pskb().
     """
-    if sys.platform != "linux":
+    if not TELLS_OWN_ROOM:
         return False
     answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
     (unread,) = struct.unpack("i", answer)

@@ -153,7 +153,8 @@ class Message(NamedTuple):
       timestamp: When the kernel received it, in nanoseconds since the epoch
         (``SO_TIMESTAMPNS``), or ``None``.
       truncated: Whether bytes were cut off the end.
-      size: Bytes before that.
+      size: Bytes before that; one more than fitted where the system does
+        not tell (macOS, Windows).
     """
 
     payload: bytes
@@ -248,8 +249,6 @@ def encode_metadata(
             raise ValueError(
                 f"{name} must be in {lowest}..{highest}, not {value}"
             )
-    if sys.platform != "linux" and metadata != Metadata():
-        raise OSError(errno.ENOPROTOOPT, "metadata can be sent on Linux only")
     if metadata.tos is not None:
         tos = _INT.pack(metadata.tos)
         messages.append((SOL_IP, IP_TOS, tos))
@@ -262,6 +261,8 @@ def encode_metadata(
             messages.append((SOL_IPV6, IPV6_HOPLIMIT, ttl))
     if (metadata.local_address, metadata.interface_index) != (None, None):
         messages.append(_packet_info(metadata, family))
+    if messages and sys.platform != "linux":
+        raise OSError(errno.ENOPROTOOPT, "metadata can be sent on Linux only")
     return tuple(messages)
 
 
