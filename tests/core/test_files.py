@@ -296,3 +296,17 @@ def test_a_system_without_offsets_says_so(fd, monkeypatch, name):
     }[name]
     with pytest.raises(OSError, match=f"this system has no {name}v"):
         call(fd, [bytearray(1)], 0)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError, NotImplementedError, SystemError]
+)
+@pytest.mark.parametrize("name", ["writev", "readv", "pwritev", "preadv"])
+def test_what_an_iterator_raises_comes_out(fd, name, error):
+    def buffers():
+        yield bytearray(1)
+        raise error("of the caller's own")
+
+    offset = (0,) if name.startswith("p") else ()
+    with pytest.raises(error, match="of the caller's own"):
+        getattr(lowlevel, name)(fd, buffers(), *offset)
