@@ -114,3 +114,42 @@ def test_a_group_may_be_larger_than_the_scratch_memory(pair):
     assert whole
     assert results == [1] * count
     assert right.recv(999) == b"x" * count
+
+
+def test_where_memory_is_short_streams_take_turns(monkeypatch):
+    real = core.mmap.mmap
+    asked = []
+
+    def short_of_memory(fileno, size, flags):
+        asked.append(size)
+        if size > 20:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return real(fileno, size, flags)
+
+    monkeypatch.setattr(core.mmap, "mmap", short_of_memory)
+    pairs = [socket.socketpair() for _ in range(9)]
+    for number, (left, _) in enumerate(pairs):
+        left.send(b"%d" % number)
+    fds = [right.fileno() for _, right in pairs]
+    arena = core.GroupArena(10)
+    received = core.receive_group(arena, fds)
+    for each in pairs:
+        each[0].close()
+        each[1].close()
+    assert received == [b"%d" % number for number in range(9)]
+    assert asked == [90, 40, 20]
+
+
+def test_without_memory_for_one_stream_nothing_is_received(pair, monkeypatch):
+    left, right = pair
+
+    def without_memory(*_):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    left.send(b"kept")
+    arena = core.GroupArena(10)
+    with monkeypatch.context() as patch:
+        patch.setattr(core.mmap, "mmap", without_memory)
+        with pytest.raises(OSError, match="memory"):
+            core.receive_group(arena, [right.fileno(), left.fileno()])
+    assert core.receive_group(arena, [right.fileno()]) == [b"kept"]

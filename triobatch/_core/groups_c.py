@@ -74,13 +74,28 @@ class GroupArena:
         self.count = 0
 
     def make_room(self, count: int) -> None:
-        """Have room for this many streams."""
-        # Private: after a fork two processes would receive into it.
-        self.memory = mmap.mmap(
-            -1,
-            count * self.receive_size,
-            mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
-        )
+        """Have room for this many streams, or for as many as there can be.
+
+        Raises:
+          OSError: there is no memory for one.
+        """
+        while count > self.count:
+            try:
+                # Private: after a fork two processes would receive into it.
+                memory = mmap.mmap(
+                    -1,
+                    count * self.receive_size,
+                    mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
+                )
+            except OSError:
+                if count == 1:
+                    raise
+                count //= 2
+                continue
+            self._use(memory, count)
+
+    def _use(self, memory: mmap.mmap, count: int) -> None:
+        self.memory = memory
         self.base = _from_buffer(self.memory)
         self.address = _address(self.base)
         self.results = ffi.new("ssize_t[]", count)
@@ -102,6 +117,14 @@ def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
     count = len(fds)
     if arena.count < count:
         arena.make_room(count)
+        if arena.count < count:
+            # Memory is short, or so many do not fit into it: in turns.
+            some = arena.count
+            return [
+                answer
+                for start in range(0, count, some)
+                for answer in receive_group(arena, fds[start : start + some])
+            ]
     memory = arena.memory
     _result(
         _receive_group(
