@@ -127,10 +127,9 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
         if type(size) is not int or size < 0:
             size = at_least(0, size, "size")
 
-        def measure() -> int | None:
-            return size if self.nbytes >= size else None
-
-        taken = await self._receive_measured(measure)
+        taken = await self._receive_measured(
+            lambda: size if self.nbytes >= size else None
+        )
         if taken is None:
             raise self._ended(f"{size} bytes")
         return taken
@@ -230,8 +229,9 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
           FrameTooLargeError: ``limit`` bytes have come without a whole frame.
             They are kept.
           EOFError: the stream ended within a frame; what came is kept.
-          ValueError: ``split`` has used more bytes than there are, or none
-            for the frames that it returns.
+          TypeError: what ``split`` has used is not an integer.
+          ValueError: it is more bytes than there are, or none for the frames
+            that it returns.
           trio.BusyResourceError: another task is receiving from this stream.
           trio.ClosedResourceError: this stream was closed.
           trio.BrokenResourceError: the connection broke.

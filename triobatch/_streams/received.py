@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from triobatch._wire.arguments import as_integer
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
@@ -98,11 +100,14 @@ class Received:
         """Drop what ``split`` has made frames of, and return those.
 
         Raises:
+          TypeError: it does not say with an integer how much it has used.
           ValueError: it says that it has used more than there is, or that it
             has made frames of nothing.
         """
         size = self.nbytes
         frames, used = split(self.view())
+        if type(used) is not int:
+            used = as_integer(used, "the bytes that split has used")
         if not 0 <= used <= size:
             raise ValueError(
                 f"split must use between 0 and {size} bytes, not {used}"
