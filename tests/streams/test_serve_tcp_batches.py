@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import inspect
 import logging
+import os
 import socket
 import struct
 
@@ -416,3 +417,34 @@ async def test_any_other_error_of_the_system_ends_it(monkeypatch, where):
         except trio.BrokenResourceError:
             pass
     await stream.aclose()
+
+
+@pytest.mark.parametrize("which", [1, 2], ids=["first", "behind it"])
+async def test_one_that_cannot_be_watched_does_not_end_it(
+    serve, monkeypatch, caplog, autojump_clock, which
+):
+    real, added = group_members.Members.add, []
+
+    def add(self, stream, fileno=None):
+        added.append(stream)
+        if len(added) == which:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(self, stream, fileno)
+
+    monkeypatch.setattr(group_members.Members, "add", add)
+    with caplog.at_level(logging.ERROR, "trio.serve_listeners"):
+        port = await serve(echo)
+        streams = [await connect(port) for _ in range(3)]
+        with trio.move_on_after(1):
+            await trio.sleep_forever()
+    assert len(caplog.records) == 1
+    assert added[which - 1].socket.fileno() == -1
+    answered = 0
+    for stream in streams:
+        async with stream:
+            try:
+                await stream.send_all(b"x")
+                answered += await stream.receive_some() == b"x"
+            except trio.BrokenResourceError:
+                pass
+    assert answered == 2
