@@ -217,3 +217,26 @@ async def test_one_that_broke_under_the_call_is_told_as_broken(pair):
             assert (missed.status, missed.sent) == ("broken", 0)
             await shared.sender.wait_broken()
     assert shared.sender.unsent == [b"message"]
+
+
+@pytest.mark.parametrize("call", ["broadcast", "broadcast_nowait"])
+async def test_nothing_is_queued_when_another_has_no_descriptor(
+    pair, make_streams, monkeypatch, call
+):
+    left, right = pair
+    other, _ = await make_streams()
+
+    def fileno():
+        raise NotImplementedError
+
+    monkeypatch.setattr(other.socket, "fileno", fileno)
+    async with open_shared_stream(left) as shared:
+        with shared.sender.corked():
+            shared.sender.send_nowait(b"before")
+            with pytest.raises(TypeError):
+                sent = getattr(triobatch, call)([shared, other], b"not this")
+                if call == "broadcast":
+                    await sent
+            monkeypatch.undo()
+        await shared.sender.flush()
+        assert await right.receive_some() == b"before"

@@ -244,6 +244,8 @@ def _try_each(
     tried: list[tuple[int, SendHalf]] = []
     # Those of them that are below shared streams.
     below: dict[int, _Shared] = {}
+    # Those on which it is queued, once all others have a descriptor to tell.
+    queueing: list[tuple[int, _Shared]] = []
     left: list[int] = []
     # Asked once for neighbours of a kind: a frame less for each.
     kind, is_of_plain_kind = object, False
@@ -258,7 +260,7 @@ def _try_each(
             shared = cast("_Shared", stream)
             plain = _stream_below(shared) if at_once else None
             if plain is None:
-                _queue(result, index, shared, payload)
+                queueing.append((index, shared))
                 continue
             below[index] = shared
         try:
@@ -267,6 +269,8 @@ def _try_each(
             _fail(result, index, below, payload, error)
         else:
             tried.append((index, plain._send))
+    for index, shared in queueing:
+        _queue(result, index, shared, payload)
     answers = calls.broadcast(fds, payload)
     for (index, half), answer in zip(tried, answers, strict=True):
         try:
