@@ -348,3 +348,13 @@ def test_under_any_schedule_the_order_and_the_room_hold(seed, clock):
     while outbox.has_next():
         left.append(outbox.take().buffers.read())
     assert b"".join(left) == b"".join(expected)
+
+
+def test_without_a_message_no_clock_is_asked():
+    def clock():
+        raise AssertionError
+
+    outbox = StreamOutbox(100, clock)
+    assert outbox.longest_wait == 0
+    outbox.abandon()
+    assert outbox.longest_wait == 0

@@ -352,3 +352,24 @@ async def test_sending_in_vain_lets_others_run(pair):
         nursery.cancel_scope.cancel()
     # It starts a turn late, and may be the last to be asked.
     assert turns >= 15
+
+
+class Named(Buffers):
+    """A queue that is made in a way of its own."""
+
+    def __init__(self, name):
+        super().__init__([name])
+        self.append(bytearray(b", and more"))
+
+
+@pytest.mark.parametrize("name", ["send", "send_nowait"])
+async def test_a_buffers_of_a_kind_of_its_own_is_sent(pair, name):
+    left, right = pair
+    message = Named(b"named")
+    async with open_batch_sender(left) as sender:
+        if name == "send":
+            await sender.send(message)
+        else:
+            sender.send_nowait(message)
+        assert not message
+    assert await right.receive_some() == b"named, and more"

@@ -158,3 +158,15 @@ async def test_what_others_send_afterwards_is_not_counted():
             await sender.send(b"mine", address)
         await sock.send(b"another's", address)
         assert sender.statistics().send_calls == 1
+
+
+def test_they_can_be_asked_for_after_the_run():
+    async def main():
+        left, _right = trio.testing.memory_stream_pair()
+        async with open_batch_sender(left) as sender:
+            await sender.send(b"message")
+        return sender
+
+    sender = trio.run(main)
+    assert sender.statistics().messages == 1
+    assert repr(sender).startswith("<BatchSender: ended, 0 bytes queued")

@@ -289,7 +289,8 @@ class Buffers:
           TypeError: ``target`` is none of these.
           trio.BusyResourceError: these buffers are being sent already, or
             another task is sending on the stream.
-          trio.ClosedResourceError: ``target`` was closed.
+          trio.ClosedResourceError: ``target``, which is no file, was closed.
+          ValueError: the file was closed, as its own ``write`` says.
           trio.BrokenResourceError: the connection, or the pipe, broke.
           OSError: writing to the file failed.
 

@@ -129,6 +129,7 @@ class SharedStream(trio.abc.HalfCloseableStream):
 
         Raises:
           AttributeError: the shared stream cannot do that.
+          trio.BusyResourceError: another task is in this call.
           trio.BrokenResourceError: the connection broke.
           trio.ClosedResourceError: this stream was closed.
 
