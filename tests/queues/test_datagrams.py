@@ -5,7 +5,7 @@ import pickle
 from array import array
 
 import pytest
-from helpers import exports_lock
+from helpers import exports_lock, is_exported
 
 from triobatch._queues.datagrams import (
     Datagrams,
@@ -73,6 +73,15 @@ def test_a_failed_extend_changes_nothing(item, error):
     assert list(queue) == [(b"a", A)]
     with pytest.raises(error):
         Datagrams([(b"b", B), item])
+
+
+@exports_lock
+def test_a_failed_extend_lets_go_even_while_its_traceback_lives():
+    source = bytearray(b"b")
+    with pytest.raises(TypeError) as caught:
+        Datagrams([(source, B, Metadata()), (7, A)])
+    assert caught.value.__traceback__ is not None
+    assert not is_exported(source)
 
 
 def test_consume_drops_from_the_front():

@@ -334,3 +334,12 @@ def test_one_is_not_taken_for_many(items):
         TypeError, match=f"iterable of .*, not {type(items).__name__}"
     ):
         as_payloads(items)
+
+
+@exports_lock
+def test_refused_payloads_are_let_go_of_even_while_the_traceback_lives():
+    first = bytearray(2)
+    with pytest.raises(TypeError, match="payload 1 must be") as caught:
+        as_payloads([first, 3])
+    assert caught.value.__traceback__ is not None
+    first.append(0)
