@@ -507,6 +507,7 @@ def test_a_queue_is_equal_to_itself_alone():
     assert hash(buffers) == hash(same)
 
 
+@pytest.mark.slow
 @exports_lock
 @pytest.mark.parametrize(
     "read", [bytes, Buffers.read, lambda q: q.read(q.nbytes)]
@@ -532,6 +533,7 @@ def test_more_than_memory_holds_is_a_memory_error_and_changes_nothing(
     huge.close()
 
 
+@pytest.mark.slow
 def test_more_than_memory_holds_is_consumed_all_the_same():
     try:
         huge = mmap.mmap(
