@@ -34,7 +34,7 @@ if "TRIOBATCH_MUTATED" not in os.environ:
 if "TRIOBATCH_SIMULATE" in os.environ:
     simulated_platform.become(os.environ["TRIOBATCH_SIMULATE"])
 
-from helpers import need_unix_sockets
+from helpers import loopback_is_through, need_unix_sockets
 
 from triobatch import BatchSocketStream, DatagramSocket, _write_to
 from triobatch._core import calls
@@ -168,7 +168,12 @@ def clog():
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(send)
-            await wait_all_tasks_blocked()
+            before = None
+            while sent != before:
+                before = sent
+                await wait_all_tasks_blocked()
+                loopback_is_through()
+                await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         return sent
 
@@ -187,6 +192,7 @@ def reset():
             tsocket.SOL_SOCKET, tsocket.SO_LINGER, struct.pack("ii", 1, 0)
         )
         await stream.aclose()
+        loopback_is_through()
 
     return close
 

@@ -141,7 +141,7 @@ def disturbed(operation, kind=None, after=0, *, act=None, beside=()):
                 for function in beside:
                     nursery.start_soon(function)
                 nursery.start_soon(disturbance.at_last)
-                with trio.fail_after(20):
+                with trio.fail_after(60):
                     try:
                         with trio.CancelScope() as scope:
                             disturbance.scope = scope

@@ -300,6 +300,21 @@ def test_curl_gets_files_over_one_connection(size, tmp_path):
     assert (tmp_path / "got").read_text() == "small\n"
 
 
+@pytest.fixture(scope="module")
+def small_server(tmp_path_factory):
+    """Return where a directory is served that has a secret beside it."""
+    top = tmp_path_factory.mktemp("top")
+    (top / "secret").write_text("secret")
+    directory = top / "served"
+    directory.mkdir()
+    (directory / "public").write_text("public")
+    (directory / "loop").symlink_to(directory / "loop")
+    with running(
+        "file_server.py", "127.0.0.1:0", "--directory", directory
+    ) as url:
+        yield url
+
+
 @needs_curl
 @pytest.mark.parametrize(
     ("target", "options", "status"),
@@ -316,24 +331,16 @@ def test_curl_gets_files_over_one_connection(size, tmp_path):
         ("", ["--request-target", "//["], "404"),
     ],
 )
-def test_what_is_not_served(target, options, status, tmp_path):
-    (tmp_path / "secret").write_text("secret")
-    directory = tmp_path / "served"
-    directory.mkdir()
-    (directory / "public").write_text("public")
-    (directory / "loop").symlink_to(directory / "loop")
-    with running(
-        "file_server.py", "127.0.0.1:0", "--directory", directory
-    ) as url:
-        curl = subprocess.run(
-            ["curl", "-sS", "-o", tmp_path / "got", "-w", "%{http_code}",
-             *options, f"{url}{target}"],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=PLAIN_ENVIRONMENT,
-            timeout=60,
-        )  # fmt: skip
+def test_what_is_not_served(small_server, target, options, status, tmp_path):
+    curl = subprocess.run(
+        ["curl", "-sS", "-o", tmp_path / "got", "-w", "%{http_code}",
+         *options, f"{small_server}{target}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=PLAIN_ENVIRONMENT,
+        timeout=60,
+    )  # fmt: skip
     assert curl.stdout == status
     assert "secret" not in (tmp_path / "got").read_text()
 

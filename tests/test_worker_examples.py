@@ -125,7 +125,7 @@ class Load:
                     self.lost.append(pid)
 
     async def until(self, condition):
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while not condition():
                 await self._answered.park()
 

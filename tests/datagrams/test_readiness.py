@@ -276,7 +276,7 @@ async def test_a_socket_shut_down_for_receiving_does_not_spin(
     sock.socket.shutdown(how)
     assert (await sock.receive())[0] == b"before"
     with (
-        trio.fail_after(1),
+        trio.fail_after(60),
         assert_checkpoints(),
         pytest.raises(trio.ClosedResourceError, match="shut down"),
     ):
@@ -293,5 +293,5 @@ async def test_waiting_for_errors_of_a_socket_shut_down_does_not_spin(
     )
     async with sock:
         sock.socket.shutdown(socket.SHUT_RDWR)
-        with trio.fail_after(1), pytest.raises(trio.ClosedResourceError):
+        with trio.fail_after(60), pytest.raises(trio.ClosedResourceError):
             await sock.receive_errors()

@@ -4,11 +4,12 @@ a bug.
 A case is a seed: what is called, on what, and with which arguments follow
 from it. The functions are found by introspection.
 
-    python tests/fuzz/boundary.py SECONDS [SEED]
+    python tests/fuzz/boundary.py [SECONDS] [SEED]
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import inspect
 import os
@@ -468,8 +469,14 @@ def run_case(seed, directory):
 
 def main():
     """Try seeds for some time, and list what was found by its last line."""
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
-    only = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("seconds", type=float, nargs="?", default=60.0)
+    parser.add_argument("seed", type=int, nargs="?", help="this case only")
+    options = parser.parse_args()
+    seconds, only = options.seconds, options.seed
     found = {}
     called = {}
     start = time.monotonic()

@@ -240,7 +240,7 @@ class SenderMachine(RuleBasedStateMachine):
 
         The peer reads.
         """
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             statistics = self.sender.statistics
             while self.flushes or statistics().buffered_size:  # noqa: ASYNC110
                 await trio.sleep(0.001)

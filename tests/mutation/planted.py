@@ -293,7 +293,15 @@ def main() -> int:
     """Ask, and fail where a tool fails without a fault, or none sees one."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("faults", nargs="*", metavar="FAULT")
-    parser.add_argument("--only", nargs="+", metavar="TOOL", default=())
+    names = [tool.name for tool in TOOLS]
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="TOOL",
+        choices=names,
+        default=(),
+        help=", ".join(names),
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
@@ -306,6 +314,9 @@ def main() -> int:
     tools = [
         tool for tool in TOOLS if not options.only or tool.name in options.only
     ]
+    for word in options.faults:
+        if not any(word in fault.name for fault in faults):
+            parser.error(f"no fault has a name with {word!r}")
     answers = ask_all(faults, tools, options.jobs)
     table = table_of(faults, tools, answers)
     print(table)

@@ -508,6 +508,7 @@ def test_a_queue_is_equal_to_itself_alone():
     assert hash(buffers) == hash(same)
 
 
+@pytest.mark.slow
 @exports_lock
 @pytest.mark.parametrize(
     "read", [bytes, Buffers.read, lambda q: q.read(q.nbytes)]

@@ -46,7 +46,7 @@ async def test_sent_or_withdrawn_and_nothing_in_between(seed):
             ):
                 for number in range(20):
                     senders.start_soon(send, sender, number)
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while len(received) < len(sent):
                     await trio.lowlevel.checkpoint()
             await wait_all_tasks_blocked(0.001)
@@ -144,7 +144,7 @@ async def test_each_has_one_outcome_however_the_block_ends(
     schedule = Schedule(seed)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(schedule.receive, right)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             await schedule.run(left, end)
         await wait_all_tasks_blocked(0.001)
         nursery.cancel_scope.cancel()

@@ -290,7 +290,7 @@ async def test_datagrams_that_find_no_room_are_not_held_back(udp_pair):
 async def test_many_tasks_wait_for_room_for_datagrams_within_a_cork(udp_pair):
     left, right, to = udp_pair
     async with open_batch_sender(left, max_buffered=100) as sender:
-        with trio.fail_after(5), sender.corked():
+        with trio.fail_after(60), sender.corked():
             async with trio.open_nursery() as nursery:
                 for _ in range(20):
                     nursery.start_soon(sender.queue, b"x" * 60, to)

@@ -154,7 +154,7 @@ async def test_a_limit_above_what_c_counts_to_is_none(nursery):
     await start(nursery, echo, [sock], max_datagrams=2**70)
     async with await open_udp_socket() as client:
         await client.send(b"x", sock.local_address)
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             assert (await client.receive())[0] == b"x"
 
 

@@ -121,7 +121,15 @@ def main() -> int:
         default=0,
         help="go on after the seconds until so many were sent",
     )
-    parser.add_argument("--only", nargs="+", default=())
+    everything = {**loads.LOADS, **datagram_loads.LOADS}
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="LOAD",
+        choices=everything,
+        default=(),
+        help=", ".join(everything),
+    )
     options = parser.parse_args()
     # What is past it is EFBIG, once its signal is ignored, as Python does.
     resource.setrlimit(
@@ -131,7 +139,7 @@ def main() -> int:
     tally = loads.Tally()
     chosen = {
         load: run
-        for load, run in {**loads.LOADS, **datagram_loads.LOADS}.items()
+        for load, run in everything.items()
         if not options.only or load in options.only
     }
     measurements = soak(options.seconds, chosen, tally, options.datagrams)

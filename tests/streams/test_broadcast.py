@@ -6,7 +6,7 @@ import array
 
 import pytest
 import trio
-from helpers import receive_exactly
+from helpers import loopback_is_through, receive_exactly
 from trio.testing import (
     assert_checkpoints,
     memory_stream_pair,
@@ -330,6 +330,7 @@ async def test_of_500_three_bad_peers_harm_nobody(make_streams, clog, reset):
     result = BroadcastResult()
 
     def check_the_others(message):
+        loopback_is_through()
         for number, (_, right) in enumerate(pairs):
             if number not in bad:
                 # Without a wait: it is there.
@@ -372,6 +373,7 @@ async def test_a_deadline_tells_of_500_who_got_it(make_streams, clog, reset):
     assert [d.status for d in result.missed] == ["unsent", "closed", "broken"]
     whole = [d for d in result if d.status == "sent"]
     assert result.sent == whole
+    loopback_is_through()
     for number, (_, right) in enumerate(pairs):
         if number not in (slow, closed, resetting):
             assert right.socket._sock.recv(1000) == b"m" * 200

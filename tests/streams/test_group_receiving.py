@@ -379,7 +379,7 @@ async def test_while_nothing_comes_it_sleeps(group, connect, nursery):
 
 
 async def test_what_looks_ready_and_brings_nothing_does_not_make_it_spin(
-    group, connect, monkeypatch
+    group, connect, monkeypatch, autojump_clock
 ):
     taken = []
 

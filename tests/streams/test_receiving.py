@@ -49,7 +49,7 @@ async def test_receive_some_takes_64_kib_unless_told(pair):
 
 
 async def test_what_looks_ready_and_brings_nothing_does_not_make_it_spin(
-    pair, monkeypatch
+    pair, monkeypatch, autojump_clock
 ):
     left, right = pair
     tries = []

@@ -123,7 +123,7 @@ async def test_who_ends_is_closed_by_a_handler_that_consumes_its_batch(serve):
         await stream.send_all(b"x")
         assert await stream.receive_some() == b"x"
         await stream.send_eof()
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             assert await stream.receive_some() == b""
 
 
@@ -362,7 +362,7 @@ async def test_other_tasks_have_their_turn_beside_a_client_without_pause(
             started = trio.current_time()
             await trio.lowlevel.checkpoint()
             # Not for ever, that is; a loaded machine takes its time.
-            assert trio.current_time() - started < 1
+            assert trio.current_time() - started < 30
             assert batches - before < 10_000
         assert batches
 
@@ -411,7 +411,7 @@ async def test_any_other_error_of_the_system_ends_it(monkeypatch, where):
     while hasattr(error, "exceptions"):
         [error] = error.exceptions
     assert error.errno == errno.EIO
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         try:
             assert await stream.receive_some() == b""
         except trio.BrokenResourceError:

@@ -1,12 +1,13 @@
 """Fuzz the C core: a corpus of hexadecimal lines, and libFuzzer's output.
 
-    python tests/fuzz/core/run.py SECONDS [--keep]
+    python tests/fuzz/core/run.py [SECONDS] [--keep]
 
-``--keep`` writes what reached something new back to the corpus.
+With TRIOBATCH_FUZZ_SEED the same is tried each time.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 import re
@@ -82,12 +83,25 @@ def fuzz(work: Path, seconds: int) -> str:
 
 def main() -> None:
     """Fuzz, and report how much was tried."""
-    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 60
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("seconds", type=int, nargs="?", default=60)
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="write what reached something new back to the corpus",
+    )
+    options = parser.parse_args()
+    if options.seconds < 1:
+        # libFuzzer takes 0 for no end.
+        parser.error(f"seconds must be at least 1, not {options.seconds}")
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         unpack(work / "corpus")
-        said = fuzz(work, seconds)
-        if "--keep" in sys.argv:
+        said = fuzz(work, options.seconds)
+        if options.keep:
             kept = work / "kept"
             kept.mkdir()
             subprocess.run(
