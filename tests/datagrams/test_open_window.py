@@ -98,6 +98,7 @@ def test_the_filter_lets_in_the_peer_and_nobody_else(local, host, other):
         assert sock.recv(99) == b"peer"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="SO_ATTACH_FILTER")
 async def test_what_the_peer_sends_between_is_heard(between):
     with bound() as peer:
         between(peer)

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 import trio
+from needs import needs_metadata
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch._core import calls
@@ -178,6 +179,7 @@ def test_with_a_link_a_call_takes_one():
     assert receive(kernel) == [b"a", b"a"]
 
 
+@needs_metadata
 def test_only_what_a_header_carries_arrives():
     kernel = make_kernel()
     arena = Arena(2, AF_UNIX, control_size=CONTROL_SIZE)
