@@ -36,3 +36,9 @@ needs_own_room = pytest.mark.skipif(
     not unix_peer.TELLS_OWN_ROOM,
     reason="the system does not tell what is left of a socket's own buffer",
 )
+needs_unix_sockets = pytest.mark.skipif(
+    not hasattr(socket, "AF_UNIX"), reason="there are no Unix sockets"
+)
+needs_reuse_port = pytest.mark.skipif(
+    not hasattr(socket, "SO_REUSEPORT"), reason="there is no SO_REUSEPORT"
+)

@@ -17,6 +17,7 @@ from functools import partial
 
 import pytest
 import trio
+from helpers import need_unix_sockets
 from needs import TELLS_SIZE, needs_metadata
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
@@ -82,6 +83,7 @@ class Pair:
 
 
 async def unix_pair():
+    need_unix_sockets()
     names = [b"%s-%d" % (next(_names), id(object())) for _ in range(2)]
     made = [
         trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in names

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 import pytest
 import trio
 from helpers import address_of, received
-from needs import needs_error_queue
+from needs import needs_error_queue, needs_unix_sockets
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import DatagramErrorGroup, Datagrams, DatagramSocket
@@ -113,6 +113,7 @@ async def test_equal_payloads_of_any_sum_arrive(make_socket, size):
 
 
 # Netty: every message sent to the last address.
+@needs_unix_sockets
 @pytest.mark.parametrize("reverse", [False, True])
 async def test_names_of_different_lengths_are_told_apart(tmp_path, reverse):
     made = []
