@@ -19,6 +19,22 @@ def _tells_drops():
 # Whether the size of a datagram that was cut is what it was before that.
 TELLS_SIZE = sys.platform == "linux"
 
+
+def _takes_addresses():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.connect(sock.getsockname())
+        try:
+            sock.sendto(b"", sock.getsockname())
+        except OSError:
+            return False
+    return True
+
+
+# Whether a connected socket takes an address, too. Elsewhere it says EISCONN,
+# whatever else is wrong, unless the address is its peer's.
+TAKES_ADDRESSES = _takes_addresses()
+
 needs_gso = pytest.mark.skipif(gso_segments() == 1, reason="needs UDP_SEGMENT")
 needs_gro = pytest.mark.skipif(not has_gro(), reason="needs UDP_GRO")
 needs_metadata = pytest.mark.skipif(
@@ -41,4 +57,8 @@ needs_unix_sockets = pytest.mark.skipif(
 )
 needs_reuse_port = pytest.mark.skipif(
     not hasattr(socket, "SO_REUSEPORT"), reason="there is no SO_REUSEPORT"
+)
+needs_addresses_where_connected = pytest.mark.skipif(
+    not TAKES_ADDRESSES,
+    reason="a connected socket takes no address here",
 )

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 import trio
-from needs import needs_metadata
+from needs import needs_addresses_where_connected, needs_metadata
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch._core import calls
@@ -74,6 +74,7 @@ def linux():
 LARGE = bytes(2**20)
 
 
+@needs_addresses_where_connected
 @pytest.mark.parametrize("closed", [False, True])
 @pytest.mark.parametrize(
     ("payload", "peer"),
@@ -96,6 +97,7 @@ def test_what_is_refused_is_refused_as_by_linux(linux, payload, peer, closed):
     )
 
 
+@needs_addresses_where_connected
 def test_a_peer_that_is_closed_is_forgotten_as_by_linux(linux):
     linux_send, close = linux
     kernel = make_kernel()

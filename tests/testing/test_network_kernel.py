@@ -7,7 +7,7 @@ import socket
 
 import pytest
 import trio
-from needs import needs_error_queue
+from needs import needs_addresses_where_connected, needs_error_queue
 
 from triobatch import DatagramError, open_udp_socket
 from triobatch.testing import (
@@ -19,6 +19,7 @@ from triobatch.testing import (
 A, B = ("10.0.0.1", 1), ("10.0.0.2", 2)
 
 
+@needs_addresses_where_connected
 @pytest.mark.parametrize(
     ("data", "address", "connected"),
     [
