@@ -10,6 +10,8 @@ does it before anything else where TRIOBATCH_SIMULATE names a system::
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import functools
 import multiprocessing
 import os
@@ -38,6 +40,9 @@ _CHOSEN = (
     pytest_trio,
     trio.testing,
 )
+
+# Not on Linux, where errno has no name for it.
+_WSAEMSGSIZE = 10040
 
 SYSTEMS = {"darwin": "Darwin", "win32": "Windows"}
 
@@ -82,6 +87,86 @@ class _Absent:
         raise AttributeError("this system has none")
 
 
+def _have_no_name_before_bind() -> None:
+    """Let getsockname(2) fail as on Windows, and CPython, which asks it."""
+    tell, make = socket.socket.getsockname, socket.socket.__init__
+
+    def getsockname(sock):
+        name = tell(sock)
+        if isinstance(name, tuple) and name[1] == 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return name
+
+    def init(sock, family=-1, kind=-1, proto=-1, fileno=None):
+        make(sock, family, kind, proto, fileno)
+        if family == -1 and fileno is not None:
+            try:
+                getsockname(sock)
+            except OSError:
+                sock.detach()
+                raise
+
+    socket.socket.getsockname = getsockname
+    socket.socket.__init__ = init
+
+
+def _fail_for_what_is_cut(truncate: int) -> None:
+    """Let recvfrom(2) fail, as there, of a datagram that does not fit."""
+    receive = socket.socket.recvfrom_into
+
+    def recvfrom_into(sock, buffer, nbytes=0, flags=0):
+        size, address = receive(sock, buffer, nbytes, flags | truncate)
+        if size > len(buffer):
+            raise OSError(_WSAEMSGSIZE, "A message was larger")
+        return size, address
+
+    socket.socket.recvfrom_into = recvfrom_into
+
+
+def _speak_as_a_bsd() -> None:
+    """Let sockets of datagrams say what macOS says (bsd/kern of XNU)."""
+    receive, send = socket.socket.recvmsg_into, socket.socket.send
+    send_to = socket.socket.sendto
+
+    def recvmsg_into(sock, buffers, ancbufsize=0, flags=0):
+        # It does not tell what was cut, and hands on the flag.
+        asked = flags & socket.MSG_TRUNC
+        size, control, told, address = receive(
+            sock, buffers, ancbufsize, flags & ~socket.MSG_TRUNC
+        )
+        return size, control, told | asked, address
+
+    def is_datagram(sock):
+        return sock.type == socket.SOCK_DGRAM
+
+    @contextlib.contextmanager
+    def no_buffers(sock):
+        try:
+            yield
+        except BlockingIOError:
+            if sock.family != socket.AF_UNIX or not is_datagram(sock):
+                raise
+            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS)) from None
+
+    def send_one(sock, *args):
+        with no_buffers(sock):
+            return send(sock, *args)
+
+    def sendto(sock, *args):
+        if is_datagram(sock):
+            with contextlib.suppress(OSError):
+                sock.getpeername()
+                args = None
+            if args is None:
+                raise OSError(errno.EISCONN, os.strerror(errno.EISCONN))
+        with no_buffers(sock):
+            return send_to(sock, *args)
+
+    socket.socket.recvmsg_into = recvmsg_into
+    socket.socket.send = send_one
+    socket.socket.sendto = sendto
+
+
 def become(system: str) -> None:
     """Take away what ``system`` does not have."""
     os.environ["TRIOBATCH_CORE"] = "python"
@@ -96,12 +181,16 @@ def become(system: str) -> None:
         pair = functools.partial(socket.socketpair, socket.AF_UNIX)
         socket.socketpair = lambda *_: pair()
         ssl.enum_certificates = lambda store: ()
-        _take_away(_NOT_ON_WINDOWS)
         # Or the standard library would ask for the user's number.
         os.environ.setdefault("USERNAME", "nobody")
         for module in ("fcntl", "termios", "resource"):
             sys.modules[module] = None
         for method in ("sendmsg", "recvmsg", "recvmsg_into"):
             setattr(socket.socket, method, _Absent())
+        _have_no_name_before_bind()
+        _fail_for_what_is_cut(socket.MSG_TRUNC)
+        _take_away(_NOT_ON_WINDOWS)
+    else:
+        _speak_as_a_bsd()
     sys.platform = system
     platform.system = lambda: SYSTEMS[system]

@@ -4,6 +4,7 @@ import array
 
 import pytest
 from helpers import address_of, receive_all
+from needs import needs_metadata
 
 from triobatch import Datagrams, Metadata
 from triobatch._datagrams import batching
@@ -40,6 +41,7 @@ async def test_an_address_whose_look_up_changes_the_list(make_socket):
     assert pairs == []
 
 
+@needs_metadata
 @pytest.mark.parametrize("own", [True, False])
 async def test_a_list_of_one_size_takes_its_metadata_along(make_socket, own):
     sender, receiver = await make_socket(), await make_socket()
@@ -80,6 +82,7 @@ async def test_what_equals_a_known_address_stands_for_it(make_socket, way):
     assert await receive_all(receiver, 2) == [b"x", b"x"]
 
 
+@needs_metadata
 async def test_of_many_metadata_the_last_are_remembered(
     make_socket, monkeypatch
 ):

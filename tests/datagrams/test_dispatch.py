@@ -7,7 +7,9 @@ import os
 import pytest
 import trio
 from helpers import address_of, exports_lock, received
+from needs import needs_gso
 
+from triobatch._core.probes import gso_segments
 from triobatch._datagrams import sending as _datagram_send
 from triobatch._datagrams.errors import DatagramError, DatagramErrorGroup
 from triobatch._queues.datagrams import Datagrams
@@ -18,6 +20,7 @@ async def hosts(make_socket):
     return await make_socket(), await make_socket()
 
 
+@needs_gso
 async def test_interleaved_destinations_get_a_run_each(make_socket):
     sender, *receivers = [await make_socket() for _ in range(3)]
     await sender.send_batch(
@@ -32,6 +35,7 @@ async def test_interleaved_destinations_get_a_run_each(make_socket):
         )
 
 
+@needs_gso
 async def test_a_run_is_counted_and_a_plain_message_is_not(hosts):
     sender, receiver = hosts
     payloads = [b"a", b"bb", b"bb", b"", b"c"]
@@ -64,6 +68,7 @@ async def test_congestion_that_passes_may_come_again(
     assert await received(receiver) == payloads
 
 
+@needs_gso
 async def test_a_run_that_finds_no_buffers_is_not_taken_apart(
     hosts, play, autojump_clock
 ):
@@ -160,7 +165,7 @@ async def test_what_is_refused_is_not_planned_again_with_all_behind_it(
     offered = sum(map(len, script.offered))
     assert offered < 10 * 1000
     # As many as before, once the kernel takes them again.
-    assert sender.statistics().gso_runs >= 1
+    assert gso_segments() == 1 or sender.statistics().gso_runs >= 1
     assert len(await received(receiver)) == 1000
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 from helpers import address_of, received
+from needs import needs_gso
 from receive_buffer import needs_room
 
 from triobatch._core.probes import gso_segments
@@ -15,6 +16,7 @@ async def hosts(make_socket):
     return await make_socket(), await make_socket()
 
 
+@needs_gso
 @needs_room
 @pytest.mark.parametrize("lines", [["EIO"], [2, "EINVAL"], [1, "EMSGSIZE"]])
 @pytest.mark.parametrize("method", ["send_many", "send_segments"])
@@ -32,6 +34,7 @@ async def test_send_many_survives_what_send_batch_does(
     assert await received(receiver) == EQUAL
 
 
+@needs_gso
 @needs_room
 async def test_a_segment_is_refused_at_its_place_in_the_whole(hosts, play):
     sender, receiver = hosts
@@ -46,6 +49,7 @@ async def test_a_segment_is_refused_at_its_place_in_the_whole(hosts, play):
     assert arrived == EQUAL[:first_left] + EQUAL[first_left + 1 :]
 
 
+@needs_gso
 @pytest.mark.parametrize("refusal", ["EIO", "EINVAL", "EMSGSIZE"])
 async def test_a_refused_run_goes_again_unsegmented(hosts, play, refusal):
     sender, receiver = hosts
@@ -72,6 +76,7 @@ async def test_64_equal_payloads_cost_one_call(hosts):
     assert sender.statistics().send_calls == 1
 
 
+@needs_gso
 async def test_segmentation_is_not_blamed_where_one_fails_and_the_rest_goes(
     hosts, play
 ):
@@ -84,6 +89,7 @@ async def test_segmentation_is_not_blamed_where_one_fails_and_the_rest_goes(
     assert sender.statistics().gso_runs == 1
 
 
+@needs_gso
 async def test_a_refusal_that_send_many_meets_is_counted(make_socket, play):
     sender, receiver = await make_socket(), await make_socket()
     play(sender, ["EIO"])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import trio
+from needs import needs_gso
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch._core.counts import MORE_THAN_OFFERED
@@ -286,6 +287,7 @@ async def test_closing_ends_the_wait_in_a_flood(make_socket, play):
         await sock.aclose()
 
 
+@needs_gso
 @pytest.mark.parametrize("method", ["send_batch", "send_many"])
 async def test_segmentation_is_not_blamed_for_what_fails_without_it(
     make_socket, play, method

@@ -16,7 +16,7 @@ from triobatch._core.receive_memory import Spares
 from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._datagrams.message_inbox import MessageInbox, MetadataCache
 from triobatch._datagrams.run import release
-from triobatch._wire.addresses import encode_address
+from triobatch._wire.addresses import AF_UNIX, encode_address
 from triobatch._wire.metadata import Metadata
 
 MSG_CTRUNC = socket.MSG_CTRUNC
@@ -165,7 +165,7 @@ def test_control_messages_that_did_not_fit_cut_no_datagram():
 
 
 def test_a_unix_arena_has_no_room_for_passed_descriptors():
-    inbox = filled((b"x", 0, "/a", MSG_CTRUNC), family=socket.AF_UNIX)
+    inbox = filled((b"x", 0, "/a", MSG_CTRUNC), family=AF_UNIX)
     assert inbox.memory.arena.control_size == 0
     assert inbox.take(64) == [(b"x", "/a")]
 
@@ -175,7 +175,7 @@ def test_unix_peers_may_have_names_of_any_length_or_none():
         (b"a", 0, "/long/path", 0),
         (b"b", 0, None, 0),
         (b"c", 0, b"\0abstract", 0),
-        family=socket.AF_UNIX,
+        family=AF_UNIX,
     )
     assert inbox.take(64) == [
         (b"a", "/long/path"),
@@ -215,7 +215,7 @@ def test_nothing_is_lost_whatever_the_limit(messages, limit):
 def test_runs_are_of_whoever_sent_them():
     names = ["/a", None, "/b", "/a", "/ab", "/ab"]
     messages = [(b"x", 0, name, 0) for name in names]
-    inbox = filled(*messages, family=socket.AF_UNIX)
+    inbox = filled(*messages, family=AF_UNIX)
     # What a call before has left there.
     size = inbox.memory.arena.name_size
     inbox.memory.arena.names[size : 2 * size] = inbox.memory.arena.names[:size]

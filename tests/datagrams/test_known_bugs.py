@@ -14,6 +14,7 @@ from contextlib import nullcontext
 import pytest
 import trio
 from helpers import address_of, received
+from needs import needs_error_queue, needs_unix_sockets
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import DatagramErrorGroup, Datagrams, DatagramSocket
@@ -112,6 +113,7 @@ async def test_equal_payloads_of_any_sum_arrive(make_socket, size):
 
 
 # Netty: every message sent to the last address.
+@needs_unix_sockets
 @pytest.mark.parametrize("reverse", [False, True])
 async def test_names_of_different_lengths_are_told_apart(tmp_path, reverse):
     made = []
@@ -135,6 +137,7 @@ async def test_names_of_different_lengths_are_told_apart(tmp_path, reverse):
 
 
 # Bun: one vanished client raises in a server that has not asked for it.
+@needs_error_queue
 async def test_reports_are_not_asked_for_unless_wanted(make_socket):
     for family in ("ipv4", "ipv6"):
         plain = await make_socket(family)

@@ -5,6 +5,7 @@ import trio
 from helpers import address_of, received
 from hypothesis import given
 from hypothesis import strategies as st
+from needs import needs_metadata
 
 from triobatch import Datagrams, Metadata, lowlevel
 from triobatch._datagrams.gso import Limit
@@ -74,6 +75,7 @@ def test_the_messages_are_the_datagrams_in_order(datagrams):
     assert at == len(sizes)
 
 
+@needs_metadata
 async def test_each_datagram_has_its_own_metadata(hosts):
     sender, receiver = hosts
     to = address_of(receiver)
@@ -102,6 +104,7 @@ async def test_each_datagram_has_its_own_metadata(hosts):
     ]
 
 
+@needs_metadata
 async def test_equal_metadata_side_by_side_make_a_run(hosts):
     sender, receiver = hosts
     to = address_of(receiver)
@@ -116,6 +119,7 @@ async def test_equal_metadata_side_by_side_make_a_run(hosts):
     ]
 
 
+@needs_metadata
 async def test_a_long_batch_keeps_each_datagram_with_its_metadata(hosts):
     sender, receiver = hosts
     to = address_of(receiver)
@@ -126,6 +130,7 @@ async def test_a_long_batch_keeps_each_datagram_with_its_metadata(hosts):
     ]
 
 
+@needs_metadata
 async def test_the_refused_are_left_with_their_metadata(hosts):
     sender, receiver = hosts
     to, nowhere = address_of(receiver), ("127.0.0.1", 0)
@@ -142,6 +147,7 @@ async def test_the_refused_are_left_with_their_metadata(hosts):
     assert await arrived(receiver) == [(b"b", 4), (b"d", 0)]
 
 
+@needs_metadata
 async def test_a_row_of_refused_ones_keeps_the_metadata_of_the_rest(
     hosts,
 ):
@@ -158,6 +164,7 @@ async def test_a_row_of_refused_ones_keeps_the_metadata_of_the_rest(
     ]
 
 
+@needs_metadata
 async def test_a_run_that_is_refused_goes_again_with_its_metadata(hosts, play):
     sender, receiver = hosts
     to = address_of(receiver)
@@ -168,6 +175,7 @@ async def test_a_run_that_is_refused_goes_again_with_its_metadata(hosts, play):
     assert await arrived(receiver) == [(b"xx", 4)] * 3 + [(b"yy", 0)]
 
 
+@needs_metadata
 async def test_sorting_by_destination_keeps_the_metadata(make_socket, hosts):
     sender, near = hosts
     far = await make_socket()
@@ -207,6 +215,7 @@ async def test_impossible_metadata_send_nothing(
     assert await received(receiver) == []
 
 
+@needs_metadata
 async def test_an_address_that_is_none_is_told_by_its_index(hosts):
     sender, receiver = hosts
     four = Metadata(tos=4)
@@ -216,6 +225,7 @@ async def test_an_address_that_is_none_is_told_by_its_index(hosts):
         )
 
 
+@needs_metadata
 async def test_the_call_itself_takes_metadata_too(hosts):
     sender, receiver = hosts
     to = address_of(receiver)

@@ -5,6 +5,7 @@ import errno
 import pytest
 import trio
 from helpers import address_of, received
+from needs import needs_metadata
 from receive_buffer import needs_room
 from trio.testing import wait_all_tasks_blocked
 
@@ -117,6 +118,7 @@ async def test_a_refusal_is_told_after_the_rest_was_sent(make_socket):
         sender.send_nowait(bytes(65508), target)
 
 
+@needs_metadata
 async def test_metadata_goes_along(make_socket):
     receiver, sender = await make_socket(), await make_socket()
     target = address_of(receiver)

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import trio
+from needs import needs_unix_sockets
 from trio.testing import assert_checkpoints
 
 from triobatch import DatagramSocket, open_unix_datagram_socket
@@ -27,6 +28,7 @@ async def check_it_receives(sock, name):
     assert await sock.receive() == (b"hello", None)
 
 
+@needs_unix_sockets
 async def test_it_is_there_while_it_is_open(where):
     with assert_checkpoints():
         sock = await open_unix_datagram_socket(where)
@@ -40,6 +42,7 @@ async def test_it_is_there_while_it_is_open(where):
         await sock.aclose()
 
 
+@needs_unix_sockets
 async def test_it_answers_who_has_a_name(where):
     async with (
         await open_unix_datagram_socket(where) as server,
@@ -50,6 +53,7 @@ async def test_it_answers_who_has_a_name(where):
         assert await client.receive() == (b"ask", os.fspath(where))
 
 
+@needs_unix_sockets
 async def test_what_was_left_behind_is_replaced(where):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as left:
         left.bind(os.fspath(where))
@@ -57,6 +61,7 @@ async def test_what_was_left_behind_is_replaced(where):
         await check_it_receives(sock, os.fspath(where))
 
 
+@needs_unix_sockets
 @pytest.mark.parametrize("connected", [False, True])
 async def test_what_is_in_use_is_refused(where, connected, tmp_path):
     async with await open_unix_datagram_socket(where) as sock:
@@ -72,6 +77,7 @@ async def test_what_is_in_use_is_refused(where, connected, tmp_path):
         assert where.exists()
 
 
+@needs_unix_sockets
 async def test_a_streams_name_is_refused(where):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.fspath(where))
@@ -82,6 +88,7 @@ async def test_a_streams_name_is_refused(where):
         assert where.exists()
 
 
+@needs_unix_sockets
 async def test_of_those_that_start_at_once_one_has_it(where):
     for _ in range(20):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as left:
@@ -103,6 +110,7 @@ async def test_of_those_that_start_at_once_one_has_it(where):
         await sock.aclose()
 
 
+@needs_unix_sockets
 @pytest.mark.parametrize("mode", [0o600, 0o666, 0o000])
 async def test_its_permissions_are_what_was_asked_for(where, mode):
     async with await open_unix_datagram_socket(where, mode=mode):
@@ -150,6 +158,7 @@ async def test_what_is_no_name_is_refused(path, error, match):
         await open_unix_datagram_socket(path)
 
 
+@needs_unix_sockets
 async def test_a_name_that_is_another_socket_by_now_stays(where):
     async with await open_unix_datagram_socket(where):
         where.unlink()
@@ -159,6 +168,6 @@ async def test_a_name_that_is_another_socket_by_now_stays(where):
 
 
 async def test_a_system_without_unix_sockets_says_so(where, monkeypatch):
-    monkeypatch.delattr(socket, "AF_UNIX")
+    monkeypatch.delattr(socket, "AF_UNIX", raising=False)
     with pytest.raises(RuntimeError, match="no Unix sockets"):
         await open_unix_datagram_socket(where)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import trio
+from needs import needs_reuse_port
 
 from triobatch import open_udp_socket
 from triobatch._datagrams import open as opening
@@ -36,7 +37,9 @@ def between(monkeypatch):
 
 
 @pytest.mark.parametrize("deaf", [True, False], ids=["filter", "no filter"])
-@pytest.mark.parametrize("reuse_port", [False, True])
+@pytest.mark.parametrize(
+    "reuse_port", [False, pytest.param(True, marks=needs_reuse_port)]
+)
 async def test_nothing_of_a_stranger_is_heard(
     between, monkeypatch, deaf, reuse_port
 ):
@@ -98,6 +101,7 @@ def test_the_filter_lets_in_the_peer_and_nobody_else(local, host, other):
         assert sock.recv(99) == b"peer"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="SO_ATTACH_FILTER")
 async def test_what_the_peer_sends_between_is_heard(between):
     with bound() as peer:
         between(peer)

@@ -9,6 +9,7 @@ import time
 import pytest
 import trio
 from helpers import address_of, no_spin
+from needs import needs_error_queue
 from network import needs_namespaces, two_hosts
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
@@ -34,6 +35,7 @@ async def test_reports_that_nobody_asked_for_do_not_spin(make_socket):
                 await client.send(b"x")
 
 
+@needs_error_queue
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 async def test_a_report_names_the_datagram(make_socket, family):
     gone = await make_socket(family)
@@ -50,6 +52,7 @@ async def test_a_report_names_the_datagram(make_socket, family):
     assert error.offender == name[0]
 
 
+@needs_error_queue
 async def test_a_vanished_client_does_not_hurt_the_others(make_socket):
     server = await make_socket(error_queue=True)
     alive, gone = await make_socket(), await make_socket()
@@ -66,6 +69,7 @@ async def test_a_vanished_client_does_not_hurt_the_others(make_socket):
     assert (await server.receive())[0] == b"still here"
 
 
+@needs_error_queue
 async def test_a_task_waits_for_errors_beside_one_that_receives(make_socket):
     gone = await make_socket()
     name = address_of(gone)
@@ -87,6 +91,7 @@ async def test_a_task_waits_for_errors_beside_one_that_receives(make_socket):
     assert len(errors) == 3
 
 
+@needs_error_queue
 async def test_a_report_that_another_task_has_found_is_handed_over(
     make_socket,
 ):
@@ -108,6 +113,7 @@ async def test_a_report_that_another_task_has_found_is_handed_over(
     assert [error.payload for error in errors] == [b"x"]
 
 
+@needs_error_queue
 async def test_reports_that_nobody_fetches_take_no_more_memory(make_socket):
     gone = await make_socket()
     name = address_of(gone)
@@ -122,6 +128,7 @@ async def test_reports_that_nobody_fetches_take_no_more_memory(make_socket):
     ]
 
 
+@needs_error_queue
 async def test_a_pending_error_without_a_report_does_not_spin(make_socket):
     gone = await make_socket()
     name = address_of(gone)
@@ -134,6 +141,7 @@ async def test_a_pending_error_without_a_report_does_not_spin(make_socket):
         nursery.start_soon(client.receive_errors)
 
 
+@needs_error_queue
 async def test_a_task_that_waits_for_errors_sleeps_through_data(make_socket):
     client, peer = await make_socket(error_queue=True), await make_socket()
     await peer.send(b"unread", address_of(client))
@@ -142,6 +150,7 @@ async def test_a_task_that_waits_for_errors_sleeps_through_data(make_socket):
     assert (await client.receive())[0] == b"unread"
 
 
+@needs_error_queue
 async def test_closing_wakes_a_task_that_waits_for_errors(make_socket):
     client = await make_socket(error_queue=True)
     async with trio.open_nursery() as nursery:
@@ -158,6 +167,7 @@ async def test_closing_wakes_a_task_that_waits_for_errors(make_socket):
         assert errors_only.closed
 
 
+@needs_error_queue
 async def test_no_reports_without_asking(make_socket):
     client = await make_socket()
     with pytest.raises(ValueError, match="error_queue"):
@@ -169,6 +179,7 @@ async def test_no_reports_without_asking(make_socket):
         asking.receive_errors_nowait()
 
 
+@needs_error_queue
 @needs_namespaces
 async def test_a_report_of_a_narrow_path_has_its_mtu():
     with two_hosts() as (near, _):
@@ -212,6 +223,7 @@ def default_timeout():
     socket.setdefaulttimeout(None)
 
 
+@needs_error_queue
 async def test_a_default_timeout_does_not_block_the_loop(
     make_socket, default_timeout
 ):
@@ -224,6 +236,7 @@ async def test_a_default_timeout_does_not_block_the_loop(
     assert time.monotonic() - before < 5
 
 
+@needs_error_queue
 async def test_ctrl_c_is_held_off_while_a_descriptor_is_borrowed(
     make_socket, around
 ):

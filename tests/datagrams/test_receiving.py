@@ -5,6 +5,7 @@ import contextlib
 import pytest
 import trio
 from helpers import address_of
+from needs import needs_gro
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 
@@ -55,6 +56,7 @@ async def test_the_batch_grows_again_with_the_load(make_socket, slots):
     assert slots[-1] == 64
 
 
+@needs_gro
 async def test_with_trains_as_many_slots_are_offered_as_are_needed(
     make_socket, slots
 ):

@@ -439,6 +439,8 @@ async def follow(steps, left, right, address):
     assert expected == []
 
 
+# Or a receive buffer would not hold what is on its way.
+@needs_gro
 @settings(max_examples=150, deadline=None)
 @given(STEPS)
 def test_runs_do_what_the_model_does(steps):

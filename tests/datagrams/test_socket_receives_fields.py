@@ -5,6 +5,7 @@ import socket
 import pytest
 import trio
 from helpers import address_of
+from needs import needs_metadata
 from trio.testing import assert_checkpoints
 
 from triobatch import Metadata
@@ -35,6 +36,7 @@ async def ask(sender, receiver, **options):
     return message
 
 
+@needs_metadata
 @pytest.mark.parametrize(
     ("fields", "on"),
     [
@@ -58,6 +60,7 @@ async def test_only_what_is_asked_is_turned_on(hosts, fields, on):
     assert message.timestamp is None
 
 
+@needs_metadata
 async def test_what_is_on_is_not_seen_by_who_does_not_ask(hosts):
     sender, receiver = hosts
     everything = await ask(sender, receiver)
@@ -68,6 +71,7 @@ async def test_what_is_on_is_not_seen_by_who_does_not_ask(hosts):
     assert (await ask(sender, receiver)).timestamp is not None
 
 
+@needs_metadata
 async def test_an_option_is_set_once(hosts, monkeypatch):
     sender, receiver = hosts
     made = []
@@ -109,6 +113,7 @@ async def test_wrong_fields_receive_and_change_nothing(hosts, fields, error):
     assert (await receiver.receive())[0] == b"x"
 
 
+@needs_metadata
 async def test_the_pair_in_memory_knows_them_too():
     left, right = memory_datagram_pair()
     four = Metadata(tos=4, ttl=9)

@@ -6,6 +6,7 @@ import sys
 import pytest
 import trio
 from helpers import address_of, received
+from needs import needs_metadata
 from receive_buffer import needs_room
 from traced import tracemalloc
 from trio.testing import assert_checkpoints
@@ -83,6 +84,7 @@ async def test_runs_come_from_any_iterable_and_any_memory(make_socket):
     assert await received(sock) == [b"ab", b"c"] * 3
 
 
+@needs_metadata
 async def test_metadata_go_with_every_datagram(make_socket):
     sock = await make_socket()
     await sock.send(b"turn it on", address_of(sock))

@@ -5,11 +5,13 @@ import socket
 import pytest
 import trio
 from helpers import address_of
+from needs import needs_drops
 
 import triobatch
 from triobatch._core.probes import has_gro
 
 
+@needs_drops
 async def test_a_kernel_drop_is_counted(make_socket):
     receiver, sender = await make_socket(), await make_socket()
     receiver.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4608)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from helpers import need_unix_sockets
 
 from triobatch import DatagramSocket, open_udp_socket
 from triobatch._senders import gathering
@@ -30,6 +31,7 @@ async def udp_pair():
 @pytest.fixture
 def stuck_pair():
     """Two connected Unix sockets: the queue of the second is full."""
+    need_unix_sockets()
     left, right = trio.socket.socketpair(type=trio.socket.SOCK_DGRAM)
     filled = DatagramSocket(left)
     with left, right:

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import trio
+from needs import needs_metadata
 from network import needs_namespaces, two_hosts
 
 from triobatch import (
@@ -66,6 +67,7 @@ async def bound(kind, make=socket.socket):
     return DatagramSocket(sock)
 
 
+@needs_metadata
 @pytest.mark.parametrize("handler", ANSWERS)
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "127.9.9.9"])
 async def test_a_second_address_answers_as_itself(nursery, handler, host):
@@ -80,6 +82,7 @@ async def test_a_second_address_answers_as_itself(nursery, handler, host):
                 assert await client.receive() == (b"question", (host, port))
 
 
+@needs_metadata
 async def test_those_who_ask_at_once_get_answers_from_each_address(nursery):
     seen = []
 
@@ -108,6 +111,7 @@ async def test_those_who_ask_at_once_get_answers_from_each_address(nursery):
     assert statistics.gso_runs == 3
 
 
+@needs_metadata
 async def test_a_sender_that_is_kept_answers_from_its_address_later(nursery):
     kept = {}
 
@@ -130,6 +134,7 @@ async def test_a_sender_that_is_kept_answers_from_its_address_later(nursery):
         await client.aclose()
 
 
+@needs_metadata
 async def test_the_senders_of_one_address_are_one_and_bounded(
     nursery, monkeypatch
 ):
@@ -209,6 +214,7 @@ def link_local(space):
     return address.split("/")[0], int(words[0].rstrip(":"))
 
 
+@needs_metadata
 @needs_namespaces
 @pytest.mark.parametrize("kind", WILDCARDS)
 async def test_a_host_with_several_addresses_answers_from_the_one_asked(

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 import trio
+from needs import needs_unix_sockets
 
 from triobatch import (
     DatagramSocket,
@@ -147,6 +148,7 @@ async def test_others_have_a_turn_between_batches():
     assert turns >= 10
 
 
+@needs_unix_sockets
 async def test_one_that_is_cut_holds_up_nothing(tmp_path):
     names = [os.fspath(tmp_path / each) for each in "ab"]
     sock = await open_unix_datagram_socket(names[0])

@@ -7,6 +7,7 @@ import functools
 import helpers
 import pytest
 import trio
+from needs import needs_own_room, needs_unix_sockets
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import Buffers, DatagramSocket, open_batch_sender
@@ -211,6 +212,8 @@ async def test_what_a_withdrawn_datagram_leaves_is_room(stuck_pair):
         assert await receive_all(right, 1) == [b"waits"]
 
 
+@needs_unix_sockets
+@needs_own_room
 async def test_a_lane_that_was_withdrawn_leaves_room_too(tmp_path):
     # The sending task sleeps then: all that it has is held up.
     with (

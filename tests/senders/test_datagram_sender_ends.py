@@ -7,6 +7,7 @@ import functools
 import helpers
 import pytest
 import trio
+from needs import needs_unix_sockets
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import DatagramSocket, open_batch_sender
@@ -51,6 +52,7 @@ async def test_a_send_cancelled_in_the_queue_is_withdrawn(stuck_pair):
     assert sender.statistics().buffered_size == 0
 
 
+@needs_unix_sockets
 async def test_when_all_are_withdrawn_the_next_need_not_wait():
     # An unconnected Unix socket waits for the peer that is stuck.
     with (

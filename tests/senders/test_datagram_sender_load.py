@@ -8,11 +8,13 @@ import time
 
 import pytest
 import trio
+from needs import needs_unix_sockets
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import Datagrams, DatagramSocket, open_batch_sender
 
 
+@needs_unix_sockets
 @pytest.mark.parametrize("seed", range(40))
 async def test_sent_or_withdrawn_and_nothing_in_between(seed):
     choose = random.Random(seed)

@@ -3,6 +3,7 @@
 import pytest
 import trio
 from helpers import address_of
+from needs import needs_metadata
 
 from triobatch import Buffers, Datagrams, Metadata, open_batch_sender
 
@@ -50,6 +51,7 @@ async def by_send_batch(sender, data, to, **options):
 WAYS = [by_send, by_send_nowait, by_queue, by_send_batch]
 
 
+@needs_metadata
 @pytest.mark.parametrize("make", [bytes, bytearray, lambda b: Buffers([b])])
 @pytest.mark.parametrize("way", WAYS)
 async def test_each_way_takes_metadata_and_has_a_default(hosts, way, make):
@@ -91,6 +93,7 @@ async def test_a_batch_says_which_metadata_are_impossible(hosts):
     assert arrived(receiver) == []
 
 
+@needs_metadata
 async def test_metadata_of_many_tasks_go_in_one_call(hosts):
     sock, receiver = hosts
     to = address_of(receiver)
@@ -107,6 +110,7 @@ async def test_metadata_of_many_tasks_go_in_one_call(hosts):
     ] + [(b"x", 12), (b"y", 4)]
 
 
+@needs_metadata
 async def test_what_is_unsent_has_its_metadata(hosts, play):
     sock, receiver = hosts
     to = address_of(receiver)
@@ -121,6 +125,7 @@ async def test_what_is_unsent_has_its_metadata(hosts, play):
     assert sender.unsent == [(b"a", to, FOUR), (b"b", to)]
 
 
+@needs_metadata
 async def test_the_refused_of_a_queue_keep_their_metadata(hosts):
     sock, receiver = hosts
     to, nowhere = address_of(receiver), ("127.0.0.1", 0)

@@ -7,6 +7,7 @@ import random
 
 import pytest
 import trio
+from needs import needs_own_room
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import open_batch_sender
@@ -46,6 +47,7 @@ async def take(peer, count):
     return received
 
 
+@needs_own_room
 async def test_a_peer_without_room_holds_up_no_other(unix):
     target, make_peer = unix
     stuck, stuck_address = await make_peer()
@@ -104,6 +106,7 @@ async def test_the_order_to_each_peer_stays(unix):
         assert received[index] == [d for d, a in batch if a == address]
 
 
+@needs_own_room
 async def test_a_full_buffer_of_the_socket_is_waited_for_as_such(unix):
     target, make_peer = unix
     stuck, stuck_address = await make_peer()
@@ -249,6 +252,7 @@ async def test_closing_the_socket_ends_the_wait_for_a_peer(unix):
     assert sender.unsent == [(b"1", stuck_address)]
 
 
+@needs_own_room
 async def test_a_wait_that_fails_ends_the_sender_as_a_send_would(
     unix, monkeypatch
 ):
@@ -268,6 +272,7 @@ async def test_a_wait_that_fails_ends_the_sender_as_a_send_would(
     assert sender.unsent == [(b"1", stuck_address)]
 
 
+@needs_own_room
 async def test_a_fault_in_a_wait_crashes_in_one_group(unix, monkeypatch):
     target, make_peer = unix
     _stuck, stuck_address = await make_peer()
@@ -284,6 +289,7 @@ async def test_a_fault_in_a_wait_crashes_in_one_group(unix, monkeypatch):
     assert sender.unsent == [(b"1", stuck_address)]
 
 
+@needs_own_room
 async def test_many_peers_without_room_do_not_keep_others_from_running(
     unix, make_socket
 ):

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 import trio
+from needs import needs_reuse_port, needs_unix_sockets
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import (
@@ -47,6 +48,7 @@ async def test_each_socket_is_served(nursery):
         assert await ask(sock.local_address, b"hello") == b"hello"
 
 
+@needs_unix_sockets
 async def test_unix_and_memory_sockets_are_served(nursery, tmp_path):
     near, far = memory_datagram_pair()
     name, client_name = (os.fspath(tmp_path / each) for each in "ab")
@@ -198,6 +200,7 @@ async def test_a_handler_that_cancels_the_servers_own_nursery_ends_it():
         await near.send(b"closed")
 
 
+@needs_reuse_port
 async def test_serve_udp_shares_its_port_on_request(nursery):
     served = []
     for _ in range(2):
@@ -227,6 +230,7 @@ async def test_serve_udp_shares_its_port_on_request(nursery):
         await serve_udp(echo, served[0].local_address[1], host="127.0.0.1")
 
 
+@needs_unix_sockets
 async def test_a_datagram_that_is_cut_does_not_end_it(nursery, tmp_path):
     name = os.fspath(tmp_path / "name")
     sending, received = trio.open_memory_channel(10)

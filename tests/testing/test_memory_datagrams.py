@@ -11,6 +11,7 @@ import itertools
 
 import pytest
 import trio
+from needs import needs_metadata
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triobatch import (
@@ -106,6 +107,7 @@ async def test_what_a_link_makes_too_large_is_truncated():
     assert right.statistics().truncated == 1
 
 
+@needs_metadata
 async def test_metadata_come_without_being_asked_for():
     left, right = memory_datagram_pair()
     asked = Metadata(tos=1, ttl=2, local_address="192.0.2.1")

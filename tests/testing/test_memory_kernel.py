@@ -7,6 +7,7 @@ import socket
 
 import pytest
 import trio
+from needs import needs_addresses_where_connected, needs_metadata
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch._core import calls
@@ -73,6 +74,7 @@ def linux():
 LARGE = bytes(2**20)
 
 
+@needs_addresses_where_connected
 @pytest.mark.parametrize("closed", [False, True])
 @pytest.mark.parametrize(
     ("payload", "peer"),
@@ -95,6 +97,7 @@ def test_what_is_refused_is_refused_as_by_linux(linux, payload, peer, closed):
     )
 
 
+@needs_addresses_where_connected
 def test_a_peer_that_is_closed_is_forgotten_as_by_linux(linux):
     linux_send, close = linux
     kernel = make_kernel()
@@ -178,6 +181,7 @@ def test_with_a_link_a_call_takes_one():
     assert receive(kernel) == [b"a", b"a"]
 
 
+@needs_metadata
 def test_only_what_a_header_carries_arrives():
     kernel = make_kernel()
     arena = Arena(2, AF_UNIX, control_size=CONTROL_SIZE)

@@ -6,6 +6,7 @@ import errno
 
 import pytest
 import trio
+from needs import needs_metadata
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import DatagramError, Metadata
@@ -30,6 +31,7 @@ async def test_hosts_talk_with_one_another():
         assert repr(network) == "<SimulatedNetwork: seed 0, 2 sockets>"
 
 
+@needs_metadata
 async def test_ipv6_works_too():
     async with open_simulated_network(0) as network:
         one = network.open_socket(("fd00::1", 1))

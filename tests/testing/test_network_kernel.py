@@ -7,6 +7,7 @@ import socket
 
 import pytest
 import trio
+from needs import needs_addresses_where_connected, needs_error_queue
 
 from triobatch import DatagramError, open_udp_socket
 from triobatch.testing import (
@@ -18,6 +19,7 @@ from triobatch.testing import (
 A, B = ("10.0.0.1", 1), ("10.0.0.2", 2)
 
 
+@needs_addresses_where_connected
 @pytest.mark.parametrize(
     ("data", "address", "connected"),
     [
@@ -63,6 +65,7 @@ async def test_a_closed_port_is_reported_to_who_is_connected():
         assert (counts.unreachable, counts.reports) == (3, 3)
 
 
+@needs_error_queue
 async def test_a_report_is_as_on_linux():
     """Beside a real one: a closed port of this host."""
     free = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

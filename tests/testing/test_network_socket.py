@@ -10,6 +10,7 @@ import errno
 
 import pytest
 import trio
+from needs import needs_metadata
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import triobatch
@@ -45,6 +46,7 @@ async def test_trains_come_and_go_as_on_linux():
         assert b.statistics().receive_calls <= 3
 
 
+@needs_metadata
 async def test_metadata_come_when_they_were_asked_for():
     async with open_simulated_network(0) as network:
         a, b = network.open_socket(A), network.open_socket(B)
@@ -61,6 +63,7 @@ async def test_metadata_come_when_they_were_asked_for():
         assert caught.value.errno == errno.EINVAL
 
 
+@needs_metadata
 def test_the_timestamp_is_the_time_of_arrival():
     async def main(network):
         a, b = network.open_socket(A), network.open_socket(B)

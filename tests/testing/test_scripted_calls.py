@@ -93,8 +93,9 @@ async def test_datagrams_follow_a_script(make_socket):
             received += [data for data, _ in await right.receive_batch()]
     assert received == payloads
     # A kernel that does not cut up a run after all.
-    with scripted_calls(left, sending=[os_error(errno.EIO)]):
-        assert await left.send_batch([(b"x" * 100, address)] * 4) == 4
+    if capabilities().gso_segments > 1:
+        with scripted_calls(left, sending=[os_error(errno.EIO)]):
+            assert await left.send_batch([(b"x" * 100, address)] * 4) == 4
 
 
 SENDS = {

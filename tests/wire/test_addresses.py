@@ -1,15 +1,18 @@
 """Socket addresses, against the kernel's own sockaddrs."""
 
+import errno
 import os
 import re
 import socket
 import struct
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from triobatch._wire import addresses
 from triobatch._wire.addresses import (
     AF_INET,
     AF_INET6,
@@ -23,6 +26,7 @@ from triobatch._wire.addresses import (
     endpoint,
     family_of,
     pack_host,
+    own_address,
     takes_v6_datagrams,
 )
 
@@ -338,3 +342,34 @@ def test_a_cache_begins_anew_when_it_is_full_and_not_before(cache):
 @pytest.mark.parametrize("cache", [SockaddrCache, AddressCache])
 def test_a_cache_remembers_4096_peers(cache):
     assert cache()._limit == 4096
+
+
+class _Nameless:
+    """A socket of Windows, before it is bound."""
+
+    def __init__(self, family, number=errno.EINVAL):
+        self.family = family
+        self.number = number
+
+    def getsockname(self):
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [(AF_INET, ("0.0.0.0", 0)), (AF_INET6, ("::", 0, 0, 0))],
+)
+def test_a_socket_of_windows_is_everywhere_before_it_is_bound(
+    monkeypatch, family, name
+):
+    monkeypatch.setattr(addresses, "sys", SimpleNamespace(platform="win32"))
+    assert own_address(_Nameless(family)) == name
+    with pytest.raises(OSError, match=os.strerror(errno.ENOTSOCK)):
+        own_address(_Nameless(family, errno.ENOTSOCK))
+
+
+def test_a_socket_that_is_bound_says_where():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        assert own_address(sock) == ("0.0.0.0", 0)
+        sock.bind(("127.0.0.1", 0))
+        assert own_address(sock) == sock.getsockname()

@@ -20,7 +20,13 @@ from triobatch._datagrams.receiving import Filling, ReceiveHalf
 from triobatch._datagrams.sending import SendHalf
 from triobatch._datagrams.statistics import kernel_drops
 from triobatch._resource import open_fd
-from triobatch._wire.addresses import AF_INET, AF_INET6, AF_UNIX, Address
+from triobatch._wire.addresses import (
+    AF_INET,
+    AF_INET6,
+    AF_UNIX,
+    Address,
+    own_address,
+)
 from triobatch._wire.control import IPPROTO_UDP, SOL_UDP, UDP_GRO
 from triobatch._wire.described import socket_repr
 from triobatch._wire.hints import Buffer
@@ -102,7 +108,7 @@ class DatagramSocket(AbstractDatagramSocket):
     def local_address(self) -> Address:
         """Where it is bound; see ``AbstractDatagramSocket``."""
         open_fd(self.socket)
-        return cast("Address", self.socket.getsockname() or None)
+        return cast("Address", own_address(self.socket) or None)
 
     @property
     def remote_address(self) -> Address:

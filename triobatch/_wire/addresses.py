@@ -17,10 +17,12 @@ Hosts are numeric, because a look-up waits.
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
 import socket
 import struct
+import sys
 from typing import Any, TypeAlias
 
 Address: TypeAlias = (
@@ -294,6 +296,19 @@ class AddressCache(dict[bytes, Address]):
 def family_of(sockaddr: bytes) -> int:
     """Return the address family of ``sockaddr``, 0 for ``b""``."""
     return int(_FAMILY.unpack_from(sockaddr)[0]) if sockaddr else 0
+
+
+def own_address(sock: Any) -> Any:
+    """Return where a socket is bound: every address before it is.
+
+    As getsockname(2) says it, which on Windows fails until then.
+    """
+    try:
+        return sock.getsockname()
+    except OSError as error:
+        if sys.platform != "win32" or error.errno != errno.EINVAL:
+            raise
+    return ("::", 0, 0, 0) if sock.family == AF_INET6 else ("0.0.0.0", 0)  # noqa: S104
 
 
 def endpoint(sockaddr: bytes) -> bytes:

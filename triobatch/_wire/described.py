@@ -11,6 +11,8 @@ import errno
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from triobatch._wire.addresses import own_address
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -56,7 +58,7 @@ def socket_text(socket: Any) -> str:
     descriptor = socket.fileno()
     if descriptor == -1:
         return "closed"
-    name = address_text(socket.getsockname())
+    name = address_text(own_address(socket))
     try:
         name = f"{name} -> {address_text(socket.getpeername())}"
     except OSError:
