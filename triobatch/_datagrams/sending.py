@@ -11,20 +11,34 @@ from trio.lowlevel import current_task
 
 from triobatch._datagrams.batching import Batching
 from triobatch._datagrams.errnos import FIRST_PAUSE, MAX_CONGESTED
-from triobatch._datagrams.errors import DatagramErrorGroup
-from triobatch._datagrams.first_call import dispatch_of, send_first
+from triobatch._datagrams.errors import ignores
+from triobatch._datagrams.first_call import dispatch_of, send_first, send_queue
 from triobatch._datagrams.gso import Segmentation
-from triobatch._datagrams.outcomes import Outcome, Outlet
-from triobatch._resource import Guard, open_fd, pause_after, raise_if_closed
+from triobatch._datagrams.outcomes import (
+    Outcome,
+    Outlet,
+    raise_only_error,
+    result_of,
+)
+from triobatch._resource import (
+    Claim,
+    Guard,
+    open_fd,
+    pause_after,
+    raise_if_closed,
+)
 from triobatch._wire.addresses import AF_INET, AF_INET6
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from triobatch._datagrams.errors import Errors
     from triobatch._datagrams.first_call import First
     from triobatch._datagrams.kernel import AnyReadiness, AnySocket, Kernel
     from triobatch._datagrams.outcomes import AnyDispatch
+    from triobatch._queues.datagrams import Datagrams
     from triobatch._wire.addresses import Address
+    from triobatch._wire.metadata import Metadata
 
 # A long batch lets other tasks run after so many system calls, or bytes,
 # without a wait: about 3 ms of plain datagrams, and less than 1 ms of runs.
@@ -301,6 +315,80 @@ class SendHalf(Batching):
         return dispatch
 
     @trio.lowlevel.enable_ki_protection
+    async def send_queue(
+        self, queue: Datagrams, metadata: Metadata | None, errors: Errors
+    ) -> int:
+        """Send a queue, and consume it; return how many datagrams went."""
+        first = None
+        if metadata is None and self._turn is None:
+            payloads, addresses = queue._columns()
+            first, peer = self.pack_queue(payloads, addresses)
+        if first is None:
+            with Claim(queue):
+                return await self.send(self.queued(queue, metadata, errors))
+        ignore = errors != "raise" and ignores(errors)
+        guard = self._guard
+        guard.take(queue)
+        guard.task = current_task()
+        count = len(payloads)
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            rest = send_queue(
+                self.outlet,
+                self._socket,
+                first,
+                peer,
+                payloads,
+                addresses,
+                range(count),
+                ignore=ignore,
+            )
+            if rest is None:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return count
+            dispatch, outcome = rest
+            await self._go_on(dispatch, outcome)
+        finally:
+            guard.let_go(queue)
+            guard.task = None
+        return result_of(dispatch)
+
+    @trio.lowlevel.enable_ki_protection
+    def send_queue_nowait(
+        self, queue: Datagrams, metadata: Metadata | None, errors: Errors
+    ) -> int:
+        """Send now what goes of a queue; see ``send_queue``."""
+        first = None
+        if metadata is None:
+            payloads, addresses = queue._columns()
+            first, peer = self.pack_queue(payloads, addresses)
+        if first is None:
+            with Claim(queue):
+                return self.send_nowait(self.queued(queue, metadata, errors))
+        ignore = errors != "raise" and ignores(errors)
+        guard = self._guard
+        guard.take(queue)
+        count = len(payloads)
+        try:
+            rest = send_queue(
+                self.outlet,
+                self._socket,
+                first,
+                peer,
+                payloads,
+                addresses,
+                range(count),
+                ignore=ignore,
+            )
+            if rest is None:
+                return count
+            dispatch, outcome = rest
+            self._go_on_nowait(dispatch, outcome)
+        finally:
+            guard.let_go(queue)
+        return result_of(dispatch)
+
+    @trio.lowlevel.enable_ki_protection
     def _step(self, dispatch: AnyDispatch) -> Outcome:
         fd = open_fd(self._socket)
         try:
@@ -309,21 +397,3 @@ class SendHalf(Batching):
             raise_if_closed(exc)
             # The frames of the failed call hold the payload.
             raise exc.with_traceback(None)  # noqa: B904 (itself)
-
-
-def result_of(dispatch: AnyDispatch) -> int:
-    """Return how many datagrams went, or raise what was refused."""
-    sent = dispatch.sent
-    if not dispatch.refusals:
-        return sent
-    # The exception's traceback has this frame, so nothing here may lead back
-    # to the exception: a cycle would keep the payloads exported.
-    errors, left = dispatch.close()
-    raise DatagramErrorGroup(errors, sent, left)
-
-
-def raise_only_error(dispatch: AnyDispatch) -> None:
-    """Raise what was refused of a batch of one, without a group."""
-    if dispatch.refusals:
-        errors, _ = dispatch.close()
-        raise errors.pop().as_lone()
