@@ -29,7 +29,7 @@ from triobatch import (
 )
 from triobatch._core import calls
 from triobatch._core.choice import CORE
-from triobatch._datagrams import sending as _datagram_sending
+from triobatch._datagrams import driving as _datagram_driving
 from triobatch._resource import pause_after
 from triobatch._streams import gather, sending
 
@@ -230,14 +230,14 @@ def queue(payloads):
 async def test_datagrams_that_never_wait_end_on_loopback(loopback, send, size):
     payloads = [bytes(size)] * (20_000_000 // size)
     sent = send(loopback, payloads)
-    assert 0 < sent * size <= 4 * _datagram_sending.NOWAIT_BYTES
+    assert 0 < sent * size <= 4 * _datagram_driving.NOWAIT_BYTES
 
 
 async def test_small_datagrams_that_never_wait_end_on_loopback(loopback):
     payloads = [bytes(1 + i % 7) for i in range(20_000)]
     batch = queue(payloads)
     sent = loopback.send_batch_nowait(batch)
-    most = _datagram_sending.NOWAIT_STEPS * 256
+    most = _datagram_driving.NOWAIT_STEPS * 256
     assert 0 < sent <= most < 20_000
     assert len(batch) == 20_000 - sent
 

@@ -10,7 +10,7 @@ from helpers import address_of, exports_lock, received
 from needs import needs_gso
 
 from triobatch._core.probes import gso_segments
-from triobatch._datagrams import sending as _datagram_send
+from triobatch._datagrams import driving as _datagram_driving
 from triobatch._datagrams.errors import DatagramError, DatagramErrorGroup
 from triobatch._queues.datagrams import Datagrams
 
@@ -136,7 +136,7 @@ async def test_a_long_batch_of_small_datagrams_lets_others_run(hosts):
             await trio.lowlevel.checkpoint()
 
     # Messages of one datagram: each is larger than the one before it.
-    steps = 5 * _datagram_send.STEPS_BETWEEN_CHECKPOINTS
+    steps = 5 * _datagram_driving.STEPS_BETWEEN_CHECKPOINTS
     batch = [(bytes(1 + i % 64), address_of(receiver)) for i in range(64)]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(count_turns)

@@ -1,12 +1,15 @@
 """The first call of a batch, and who goes on with its answer."""
 
 import errno
+from contextlib import nullcontext
 
 import pytest
 import trio
 from helpers import address_of, receive_all
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
+from triobatch import Datagrams
+from triobatch._core.probes import gso_segments
 from triobatch._datagrams.errors import DatagramError, DatagramErrorGroup
 from triobatch.testing import scripted_calls
 
@@ -30,7 +33,13 @@ async def send_pairs(sock, target):
     assert await sock.send_batch(pairs) == len(PAYLOADS)
 
 
-WAYS = [send_one, send_many, send_pairs]
+async def send_queue(sock, target):
+    queue = Datagrams((payload, target) for payload in PAYLOADS)
+    assert await sock.send_batch(queue) == len(PAYLOADS)
+    assert not queue
+
+
+WAYS = [send_one, send_many, send_pairs, send_queue]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -78,6 +87,133 @@ async def test_a_first_answer_that_there_is_no_room_is_told(make_socket, way):
         else:
             sender.send_many_nowait(PAYLOADS, target)
     assert sender.statistics().datagrams_sent == 0
+
+
+def queued(target, count=300):
+    return Datagrams((payload, target) for payload in PAYLOADS[:count])
+
+
+def payloads_of(queue):
+    return [payload for payload, _ in queue]
+
+
+@pytest.mark.parametrize("nowait", [False, True])
+@pytest.mark.parametrize("count", [1, 300])
+@pytest.mark.parametrize("messages", [0, 1, 2])
+async def test_a_queue_holds_what_a_failed_socket_left(
+    make_socket, messages, count, nowait
+):
+    sender, receiver = await make_socket(), await make_socket()
+    queue = queued(address_of(receiver), count)
+    script = [*[messages] * (messages > 0), error(errno.EPIPE)]
+    with (
+        scripted_calls(sender, sending=script),
+        pytest.raises(BrokenPipeError)
+        if count > 1 or not messages
+        else nullcontext(),
+    ):
+        if nowait:
+            sender.send_batch_nowait(queue)
+        else:
+            await sender.send_batch(queue)
+    gone = count - len(queue)
+    assert sender.statistics().datagrams_sent == gone
+    assert bool(gone) == bool(messages)
+    assert payloads_of(queue) == PAYLOADS[gone:count]
+    assert await receive_all(receiver, gone) == PAYLOADS[:gone]
+    assert await sender.send_batch(queue) == count - gone
+    expected = PAYLOADS[gone:count]
+    assert await receive_all(receiver, len(expected)) == expected
+
+
+@pytest.mark.parametrize("messages", [[], [1]])
+async def test_a_queue_holds_what_there_was_no_room_for(make_socket, messages):
+    sender, receiver = await make_socket(), await make_socket()
+    queue = queued(address_of(receiver))
+    script = [*messages, error(errno.EAGAIN)]
+    with (
+        scripted_calls(sender, sending=script),
+        nullcontext() if messages else pytest.raises(trio.WouldBlock),
+    ):
+        sent = sender.send_batch_nowait(queue)
+        assert 0 < sent < len(PAYLOADS)
+    gone = len(PAYLOADS) - len(queue)
+    assert payloads_of(queue) == PAYLOADS[gone:]
+    assert sender.statistics().datagrams_sent == gone
+    assert await receive_all(receiver, gone) == PAYLOADS[:gone]
+
+
+async def test_a_cancelled_queue_keeps_its_rest_and_what_was_added(
+    datagram_pair,
+):
+    left, right = datagram_pair
+    room = before = left.send_many_nowait([bytes(100)] * 1000)
+    queue = queued(None, 3)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.send_batch, queue)
+        await wait_all_tasks_blocked()
+        queue.append((b"more", None))
+        with pytest.raises(BufferError):
+            queue.clear()
+        nursery.cancel_scope.cancel()
+    assert payloads_of(queue) == [*PAYLOADS[:3], b"more"]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.send_batch, queue)
+        await wait_all_tasks_blocked()
+        queue.append((b"even more", None))
+        while room > 0:
+            room -= len(await right.receive_batch())
+    assert payloads_of(queue) == [b"even more"]
+    assert left.statistics().datagrams_sent == before + 4
+
+
+async def test_a_refused_queue_has_the_datagrams_own_index(make_socket):
+    sender = await make_socket()
+    nowhere = ("127.0.0.1", 0)
+    queue = queued(nowhere, 3)
+    for send in (sender.send_batch, sender.send_batch_nowait):
+        with pytest.raises(DatagramErrorGroup) as info:
+            await as_awaitable(send(queue))
+        assert [e.index for e in info.value.exceptions] == [0, 1, 2]
+        assert info.value.sent == 0
+        assert payloads_of(queue) == PAYLOADS[:3]
+    assert await sender.send_batch(queue, errors="ignore") == 0
+    assert not queue
+    assert sender.statistics().refused == 9
+
+
+async def test_an_index_counts_what_the_first_call_took(make_socket):
+    sender, receiver = await make_socket(), await make_socket()
+    count = gso_segments() + 1
+    queue = queued(address_of(receiver), count)
+    with (
+        scripted_calls(sender, sending=[1, error(errno.EINVAL)]),
+        pytest.raises(DatagramErrorGroup) as info,
+    ):
+        await sender.send_batch(queue)
+    assert [e.index for e in info.value.exceptions] == [count - 1]
+    assert info.value.sent == count - 1
+    assert payloads_of(queue) == [PAYLOADS[count - 1]]
+    assert sender.statistics().gso_runs == (gso_segments() > 1)
+    assert await receive_all(receiver, count - 1) == PAYLOADS[: count - 1]
+
+
+async def as_awaitable(result):
+    return result if isinstance(result, int) else await result
+
+
+async def test_a_queue_with_an_impossible_address_says_which(make_socket):
+    sender, receiver = await make_socket(), await make_socket()
+    target = address_of(receiver)
+    for queue, index in (
+        (Datagrams([(b"a", "nowhere at all")]), 0),
+        (Datagrams([(b"a", target), (b"b", 5), (b"c", target)]), 1),
+    ):
+        before = list(queue)
+        with pytest.raises(TypeError, match=f"datagram {index}"):
+            await sender.send_batch(queue)
+        assert list(queue) == before
+    assert sender.statistics().send_calls == 0
 
 
 async def test_a_refusal_has_the_datagrams_own_index(make_socket):

@@ -25,8 +25,8 @@ from triobatch._wire.addresses import (
     encode_address,
     endpoint,
     family_of,
-    pack_host,
     own_address,
+    pack_host,
     takes_v6_datagrams,
 )
 

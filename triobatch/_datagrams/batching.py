@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from triobatch._core import calls
+from triobatch._core.chunks import COPY_SIZE
 from triobatch._datagrams.dispatch import Dispatch
 from triobatch._datagrams.equal_dispatch import EqualDispatch
 from triobatch._datagrams.errors import ignores
@@ -269,6 +270,28 @@ class Batching:
             return None
         limit = self.outlet.segmentation.limit(peer)
         return calls.pack_pairs(pairs, address, peer, limit)
+
+    def pack_queue(
+        self, payloads: list[Chunk], addresses: list[Address | Directed]
+    ) -> tuple[First | None, bytes]:
+        """Return what one call may take of a queue; see ``pack``.
+
+        None, if it is not of one size to one address, or one is no address.
+        """
+        if not payloads or self.outlet.plain:
+            return None, b""
+        to, count = addresses[0], len(payloads)
+        if (
+            addresses[-1] != to
+            or addresses.count(to) < count
+            or len(payloads[0]) * count > COPY_SIZE
+        ):
+            return None, b""
+        try:
+            return self.pack(payloads, to)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            # Which say it with the datagram's index, the other way.
+            return None, b""
 
     def dispatch(
         self,

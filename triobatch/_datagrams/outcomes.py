@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from triobatch._datagrams import errnos, gso
+from triobatch._datagrams.errors import DatagramErrorGroup
 from triobatch._datagrams.statistics import SendCounters
 
 if TYPE_CHECKING:
@@ -147,3 +148,21 @@ class Outlet:
         Trying it twice would make two entries in the error queue.
         """
         return self.refused_here is not None and number == errno.EMSGSIZE
+
+
+def result_of(dispatch: AnyDispatch) -> int:
+    """Return how many datagrams went, or raise what was refused."""
+    sent = dispatch.sent
+    if not dispatch.refusals:
+        return sent
+    # The exception's traceback has this frame, so nothing here may lead back
+    # to the exception: a cycle would keep the payloads exported.
+    errors, left = dispatch.close()
+    raise DatagramErrorGroup(errors, sent, left)
+
+
+def raise_only_error(dispatch: AnyDispatch) -> None:
+    """Raise what was refused of a batch of one, without a group."""
+    if dispatch.refusals:
+        errors, _ = dispatch.close()
+        raise errors.pop().as_lone()

@@ -1,85 +1,37 @@
-"""The sending half of a datagram socket: what to wait for between steps."""
+"""The sending half of a datagram socket: a call for each kind of batch."""
 
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 from trio.lowlevel import current_task
 
-from triobatch._datagrams.batching import Batching
-from triobatch._datagrams.errnos import FIRST_PAUSE, MAX_CONGESTED
-from triobatch._datagrams.errors import DatagramErrorGroup
-from triobatch._datagrams.first_call import dispatch_of, send_first
-from triobatch._datagrams.gso import Segmentation
-from triobatch._datagrams.outcomes import Outcome, Outlet
-from triobatch._resource import Guard, open_fd, pause_after, raise_if_closed
-from triobatch._wire.addresses import AF_INET, AF_INET6
+from triobatch._datagrams.driving import Driving
+from triobatch._datagrams.errors import ignores
+from triobatch._datagrams.first_call import (
+    dispatch_of,
+    send_first,
+    send_queue,
+)
+from triobatch._datagrams.outcomes import raise_only_error, result_of
+from triobatch._resource import Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
+    from triobatch._datagrams.dispatch import Dispatch
+    from triobatch._datagrams.errors import Errors
     from triobatch._datagrams.first_call import First
-    from triobatch._datagrams.kernel import AnyReadiness, AnySocket, Kernel
-    from triobatch._datagrams.outcomes import AnyDispatch
+    from triobatch._datagrams.outcomes import AnyDispatch, Observer, Outcome
+    from triobatch._queues.datagrams import Datagrams, Directed
+    from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
-
-# A long batch lets other tasks run after so many system calls, or bytes,
-# without a wait: about 3 ms of plain datagrams, and less than 1 ms of runs.
-STEPS_BETWEEN_CHECKPOINTS = 16
-BYTES_BETWEEN_CHECKPOINTS = 2**20
-# And one that cannot let them run ends, after twice that: on loopback no
-# socket is ever full.
-NOWAIT_STEPS = 2 * STEPS_BETWEEN_CHECKPOINTS
-NOWAIT_BYTES = 2 * BYTES_BETWEEN_CHECKPOINTS
+    from triobatch._wire.metadata import Metadata
 
 
-class SendHalf(Batching):
-    """One socket's way out.
+class SendHalf(Driving):
+    """One socket's way out; see ``Driving``."""
 
-    Args:
-      socket: The socket.
-      readiness: What is waited for.
-      segments: What the kernel cuts a message into at most.
-      kernel: What makes its calls.
-      clock: Returns seconds.
-    """
-
-    __slots__ = ("_guard", "_readiness", "_socket", "_turn")
-
-    def __init__(
-        self,
-        socket: AnySocket,
-        readiness: AnyReadiness,
-        segments: int,
-        kernel: Kernel,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        family = int(socket.family)
-        outlet = Outlet(
-            Segmentation(segments, clock),
-            internet=family in {AF_INET, AF_INET6},
-            kernel=kernel,
-            ipv4=family == AF_INET,
-        )
-        super().__init__(outlet, family)
-        if readiness.keep_errors:
-            self.outlet.refused_here = readiness.was_refused_here
-        self._socket = socket
-        self._readiness = readiness
-        self._guard = Guard("another task is sending on this socket")
-        # While a batch sender is there.
-        self._turn: trio.Lock | None = None
-
-    async def room_at(self, peer: bytes) -> None:
-        """Wait until ``peer`` may have room, or the socket is closed."""
-        await self._readiness.room_at(peer)
-
-    def check_idle(self) -> None:
-        """Raise ``BusyResourceError`` if a task is sending."""
-        self._guard.check()
+    __slots__ = ()
 
     async def send(self, dispatch: AnyDispatch) -> int:
         """Send the batch; return how many datagrams went."""
@@ -90,117 +42,6 @@ class SendHalf(Batching):
         """Send a batch of one, whose error is raised without a group."""
         await self.drive(dispatch)
         raise_only_error(dispatch)
-
-    @contextmanager
-    def shared(self) -> Iterator[None]:
-        """Take turns with a batch sender, for a block.
-
-        A task that sends on the socket itself then waits for the end of the
-        batch in hand, and the sender for the end of that task's call, as
-        Trio lets one task wait for a socket. What does not wait needs no turn.
-
-        Raises:
-          BusyResourceError: a task is sending, or another batch sender is
-            there.
-        """
-        if self._turn is not None:
-            raise trio.BusyResourceError(
-                "another batch sender is sending on this socket"
-            )
-        self._guard.check()
-        self._turn = trio.Lock()
-        try:
-            yield
-        finally:
-            self._turn = None
-
-    async def drive(self, dispatch: AnyDispatch) -> None:
-        """Send the batch, and leave what was refused in ``refusals``."""
-        try:
-            with self._guard:
-                if self._turn is None:
-                    await self._drive(dispatch)
-                else:
-                    await self._drive_in_turn(dispatch, self._turn)
-        except BaseException:
-            # The traceback has it, and would keep the payloads exported.
-            dispatch.close()
-            raise
-
-    async def drive_shared(self, dispatch: AnyDispatch) -> None:
-        """As ``drive``, for the batch sender of ``shared``."""
-        assert self._turn is not None
-        await self._drive_in_turn(dispatch, self._turn)
-
-    # Ctrl-C between taking the turn and passing it on would keep it for ever;
-    # in a wait it is raised all the same.
-    @trio.lowlevel.enable_ki_protection
-    async def _drive_in_turn(
-        self, dispatch: AnyDispatch, turn: trio.Lock
-    ) -> None:
-        try:
-            # The lock's own way costs a checkpoint more.
-            turn.acquire_nowait()
-        except trio.WouldBlock:
-            await turn.acquire()
-        try:
-            await self._drive(dispatch)
-        finally:
-            turn.release()
-
-    async def _drive(self, dispatch: AnyDispatch) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        await self._go_on(dispatch, self._step(dispatch))
-
-    async def _go_on(self, dispatch: AnyDispatch, outcome: Outcome) -> None:
-        """Go on from what the first call has come to."""
-        yielded = False
-        steps = pauses = seen = idle = moved = 0
-        again = False
-        while outcome is not Outcome.DONE:
-            settled = dispatch.sent + len(dispatch.refusals) + dispatch.ignored
-            if settled > moved:
-                # Before it stopped, the call came further.
-                moved, again, idle, pauses = settled, False, 0, 0
-            if outcome is Outcome.FULL and not self._hold_up(dispatch):
-                await self._readiness.writable(dispatch.peer, again=again)
-                await pause_after(idle)
-                idle += 1
-                yielded = again = True
-                outcome = self._step(dispatch)
-                continue
-            again, idle = False, 0
-            if outcome is Outcome.CONGESTED:
-                # Not writability: on some systems that stays set, and
-                # on others it never comes back.
-                await trio.sleep(FIRST_PAUSE * 2**pauses)
-                yielded = True
-                # Where the first in line is withdrawn again and again,
-                # there are more of them than one datagram has tries.
-                pauses = min(pauses + 1, MAX_CONGESTED - 1)
-                outcome = self._step(dispatch)
-                continue
-            pauses = 0
-            steps += 1
-            if (
-                steps == STEPS_BETWEEN_CHECKPOINTS
-                or dispatch.sent_bytes - seen >= BYTES_BETWEEN_CHECKPOINTS
-            ):
-                steps, seen = 0, dispatch.sent_bytes
-                await trio.lowlevel.checkpoint()
-                yielded = True
-            outcome = self._step(dispatch)
-        if not yielded:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-
-    def _hold_up(self, dispatch: AnyDispatch) -> bool:
-        """Let only the datagrams wait whose destination has no room.
-
-        Returns:
-          Whether the others can go on.
-        """
-        peer = dispatch.peer
-        return self._readiness.is_held_up_by(peer) and dispatch.hold(peer)
 
     def send_nowait(self, dispatch: AnyDispatch) -> int:
         """Send what goes now; return how many datagrams went.
@@ -215,32 +56,6 @@ class SendHalf(Batching):
         """Send a batch of one now; see ``send_one``, ``send_nowait``."""
         self._send_nowait(dispatch)
         raise_only_error(dispatch)
-
-    @trio.lowlevel.enable_ki_protection
-    def _send_nowait(self, dispatch: AnyDispatch) -> None:
-        self._guard.check()
-        self._guard.busy = True
-        try:
-            self._go_on_nowait(dispatch, self._step(dispatch))
-        except BaseException:
-            # See ``drive``.
-            dispatch.close()
-            raise
-        finally:
-            self._guard.busy = False
-
-    def _go_on_nowait(self, dispatch: AnyDispatch, outcome: Outcome) -> None:
-        for _ in range(NOWAIT_STEPS - 1):
-            if (
-                outcome is not Outcome.MORE
-                or dispatch.sent_bytes >= NOWAIT_BYTES
-            ):
-                break
-            outcome = self._step(dispatch)
-        if outcome is not Outcome.DONE and not (
-            dispatch.sent or dispatch.refusals or dispatch.ignored
-        ):
-            raise trio.WouldBlock
 
     # The guard by hand here and below, and no dispatch until one is needed: a
     # lone datagram took 56 frames, of which the checkpoints are 15.
@@ -301,29 +116,113 @@ class SendHalf(Batching):
         return dispatch
 
     @trio.lowlevel.enable_ki_protection
-    def _step(self, dispatch: AnyDispatch) -> Outcome:
-        fd = open_fd(self._socket)
+    async def send_queue(
+        self, queue: Datagrams, metadata: Metadata | None, errors: Errors
+    ) -> int:
+        """Send a queue, and consume it; return how many datagrams went."""
+        first = None
+        if metadata is None and self._turn is None:
+            payloads, addresses = queue._columns()
+            first, peer = self.pack_queue(payloads, addresses)
+        if first is None:
+            with Claim(queue):
+                return await self.send(self.queued(queue, metadata, errors))
+        ignore = errors != "raise" and ignores(errors)
+        guard = self._guard
+        guard.take(queue)
+        guard.task = current_task()
+        count = len(payloads)
         try:
-            return dispatch.step(fd)
-        except OSError as exc:
-            raise_if_closed(exc)
-            # The frames of the failed call hold the payload.
-            raise exc.with_traceback(None)  # noqa: B904 (itself)
+            await trio.lowlevel.checkpoint_if_cancelled()
+            rest = send_queue(
+                self.outlet,
+                self._socket,
+                first,
+                peer,
+                payloads,
+                addresses,
+                range(count),
+                ignore=ignore,
+            )
+            if rest is None:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return count
+            dispatch, outcome = rest
+            await self._go_on(dispatch, outcome)
+        finally:
+            guard.let_go(queue)
+            guard.task = None
+        return result_of(dispatch)
 
+    @trio.lowlevel.enable_ki_protection
+    def send_queue_nowait(
+        self, queue: Datagrams, metadata: Metadata | None, errors: Errors
+    ) -> int:
+        """Send now what goes of a queue; see ``send_queue``."""
+        first = None
+        if metadata is None:
+            payloads, addresses = queue._columns()
+            first, peer = self.pack_queue(payloads, addresses)
+        if first is None:
+            with Claim(queue):
+                return self.send_nowait(self.queued(queue, metadata, errors))
+        ignore = errors != "raise" and ignores(errors)
+        guard = self._guard
+        guard.take(queue)
+        count = len(payloads)
+        try:
+            rest = send_queue(
+                self.outlet,
+                self._socket,
+                first,
+                peer,
+                payloads,
+                addresses,
+                range(count),
+                ignore=ignore,
+            )
+            if rest is None:
+                return count
+            dispatch, outcome = rest
+            self._go_on_nowait(dispatch, outcome)
+        finally:
+            guard.let_go(queue)
+        return result_of(dispatch)
 
-def result_of(dispatch: AnyDispatch) -> int:
-    """Return how many datagrams went, or raise what was refused."""
-    sent = dispatch.sent
-    if not dispatch.refusals:
-        return sent
-    # The exception's traceback has this frame, so nothing here may lead back
-    # to the exception: a cycle would keep the payloads exported.
-    errors, left = dispatch.close()
-    raise DatagramErrorGroup(errors, sent, left)
+    def begin_shared(
+        self,
+        payloads: list[Chunk],
+        addresses: list[Address | Directed],
+        tags: list[int],
+        observer: Observer,
+    ) -> tuple[Dispatch, Outcome | None] | None:
+        """Begin a batch of the batch sender of ``shared``; see ``dispatch``.
 
+        Call it with Ctrl-C held off. Where nobody has the turn, and all is
+        alike, it makes the first call: a lock, a cancel scope and a
+        ``Dispatch`` are a third of what sending one datagram costs a sender.
 
-def raise_only_error(dispatch: AnyDispatch) -> None:
-    """Raise what was refused of a batch of one, without a group."""
-    if dispatch.refusals:
-        errors, _ = dispatch.close()
-        raise errors.pop().as_lone()
+        Returns:
+          None, if the kernel has taken all. Otherwise what to drive, and what
+          its first call has come to, None if there was none.
+        """
+        assert self._turn is not None
+        first = None
+        if not self._turn.locked():
+            first, peer = self.pack_queue(payloads, addresses)
+        if first is None:
+            rest = self.dispatch(
+                payloads, addresses, None, observer=observer, tags=tags
+            )
+            return rest, None
+        return send_queue(
+            self.outlet,
+            self._socket,
+            first,
+            peer,
+            payloads,
+            addresses,
+            tags,
+            ignore=False,
+            observer=observer,
+        )

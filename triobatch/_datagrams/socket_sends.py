@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterable
 
 from triobatch._datagrams.errors import Errors, ignores
-from triobatch._datagrams.sending import SendHalf, raise_only_error, result_of
+from triobatch._datagrams.outcomes import raise_only_error, result_of
+from triobatch._datagrams.sending import SendHalf
 from triobatch._queues.buffers import Buffers
 from triobatch._queues.datagrams import Datagram, Datagrams
 from triobatch._queues.views import (
@@ -161,10 +162,8 @@ class DatagramSender:
             return await self._send.send(
                 self._send.gathered(datagrams, metadata, errors)
             )
-        with Claim(datagrams):
-            return await self._send.send(
-                self._send.queued(datagrams, metadata, errors)
-            )
+        Claim.check(datagrams)
+        return await self._send.send_queue(datagrams, metadata, errors)
 
     def send_batch_nowait(
         self,
@@ -195,10 +194,8 @@ class DatagramSender:
                 "datagrams must be a Datagrams, which can hold the rest, "
                 f"not {type(datagrams).__name__}"
             )
-        with Claim(datagrams):
-            return self._send.send_nowait(
-                self._send.queued(datagrams, metadata, errors)
-            )
+        Claim.check(datagrams)
+        return self._send.send_queue_nowait(datagrams, metadata, errors)
 
     async def send_many(
         self,
