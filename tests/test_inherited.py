@@ -167,6 +167,45 @@ def test_another_descriptor_is_refused(sockets, kind, tmp_path):
     assert sockets[0].getsockname()[1]
 
 
+THREADS = """
+    import os, sys, threading
+    import triobatch
+
+    def take():
+        begin.wait()
+        if sockets := triobatch.inherited_sockets():
+            found.append(sockets)
+
+    sys.setswitchinterval(1e-6)
+    begin = threading.Barrier(3)
+    found = []
+    for _ in range(20):
+        os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+        threads = [threading.Thread(target=take) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    # All are of one descriptor, which nobody is to close.
+    print(len(found))
+    sys.stdout.flush()
+    os._exit(0)
+"""
+
+
+def test_one_thread_has_them(sockets):
+    program = f"import os; os.dup2({sockets[0].fileno()}, 3)"
+    done = subprocess.run(
+        [sys.executable, "-c", program + textwrap.dedent(THREADS)],
+        pass_fds=[sockets[0].fileno()],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "20\n")
+
+
 ACTIVATED = """
     import trio, triobatch
 

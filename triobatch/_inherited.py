@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from contextlib import ExitStack
 from typing import TypeAlias
 
@@ -25,6 +26,10 @@ _FIRST = 3
 _UNNAMED = "unknown"
 
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+
+# The process has each once: two threads that begin at the same time would get
+# the same descriptors, and each close them.
+_taking = threading.Lock()
 
 Inherited: TypeAlias = BatchSocketListener | DatagramSocket
 
@@ -56,9 +61,15 @@ def inherited_sockets() -> dict[
 
     The sockets are the caller's, to be closed; they are not inherited by
     child processes. The environment variables are removed, so a second call
-    returns nothing. The name of a Unix socket is systemd's, and stays when it
-    is closed. See ``sd_listen_fds(3)``.
+    returns nothing, also one that another thread makes meanwhile. The name
+    of a Unix socket is systemd's, and stays when it is closed. See
+    ``sd_listen_fds(3)``.
     """
+    with _taking:
+        return _taken()
+
+
+def _taken() -> dict[str, list[Inherited]]:
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return {}
     found: dict[str, list[Inherited]] = {}

@@ -64,7 +64,9 @@ def simulate(
       trio.TooSlowError: the limit is exceeded.
 
     What comes from elsewhere is not in the seed: threads, real sockets, the
-    time of day, the order of a ``set`` of strings (``PYTHONHASHSEED``).
+    time of day, the order of a ``set`` of strings (``PYTHONHASHSEED``). And
+    one simulation runs at a time in a process: Trio deals the tasks of all
+    threads from one generator.
     """
     check_callable(main, "main")
     time_limit = as_seconds(time_limit, "time_limit")
