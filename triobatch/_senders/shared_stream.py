@@ -139,6 +139,10 @@ class SharedStream(trio.abc.HalfCloseableStream):
         await self.sender._task.send_the_rest()
         await send_eof()
 
+    @property
+    def _ends_by(self) -> object:
+        return self.stream
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive from the shared stream; see its own ``receive_some``."""
         return bytes(await self.stream.receive_some(max_bytes))
