@@ -7,7 +7,7 @@ kernel, from the first time on that a read has brought all that it asked for.
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from typing import cast
 
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection, wait_readable
@@ -16,7 +16,7 @@ from triobatch._core.choice import CORE
 from triobatch._queues.buffers import Buffers
 from triobatch._resource import open_fd, pause_after, raise_stream_error
 from triobatch._streams.buffered import BufferedReceiveStream
-from triobatch._streams.outermost import keeps
+from triobatch._streams.outermost import HandsOn, keeps
 from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.stream import DEFAULT_RECEIVE_SIZE, BatchSocketStream
 from triobatch._wire.arguments import must_be
@@ -34,12 +34,6 @@ _TURN_SIZE = 2**20
 
 # A reader that has one of these of its own is not gone round.
 _READER_METHODS = ("receive_some", "send_all")
-
-
-class _HandsOn(Protocol):
-    @property
-    def _ends_by(self) -> object:
-        """The stream whose ``send_eof`` its own calls."""
 
 
 async def relay(a: trio.abc.Stream, b: trio.abc.Stream) -> tuple[int, int]:
@@ -224,11 +218,6 @@ def _can_send_eof(stream: object) -> bool:
 
     Of one that only hands that on, the type does not tell.
     """
-    while isinstance(stream, trio.abc.HalfCloseableStream):
-        if isinstance(stream, BufferedReceiveStream):
-            stream = stream.stream
-        elif hasattr(type(stream), "_ends_by"):
-            stream = cast("_HandsOn", stream)._ends_by
-        else:
-            return True
-    return False
+    while isinstance(stream, HandsOn):
+        stream = stream.stream
+    return isinstance(stream, trio.abc.HalfCloseableStream)
