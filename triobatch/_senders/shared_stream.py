@@ -25,13 +25,14 @@ from triobatch._senders.open import (
     open_batch_sender,
 )
 from triobatch._senders.stream_sender import BatchSender
+from triobatch._streams.outermost import HandsOn
 from triobatch._streams.stream import BatchSocketStream
 from triobatch._wire.described import described
 from triobatch._wire.hints import Buffer
 
 
 @only_async
-class SharedStream(trio.abc.HalfCloseableStream):
+class SharedStream(HandsOn, trio.abc.HalfCloseableStream):
     """A stream on which any number of tasks send; see ``open_shared_stream``.
 
     Attributes:
@@ -40,10 +41,12 @@ class SharedStream(trio.abc.HalfCloseableStream):
         what was not sent.
     """
 
+    _takes_messages = True
+
     def __init__(
         self, stream: trio.abc.Stream, sender: BatchSender, grace: float
     ) -> None:
-        self.stream = stream
+        self.stream: trio.abc.Stream = stream
         self.sender = sender
         self._grace = grace
         self._closed = trio.Event()

@@ -16,6 +16,7 @@ from triobatch._queues.buffers import Buffers
 from triobatch._queues.views import view_of_bytes, writable_views
 from triobatch._resource import Guard, only_async
 from triobatch._streams.filling import Filling
+from triobatch._streams.outermost import HandsOn
 from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.received import FrameTooLargeError, Received
 from triobatch._streams.send_buffers import send_buffers
@@ -30,7 +31,7 @@ DEFAULT_LIMIT = 2**20
 
 
 @only_async
-class BufferedReceiveStream(trio.abc.HalfCloseableStream):
+class BufferedReceiveStream(HandsOn, trio.abc.HalfCloseableStream):
     """A stream that keeps what it has received until it is asked for.
 
     Each method takes what it promises, or nothing: what was received when it
@@ -59,7 +60,7 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
                 "stream must be a trio.abc.ReceiveStream, not "
                 f"{type(stream).__name__}"
             )
-        self.stream = stream
+        self.stream: trio.abc.ReceiveStream = stream
         self._received = Received()
         self._guard = Guard(
             "another task is currently receiving from this "
@@ -340,8 +341,7 @@ class BufferedReceiveStream(trio.abc.HalfCloseableStream):
     async def _fill(self) -> int:
         """Receive a piece; return its bytes, 0 at the end of the stream."""
         piece = await self.stream.receive_some()
-        if piece:
-            self._received.put(piece)
+        self._received.put(piece)
         return len(piece)
 
     def _ended(self, wanted: str, held: int = 0) -> EOFError:

@@ -12,6 +12,30 @@ protocol would ask it before Python 3.12, and take 11 us to do so.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import ClassVar
+
+
+class HandsOn:
+    """A stream whose sending methods call those of the one below.
+
+    Attributes:
+      stream: The stream below.
+    """
+
+    # Whether others may send between two calls, and so what belongs together
+    # has to be sent with one.
+    _takes_messages: ClassVar[bool] = False
+
+    stream: object
+
+
+def takes_messages(stream: object) -> bool:
+    """Tell whether others may send between two calls; see ``HandsOn``."""
+    while isinstance(stream, HandsOn):
+        if stream._takes_messages:
+            return True
+        stream = stream.stream
+    return False
 
 
 @lru_cache(maxsize=256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
@@ -14,7 +15,7 @@ from trio.lowlevel import (
 from triobatch._resource import open_fd, pause_after, raise_stream_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from trio.socket import SocketType
 
@@ -53,6 +54,27 @@ class ReceiveHalf:
                 "another task is currently receiving on this BatchSocketStream"
             )
 
+    # Call it with Ctrl-C held off.
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep stream groups out, for a block that receives in its own way.
+
+        Raises:
+          trio.BusyResourceError: one receives already.
+        """
+        self._check_not_lent()
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
+    def _check_not_lent(self) -> None:
+        if self.lent:
+            raise trio.BusyResourceError(
+                "a stream group is receiving on this BatchSocketStream"
+            )
+
     # The Python core wants Ctrl-C held off while it borrows the descriptor.
     @enable_ki_protection
     async def take(
@@ -65,9 +87,7 @@ class ReceiveHalf:
           room: What it takes beside the descriptor.
         """
         if self.lent:
-            raise trio.BusyResourceError(
-                "a stream group is receiving on this BatchSocketStream"
-            )
+            self._check_not_lent()
         self._inside += 1
         waits = 0
         try:

@@ -7,12 +7,16 @@ kernel, from the first time on that a read has brought all that it asked for.
 
 from __future__ import annotations
 
+from typing import cast
+
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection, wait_readable
 
 from triobatch._core.choice import CORE
-from triobatch._resource import open_fd, raise_stream_error
+from triobatch._queues.buffers import Buffers
+from triobatch._resource import open_fd, pause_after, raise_stream_error
 from triobatch._streams.buffered import BufferedReceiveStream
+from triobatch._streams.outermost import HandsOn, keeps
 from triobatch._streams.plain import is_plain_both_ways
 from triobatch._streams.stream import DEFAULT_RECEIVE_SIZE, BatchSocketStream
 from triobatch._wire.arguments import must_be
@@ -27,6 +31,9 @@ if CORE == "c":
 
 # So that the other tasks get their turn: 100 to 400 us on loopback.
 _TURN_SIZE = 2**20
+
+# A reader that has one of these of its own is not gone round.
+_READER_METHODS = ("receive_some", "send_all")
 
 
 async def relay(a: trio.abc.Stream, b: trio.abc.Stream) -> tuple[int, int]:
@@ -99,51 +106,72 @@ class _Way:
 
     async def run(self) -> bool:
         """Hand on all, and the end; return whether that could be said."""
-        if not await self._copy():
-            await self._splice()
-        below = _below(self._target)
-        if not isinstance(below, trio.abc.HalfCloseableStream):
+        can_splice = CORE == "c" and all(
+            is_plain_both_ways(_below(stream))
+            for stream in (self._source, self._target)
+        )
+        if not await self._copy(until_much=can_splice) and (
+            not await self._splice()
+        ):
+            await self._copy(until_much=False)
+        if not _can_send_eof(self._target):
             return False
-        await below.send_eof()
+        await cast("trio.abc.HalfCloseableStream", self._target).send_eof()
         return True
 
-    async def _copy(self) -> bool:
+    async def _copy(self, *, until_much: bool) -> bool:
         """Copy until the end, or until it is worth leaving to the kernel.
 
         Returns:
           Whether the end has come.
         """
-        can_splice = CORE == "c" and all(
-            is_plain_both_ways(_below(stream))
-            for stream in (self._source, self._target)
-        )
         while data := await self._source.receive_some(DEFAULT_RECEIVE_SIZE):
             await self._target.send_all(data)
             self.moved += len(data)
             if (
-                can_splice
+                until_much
                 and len(data) == DEFAULT_RECEIVE_SIZE
                 and not _held(self._source)
             ):
                 return False
         return True
 
-    async def _splice(self) -> None:
+    # Ctrl-C comes out of the waits, or it would leave the guards taken.
+    @enable_ki_protection
+    async def _splice(self) -> bool:
+        """Have the kernel move the rest; return whether it could."""
+        try:
+            pipe = Relay()
+        except OSError:
+            # No descriptors are left for it.
+            return False
         source, target = _below(self._source), _below(self._target)
         assert isinstance(source, BatchSocketStream)
         assert isinstance(target, BatchSocketStream)
-        with target._send_guard, Relay() as pipe:
+        with pipe, target._send_guard, source._receive.kept():
+            idle = 0
             while True:
+                before = pipe.received + pipe.sent
                 answer = self._move(pipe, source, target)
-                if answer == ENDED:
-                    return
-                if answer == TURN:
+                idle = 0 if pipe.received + pipe.sent > before else idle + 1
+                if answer == ENDED or (answer == WAIT_SOURCE and idle > 1):
+                    # An urgent byte is in the way, perhaps (MSG_OOB in
+                    # send(2)): to splice(2) it is the end of what there is,
+                    # for ever (tcp_read_sock() in net/ipv4/tcp.c). recv(2)
+                    # leaves it out, and goes on behind it.
+                    data = await source.receive_some(DEFAULT_RECEIVE_SIZE)
+                    if not data:
+                        return True
+                    self.moved += await target._send.send(Buffers([data]))
+                    idle = 0
+                elif answer == TURN:
                     await checkpoint()
                 elif answer == WAIT_SOURCE:
                     source._receive.waits += 1
                     await wait_readable(open_fd(source.socket))
                 elif not target._send._lift_for(_TURN_SIZE):
                     await target._send.wait_writable()
+                    await pause_after(idle)
 
     @enable_ki_protection
     def _move(
@@ -167,9 +195,12 @@ class _Way:
 
 
 def _below(stream: trio.abc.AsyncResource) -> trio.abc.AsyncResource:
-    """Return the stream that readers, if any, read from."""
-    while isinstance(stream, BufferedReceiveStream):
-        stream = stream.stream
+    """Return the stream that readers, if any, read from.
+
+    Not from one that has a way of its own to receive or to send.
+    """
+    while keeps(type(stream), BufferedReceiveStream, _READER_METHODS):
+        stream = cast("BufferedReceiveStream", stream).stream
     return stream
 
 
@@ -180,3 +211,13 @@ def _held(stream: trio.abc.AsyncResource) -> int:
         held += stream.nbytes
         stream = stream.stream
     return held
+
+
+def _can_send_eof(stream: object) -> bool:
+    """Tell whether a stream can be closed in one direction.
+
+    Of one that only hands that on, the type does not tell.
+    """
+    while isinstance(stream, HandsOn):
+        stream = stream.stream
+    return isinstance(stream, trio.abc.HalfCloseableStream)

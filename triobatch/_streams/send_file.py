@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 from collections.abc import Iterable
 from typing import Protocol, cast
 
@@ -24,9 +25,20 @@ from trio.lowlevel import (
 from triobatch._core import calls
 from triobatch._queues.buffers import Buffers, drop, first_piece
 from triobatch._queues.file_slice import File, FileSlice, advance
-from triobatch._queues.views import check_chunks
-from triobatch._resource import Claim, Guard, open_fd, raise_stream_error
-from triobatch._streams.outermost import defines_first
+from triobatch._resource import (
+    Guard,
+    open_fd,
+    pause_after,
+    raise_stream_error,
+)
+from triobatch._streams.file_parts import (
+    READ_SIZE,
+    Parts,
+    read,
+    read_part,
+    shorter,
+)
+from triobatch._streams.outermost import defines_first, takes_messages
 from triobatch._streams.send_buffers import send_buffers
 from triobatch._streams.sending import SendHalf
 from triobatch._wire.hints import Buffer
@@ -37,7 +49,6 @@ _TURN_SIZE = 2**20
 # What a worker thread reads before any of it is sent: a hop between threads
 # (100 us) should not count, and a cancellation waits for it.
 _HOP_SIZE = 2**22
-_READ_SIZE = 2**18
 
 # What sendfile(2) says of the file, and not of the socket.
 _FILE_ERRORS = frozenset((errno.EIO, errno.EINVAL, errno.ENOMEM))
@@ -103,7 +114,10 @@ async def send_file(
     where the stream stopped. On other streams, as ``trio.SSLStream``, they
     hold what was not yet sent, with the piece on its way counted as not sent.
 
-    A long file leaves other tasks their turns. See ``sendfile(2)``.
+    On a ``SharedStream`` it is one message, which is read into memory whole.
+    Elsewhere, what changes in the file may change what is already on its way:
+    a peer gets what is there when the kernel sends it, and zeros for what was
+    cut off. A long file leaves other tasks their turns. See ``sendfile(2)``.
     """
     if all(
         defines_first(type(stream), "send_file", other)
@@ -117,8 +131,11 @@ async def send_file(
             f"stream must be a trio.abc.SendStream, not "
             f"{type(stream).__name__}"
         )
-    with _Parts(file, offset, size, header, trailer) as parts:
-        return await _send_pieces(stream, parts)
+    whole = takes_messages(stream)
+    with Parts(file, offset, size, header, trailer) as parts:
+        return await _send_pieces(
+            stream, parts, parts.file.nbytes if whole else _PIECE_SIZE
+        )
 
 
 # As in ``SendHalf.send_list``, Ctrl-C is held off while the guard is taken.
@@ -154,7 +171,7 @@ async def send_file_on_socket(
                 if not file.nbytes:
                     await cancel_shielded_checkpoint()
                     return sent
-        with _Parts(file, offset, size, header, trailer) as parts:
+        with Parts(file, offset, size, header, trailer) as parts:
             return sent + await _Sending(sending, parts).run()
     finally:
         guard.busy = False
@@ -185,9 +202,11 @@ def _push_file(sending: SendHalf, file: FileSlice, size: int) -> int:
     except OSError as error:
         if error.errno in _FILE_ERRORS:
             raise
+        # The socket is open: but is the file, whose number it names as well?
+        os.fstat(file.file.fileno())
         raise_stream_error(error)
     if not sent:
-        raise _shorter(file)
+        raise shorter(file)
     advance(file, sent)
     sending.bytes_sent += sent
     if sent != size:
@@ -195,61 +214,17 @@ def _push_file(sending: SendHalf, file: FileSlice, size: int) -> int:
     return sent
 
 
-class _Parts:
-    """What is to be sent, claimed for a ``with`` block."""
-
-    def __init__(
-        self,
-        file: File | FileSlice,
-        offset: int,
-        size: int | None,
-        header: Buffers | Iterable[Buffer],
-        trailer: Buffers | Iterable[Buffer],
-    ) -> None:
-        self._own: list[Buffers] = []
-        if not isinstance(file, FileSlice):
-            file = FileSlice(file, offset, size)
-        elif offset or size is not None:
-            raise TypeError("offset and size must not be given a FileSlice")
-        self.file = file
-        self.header = self._as_buffers(header, "header")
-        self.trailer = self._as_buffers(trailer, "trailer")
-
-    def _as_buffers(
-        self, chunks: Buffers | Iterable[Buffer], name: str
-    ) -> Buffers:
-        if isinstance(chunks, Buffers):
-            return chunks
-        if type(chunks) not in (list, tuple):
-            check_chunks(chunks, name)
-        own = Buffers(chunks)
-        self._own.append(own)
-        return own
-
-    # Ctrl-C in the midst of it would leave something claimed for ever.
-    @enable_ki_protection
-    def __enter__(self) -> _Parts:  # noqa: PYI034
-        if self.header is self.trailer:
-            raise ValueError("header and trailer must be two Buffers")
-        Claim.take(self.header, self.file, self.trailer)
-        return self
-
-    @enable_ki_protection
-    def __exit__(self, *exc_info: object) -> None:
-        Claim.let_go(self.header, self.file, self.trailer)
-        for own in self._own:
-            own.clear()
-
-
 class _Sending:
     """One file on its way to a socket."""
 
-    def __init__(self, sending: SendHalf, parts: _Parts) -> None:
+    def __init__(self, sending: SendHalf, parts: Parts) -> None:
         self._sending = sending
         self._parts = parts
         # Since the others had their turn, or a wait that stood for it.
         self._unyielded = 0
         self._yielded = False
+        # Waits in a row that have brought nothing.
+        self._idle = 0
 
     async def run(self) -> int:
         parts, before = self._parts, self._sending.bytes_sent
@@ -309,7 +284,9 @@ class _Sending:
             left = parts.header.nbytes + parts.file.nbytes
             if self._sending._lift_for(left + parts.trailer.nbytes):
                 return
+            self._idle = 0 if self._unyielded else self._idle + 1
             await self._sending.wait_writable()
+            await pause_after(self._idle)
         self._unyielded = 0
         self._yielded = True
 
@@ -338,58 +315,38 @@ class _Sending:
         return sent
 
 
-def _shorter(file: FileSlice) -> EOFError:
-    return EOFError(
-        f"the file has become shorter: {file.nbytes} bytes from "
-        f"{file.offset} are not there"
-    )
-
-
 def _read_in(file: io.FileIO, offset: int, size: int) -> None:
     """Read a part of a file, so that it is in memory."""
     end = offset + size
     while offset < end:
-        read = _read_part(file, offset, min(_READ_SIZE, end - offset))
+        read = read_part(file, offset, min(READ_SIZE, end - offset))
         if not read:
             return
         offset += len(read)
 
 
-def _read_part(file: io.FileIO, offset: int, size: int) -> bytes:
-    # Asked here, in the thread that reads, and again behind it: another task
-    # may have closed the file (ValueError), and its number be another file's.
-    data = calls.read_file(file.fileno(), offset, size)
-    file.fileno()
-    return data
-
-
 # So that what is sent is consumed before Ctrl-C comes out.
 @enable_ki_protection
-async def _send_pieces(stream: trio.abc.SendStream, parts: _Parts) -> int:
+async def _send_pieces(
+    stream: trio.abc.SendStream, parts: Parts, piece_size: int
+) -> int:
     file, sent = parts.file, 0
-    while True:
-        size = min(file.nbytes, _PIECE_SIZE)
-        chunks = [bytes(parts.header), await _read(file, size)]
+    last = False
+    while not last:
+        size = min(file.nbytes, piece_size)
         last = size == file.nbytes
+        chunks = [bytes(parts.header), await read(file, size)]
         if last:
             chunks.append(bytes(parts.trailer))
-        sent += await send_buffers(stream, chunks)
-        drop(parts.header, parts.header.nbytes)
-        advance(file, size)
-        if last:
-            drop(parts.trailer, parts.trailer.nbytes)
-            return sent
-
-
-async def _read(file: FileSlice, size: int) -> bytes:
-    """Return so many bytes, read in a worker thread unless they are there."""
-    if not size:
-        return b""
-    source, offset = file.file, file.offset
-    if calls.cached(source.fileno(), offset, size) >= size:
-        data = _read_part(source, offset, size)
-    else:
-        data = await trio.to_thread.run_sync(_read_part, source, offset, size)
-    if len(data) != size:
-        raise _shorter(file)
-    return data
+        piece = Buffers(chunks)
+        del chunks
+        offered = piece.nbytes
+        try:
+            await send_buffers(stream, piece)
+            piece.clear()
+        finally:
+            # It is consumed as the stream takes it.
+            parts.drop(offered - piece.nbytes)
+            piece.clear()
+        sent += offered
+    return sent
