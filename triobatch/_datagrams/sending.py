@@ -150,7 +150,12 @@ class SendHalf(Batching):
 
     async def _drive(self, dispatch: AnyDispatch) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
-        await self._go_on(dispatch, self._step(dispatch))
+        try:
+            await self._go_on(dispatch, self._step(dispatch))
+        except (OSError, trio.ClosedResourceError):
+            # A loop that goes on after the error must not starve other tasks.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            raise
 
     async def _go_on(self, dispatch: AnyDispatch, outcome: Outcome) -> None:
         """Go on from what the first call has come to."""
@@ -274,6 +279,10 @@ class SendHalf(Batching):
                 return None
             dispatch, outcome = rest
             await self._go_on(dispatch, outcome)
+        except (OSError, trio.ClosedResourceError):
+            # As in ``_drive``.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            raise
         finally:
             guard.busy = False
             guard.task = None
