@@ -9,8 +9,10 @@ from helpers import address_of, receive_all
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import Datagrams
+from triobatch._core import calls
 from triobatch._core.probes import gso_segments
 from triobatch._datagrams.errors import DatagramError, DatagramErrorGroup
+from triobatch._datagrams.gso import NO_SEGMENTATION
 from triobatch.testing import scripted_calls
 
 PAYLOADS = [b"%04d" % i for i in range(300)]
@@ -267,3 +269,31 @@ async def test_a_second_task_is_told_which_one_is_sending(datagram_pair, way):
             left.send_nowait(b"x")
         nursery.cancel_scope.cancel()
     await right.receive_batch(1000)
+
+
+@pytest.mark.parametrize("size", [65527, 65528, 65535])
+@pytest.mark.parametrize("way", ["many", "many_nowait", "pairs"])
+async def test_memory_that_was_refused_is_given_to_one_after_the_other(
+    make_socket, way, size
+):
+    sender = await make_socket()
+    # No IPv4 datagram is so large; of more than 65527 no segment is, either.
+    payloads, target = [bytes(size)] * 2, sender.local_address
+    with pytest.raises(DatagramErrorGroup) as info:
+        if way == "many":
+            await sender.send_many(payloads, target)
+        elif way == "many_nowait":
+            sender.send_many_nowait(payloads, target)
+        else:
+            pairs = [(payload, target) for payload in payloads]
+            await sender.send_batch(pairs)
+    found = [(error.index, error.errno) for error in info.value.exceptions]
+    assert found == [(0, errno.EMSGSIZE), (1, errno.EMSGSIZE)]
+    one, other = (
+        calls.pack([payload] * 2, b"", NO_SEGMENTATION)
+        for payload in PAYLOADS[:2]
+    )
+    assert bytes(one.data) == PAYLOADS[0] * 2
+    assert bytes(other.data) == PAYLOADS[1] * 2
+    one.give_back()
+    other.give_back()

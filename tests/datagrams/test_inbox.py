@@ -6,6 +6,7 @@ from functools import partial
 
 import extensions
 import pytest
+from helpers import exports_lock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -312,6 +313,59 @@ def test_what_was_lent_is_not_given_back_by_who_takes_the_rest(way):
     kept.release()
     inbox.reclaim()
     assert list(inbox.spares) == [memory]
+
+
+@exports_lock
+@pytest.mark.parametrize("way", [*sorted(set(TAKES) - {"take_runs"}), "close"])
+def test_a_loan_ends_with_who_takes_the_rest_if_nobody_looks(way):
+    inbox = filled((b"aabb", 2, A, 0), (b"c", 0, A, 0))
+    memory = inbox.memory
+    release(*runs_of(inbox))
+    inbox.end_loan()
+    assert list(inbox.spares) == []
+    if way == "close":
+        inbox.close()
+    else:
+        TAKES[way](inbox)
+    assert (inbox.loan, list(inbox.spares)) == (None, [memory])
+
+
+@exports_lock
+@pytest.mark.parametrize("way", [*TAKES, "close"])
+def test_a_loan_ends_with_a_cut_datagram_at_the_end(way):
+    inbox = filled((b"aabb", 2, A, 0), (bytes(101), 0, B, 0))
+    memory = inbox.memory
+    release(*runs_of(inbox))
+    if way == "close":
+        inbox.close()
+    else:
+        with suppress(TruncatedDatagramError):
+            TAKES[way](inbox)
+    assert (inbox.loan, list(inbox.spares)) == (None, [memory])
+
+
+@exports_lock
+def test_what_is_lent_to_a_block_stays_when_the_socket_is_closed():
+    inbox = filled((b"aabb", 2, A, 0), (b"c", 0, A, 0))
+    memory = inbox.memory
+    runs, lent = runs_of(inbox)
+    inbox.close()
+    assert (bytes(runs[0].data), list(inbox.spares)) == (b"aabb", [])
+    release(runs, lent)
+    inbox.end_loan()
+    assert list(inbox.spares) == [memory]
+
+
+@exports_lock
+def test_memory_that_an_exception_left_here_is_not_also_given_back():
+    inbox = filled((b"aabb", 2, A, 0), (b"c", 0, A, 0))
+    memory = inbox.memory
+    release(*runs_of(inbox))
+    # A signal handler's comes when all is taken, and before that is noted.
+    memory.take(1)
+    inbox.reclaim()
+    assert list(inbox.spares) == [memory]
+    assert inbox.memory is None
 
 
 def test_runs_are_reckoned_to_be_one_datagram_at_first():

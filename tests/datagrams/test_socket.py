@@ -12,6 +12,7 @@ from needs import needs_unix_sockets
 from trio.testing import assert_checkpoints
 
 from triobatch._datagrams.open import open_udp_socket
+from triobatch._datagrams.run import Run
 from triobatch._datagrams.socket import DatagramSocket
 
 
@@ -50,6 +51,62 @@ async def test_every_method_is_a_checkpoint(make_socket):
     assert message.payload == b"again"
     with assert_checkpoints():
         await sender.aclose()
+
+
+async def receive_runs(sock):
+    async with sock.receive_runs():
+        pass
+
+
+TARGET = ("127.0.0.1", 9)
+CALLS = {
+    "send": lambda sock: sock.send(b"x", TARGET),
+    "send empty": lambda sock: sock.send(b"", TARGET),
+    "send_batch": lambda sock: sock.send_batch([(b"x", TARGET)] * 2),
+    "send_batch mixed": lambda sock: sock.send_batch(
+        [(b"x", TARGET), (b"xy", TARGET)]
+    ),
+    "send_many": lambda sock: sock.send_many([b"x"] * 2, TARGET),
+    "send_segments": lambda sock: sock.send_segments(b"xyz", 2, TARGET),
+    "send_runs": lambda sock: sock.send_runs([Run(b"xyz", 2)], TARGET),
+    "receive": lambda sock: sock.receive(),
+    "receive_batch": lambda sock: sock.receive_batch(),
+    "receive_messages": lambda sock: sock.receive_messages(),
+    "receive_runs": receive_runs,
+    "batches": lambda sock: sock.batches().__anext__(),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("trouble", ["closed", "EBADF", "ENOSYS"])
+async def test_every_error_of_the_socket_is_behind_a_checkpoint(
+    make_socket, play, name, trouble
+):
+    # Or a loop that goes on after it would be all that runs.
+    sock = await make_socket()
+    if trouble == "closed":
+        await sock.aclose()
+    elif name.startswith("send"):
+        play(sock, sending=[trouble])
+    else:
+        play(sock, receiving=[trouble])
+    errors = OSError, trio.ClosedResourceError
+    with assert_checkpoints(), pytest.raises(errors):
+        await CALLS[name](sock)
+    if trouble != "closed":
+        # Nobody is taken to be sending or receiving still.
+        sock.send_nowait(b"x", sock.local_address)
+        assert sock.receive_nowait() == (b"x", sock.local_address)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs an error queue")
+async def test_a_closed_socket_says_so_of_its_errors_behind_a_checkpoint(
+    make_socket,
+):
+    sock = await make_socket(error_queue=True)
+    await sock.aclose()
+    with assert_checkpoints(), pytest.raises(trio.ClosedResourceError):
+        await sock.receive_errors()
 
 
 async def test_a_cancelled_call_does_nothing(make_socket):

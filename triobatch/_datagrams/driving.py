@@ -147,7 +147,12 @@ class Driving(Batching):
         self, dispatch: AnyDispatch, outcome: Outcome | None = None
     ) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
-        await self._go_on(dispatch, outcome or self._step(dispatch))
+        try:
+            await self._go_on(dispatch, outcome or self._step(dispatch))
+        except (OSError, trio.ClosedResourceError):
+            # A loop that goes on after the error must not starve other tasks.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            raise
 
     async def _go_on(self, dispatch: AnyDispatch, outcome: Outcome) -> None:
         """Go on from what the first call has come to."""

@@ -103,7 +103,9 @@ class EqualDispatch(UncutDispatch):
             return Outcome.FULL
         segment_size = self._segment_size
         first = min(run_size, len(self._data) - self._sent_bytes)
-        return self._take_apart().judge(
+        # Segments that no datagram has were taken apart at the start.
+        rest = self._take_apart() if self._rest is None else self._rest
+        return rest.judge(
             number,
             self.peer,
             -(-first // segment_size),
@@ -123,8 +125,7 @@ class EqualDispatch(UncutDispatch):
             counters.runs += whole + (last > segment_size)
         if self._sent_bytes < len(self._data):
             return Outcome.MORE
-        if self._give_back is not None:
-            self._give_back()
+        self._let_go()
         return Outcome.DONE
 
     def _take_apart(self) -> Dispatch:
@@ -137,6 +138,11 @@ class EqualDispatch(UncutDispatch):
             left[start : start + step] for start in starts
         ]
         rest = self._go_on_with(payloads)
-        if self._give_back is not None:
-            self._give_back()
+        self._let_go()
         return rest
+
+    def _let_go(self) -> None:
+        # Once: two who were given the same memory would send one another's.
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()

@@ -74,11 +74,12 @@ class Inbox:
         if filling[NEXT] == filling[MESSAGES]:
             # As `_give_back`, without its frame.
             self.memory = None
-            if self.loan is None:
-                if len(self.spares) < MAX_WARM:
-                    self.spares.append(memory)
-                else:
-                    self.spares.give_back(memory)
+            if self.loan is not None:
+                self.end_loan()
+            elif len(self.spares) < MAX_WARM:
+                self.spares.append(memory)
+            else:
+                self.spares.give_back(memory)
         elif not taken:
             self._raise_truncation()
         return taken
@@ -145,8 +146,9 @@ class Inbox:
         assert loan is not None
         assert lent is not None
         # First of all: what comes between, as a signal's exception, must not
-        # have it given back twice, to two sockets.
-        self.loan = self._lent = None
+        # have it given back twice, to two sockets. One that has come before
+        # may have left it here, used up.
+        self.loan = self._lent = self.memory = None
         if loan.end():
             self.spares.give_back(lent)
 
@@ -169,14 +171,17 @@ class Inbox:
             memory.filling[NEXT] = memory.filling[MESSAGES]
             if self.loan is None:
                 self.spares.give_back(memory)
+        self.end_loan()
 
     def _give_back(self) -> None:
-        """Let go of memory that is used up; `reclaim` does of what is lent."""
+        """Let go of memory that is used up."""
         memory = self.memory
         if memory is not None and not memory.arena.left:
             self.memory = None
             if self.loan is None:
                 self.spares.give_back(memory)
+            else:
+                self.end_loan()
 
     def _raise_truncation(self) -> NoReturn:
         error = self._truncation()

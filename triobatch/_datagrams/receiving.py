@@ -267,6 +267,10 @@ class ReceiveHalf:
                     open_fd(self._socket), limit, waited=waits > 0
                 ):
                     return take(limit)
+        except (OSError, trio.ClosedResourceError):
+            # A loop that goes on after the error must not starve other tasks.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            raise
         finally:
             guard.busy = False
             guard.task = None
@@ -327,7 +331,9 @@ class ReceiveHalf:
         return partial(self.inbox.take_asked, replies=replies)
 
     def _ask_for(self, fields: frozenset[str] | None) -> None:
-        open_fd(self._socket)
+        if self._socket.fileno() == -1:
+            # Receiving says so, behind a checkpoint.
+            return
         options = metadata_options(int(self._socket.family), fields)
         for level, option in options:
             if (level, option) not in self._options:
@@ -341,13 +347,18 @@ class ReceiveHalf:
         self._check_errors_are_kept()
         with self._errors_guard:
             await trio.lowlevel.checkpoint_if_cancelled()
-            self._readiness.drain()
-            waits = 0
-            while not self._readiness.errors:
-                await self._readiness.error(again=waits > 0)
-                await pause_after(waits)
-                waits += 1
+            try:
                 self._readiness.drain()
+                waits = 0
+                while not self._readiness.errors:
+                    await self._readiness.error(again=waits > 0)
+                    await pause_after(waits)
+                    waits += 1
+                    self._readiness.drain()
+            except (OSError, trio.ClosedResourceError):
+                # As in ``receive``.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                raise
             if not waits:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return self._take_errors()

@@ -89,6 +89,10 @@ class SendHalf(Driving):
                 return None
             dispatch, outcome = rest
             await self._go_on(dispatch, outcome)
+        except (OSError, trio.ClosedResourceError):
+            # As in ``_drive``.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            raise
         finally:
             guard.busy = False
             guard.task = None
@@ -149,6 +153,10 @@ class SendHalf(Driving):
                 return count
             dispatch, outcome = rest
             await self._go_on(dispatch, outcome)
+        except (OSError, trio.ClosedResourceError):
+            # As in ``_drive``.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            raise
         finally:
             guard.let_go(queue)
             guard.task = None
