@@ -91,11 +91,6 @@ CHANGES = (
         "copied % run_size >= segment_size",
     ),
     ("datagram_lists.c", "PyTuple_Size(other) != count", "0"),
-    (
-        "datagram_lists.c",
-        "    PyErr_Clear();\n    return NULL;",
-        "    return NULL;",
-    ),
     ("messages.c", "if (total > room)", "if (total > room + 1)"),
     ("messages.c", "count < 0 || count > UINT32_MAX", "count < 0"),
     ("messages.c", "    if (count > most)\n        return -1;", ""),
