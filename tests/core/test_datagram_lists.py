@@ -2,6 +2,7 @@
 
 import gc
 import socket
+import struct
 import sys
 from functools import partial
 
@@ -115,6 +116,16 @@ def test_the_python_code_that_decodes_may_do_anything(kind):
     assert taken == [(b"x", address) for address in (A, B) * 4]
 
 
+def test_of_a_name_that_was_cut_no_more_is_read_than_there_is(kind):
+    arena = filled([(b"a", 0, A, 0), (b"b", 0, B, 0)])
+    # The kernel reports the size before it was cut.
+    arena.name_sizes[0] = arena.name_sizes[1] = arena.name_size + 9
+    addresses = AddressCache()
+    taken = taker_of(kind, arena, addresses)(64)
+    assert taken == [(b"a", A), (b"b", B)]
+    assert list(addresses) == [encode_address(A), encode_address(B)]
+
+
 @extensions.needs(extensions.CHUNKS)
 @pytest.mark.skipif(CORE != "c", reason="the extension serves the C core")
 def test_after_an_error_all_is_still_there():
@@ -209,6 +220,36 @@ def test_equal_control_messages_in_a_row_are_looked_up_once():
     taken = message_taker_of(arena, AddressCache())(64, said, False)
     assert [message.metadata.tos for message in taken] == [0, 0, 1, 1, 0]
     assert said.asked == 3
+
+
+def test_of_control_messages_no_more_is_read_than_there_is():
+    arena = said_of((), ())
+    arena.control_sizes[0] = arena.control_size + 8
+    said = Said()
+    message_taker_of(arena, AddressCache())(64, said, False)
+    assert list(said) == [bytes(arena.control_size), b""]
+
+
+@pytest.mark.parametrize("size", [0, 1, 15])
+def test_a_timestamp_that_was_cut_is_none(size):
+    arena = said_of(())
+    control = STAMP_HEADER + bytes(size)
+    arena.describe(0, 1, 0, encode_address(A), control)
+    take, said = message_taker_of(arena, AddressCache()), Said()
+    assert take(64, said, True) == []
+    [message] = take(64, said, False)
+    assert message.timestamp is None
+    assert list(said) == [control]
+
+
+def test_a_timestamp_is_in_nanoseconds_and_no_part_of_the_metadata():
+    arena = said_of(())
+    control = STAMP_HEADER + struct.pack("ll", 2, 3) + b"more"
+    arena.describe(0, 1, 0, encode_address(A), control)
+    said = Said()
+    [message] = message_taker_of(arena, AddressCache())(64, said, True)
+    assert message.timestamp == 2_000_000_003
+    assert list(said) == [b"more"]
 
 
 def test_pairs_and_messages_may_be_taken_in_turns():

@@ -92,7 +92,6 @@ CHANGES = (
     ),
     ("datagram_lists.c", "PyTuple_Size(other) != count", "0"),
     ("messages.c", "if (total > room)", "if (total > room + 1)"),
-    ("messages.c", "count < 0 || count > UINT32_MAX", "count < 0"),
     ("messages.c", "    if (count > most)\n        return -1;", ""),
     ("messages.c", "taken == PyList_Size(messages)", "1"),
     ("messages.c", "    Py_INCREF(piece);", ""),
