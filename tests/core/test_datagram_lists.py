@@ -116,6 +116,19 @@ def test_the_python_code_that_decodes_may_do_anything(kind):
     assert taken == [(b"x", address) for address in (A, B) * 4]
 
 
+@pytest.mark.parametrize(
+    ("size", "flags"), [(SLOT_SIZE + 1, 0), (1, MSG_TRUNC)]
+)
+def test_what_was_cut_is_not_taken_and_nothing_behind_it(kind, size, flags):
+    whole = bytes(SLOT_SIZE)
+    arena = filled(
+        [(whole, 0, A, 0), (bytes(size), 0, A, flags), (b"a", 0, A, 0)]
+    )
+    take = taker_of(kind, arena, AddressCache())
+    assert take(64) == [(whole, A)]
+    assert take(64) == []
+
+
 def test_of_a_name_that_was_cut_no_more_is_read_than_there_is(kind):
     arena = filled([(b"a", 0, A, 0), (b"b", 0, B, 0)])
     # The kernel reports the size before it was cut.
