@@ -50,9 +50,11 @@ def filled(messages):
     return arena
 
 
+# Of any size, while binary() makes short ones mostly.
+PAYLOADS = st.integers(0, SLOT_SIZE + 1).map(lambda size: bytes(range(size)))
 MESSAGES = st.lists(
     st.tuples(
-        st.binary(max_size=SLOT_SIZE + 1),
+        st.binary(max_size=SLOT_SIZE + 1) | PAYLOADS,
         st.integers(0, 40),
         st.sampled_from([A, B]),
         st.sampled_from([0, 0, 0, MSG_TRUNC, socket.MSG_CTRUNC]),
@@ -93,6 +95,14 @@ def test_an_empty_arena_has_none(kind):
 def test_any_limit_is_a_limit(kind):
     arena = filled([(b"one", 0, A, 0)])
     assert taker_of(kind, arena, AddressCache())(2**64) == [(b"one", A)]
+
+
+def test_a_train_is_taken_as_far_as_the_limit_and_then_on(kind):
+    arena = filled([(b"abcde", 2, A, 0), (b"x", 0, A, 0)])
+    take = taker_of(kind, arena, AddressCache())
+    assert take(1) == [(b"ab", A)]
+    assert take(2) == [(b"cd", A), (b"e", A)]
+    assert take(2) == [(b"x", A)]
 
 
 def test_a_sender_is_decoded_once(kind):
