@@ -93,7 +93,7 @@ CHANGES = (
     ("datagram_lists.c", "PyTuple_Size(other) != count", "0"),
     ("messages.c", "if (total > room)", "if (total > room + 1)"),
     ("messages.c", "    if (count > most)\n        return -1;", ""),
-    ("messages.c", "taken == PyList_Size(messages)", "1"),
+    ("messages.c", "start == total &&", ""),
     ("messages.c", "    Py_INCREF(piece);", ""),
     ("messages.c", "    Py_DECREF(pieces);", ""),
     ("messages.c", "        start += count;", ""),
