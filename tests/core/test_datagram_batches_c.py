@@ -45,8 +45,17 @@ def data_of(payloads):
     return None if facts is None else facts[1]
 
 
+# Lists of any sizes are hardly ever of one.
+OF_ONE_SIZE = st.builds(
+    lambda size, count, last: [b"abc"[:size]] * count + [b"abcd"[:last]],
+    st.integers(1, 3),
+    st.integers(0, 8),
+    st.integers(0, 4),
+)
+
+
 @given(
-    st.lists(st.binary(max_size=3), max_size=9),
+    st.lists(st.binary(max_size=3), max_size=9) | OF_ONE_SIZE,
     st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(0, 3)),
 )
 def test_both_pack_the_same(payloads, limit):
@@ -115,6 +124,8 @@ def test_no_more_is_copied_than_there_is_room_for(view):
         ([(b"a", ADDRESS), (b"b", ("127.0.0." + str(1), 1))], b"ab"),
         ([(b"a", ADDRESS), (b"b", ("127.0.0.1", 2))], None),
         ([(b"a", ADDRESS), (b"b", ("127.0.0.1", True))], None),
+        ([(b"a", ADDRESS), (b"b", ADDRESS[:1])], None),
+        ([(b"a", ADDRESS), (b"b", (*ADDRESS, 0, 0))], None),
         ([(b"a", ADDRESS), (b"b", "/path")], None),
         ([(b"a", ADDRESS), (b"b", None)], None),
         ([(b"a", ADDRESS), (b"b",)], None),

@@ -2,6 +2,7 @@
 
 import gc
 import socket
+import struct
 import sys
 from functools import partial
 
@@ -49,9 +50,11 @@ def filled(messages):
     return arena
 
 
+# Of any size, while binary() makes short ones mostly.
+PAYLOADS = st.integers(0, SLOT_SIZE + 1).map(lambda size: bytes(range(size)))
 MESSAGES = st.lists(
     st.tuples(
-        st.binary(max_size=SLOT_SIZE + 1),
+        st.binary(max_size=SLOT_SIZE + 1) | PAYLOADS,
         st.integers(0, 40),
         st.sampled_from([A, B]),
         st.sampled_from([0, 0, 0, MSG_TRUNC, socket.MSG_CTRUNC]),
@@ -94,6 +97,14 @@ def test_any_limit_is_a_limit(kind):
     assert taker_of(kind, arena, AddressCache())(2**64) == [(b"one", A)]
 
 
+def test_a_train_is_taken_as_far_as_the_limit_and_then_on(kind):
+    arena = filled([(b"abcde", 2, A, 0), (b"x", 0, A, 0)])
+    take = taker_of(kind, arena, AddressCache())
+    assert take(1) == [(b"ab", A)]
+    assert take(2) == [(b"cd", A), (b"e", A)]
+    assert take(2) == [(b"x", A)]
+
+
 def test_a_sender_is_decoded_once(kind):
     arena = filled([(b"a", 0, A, 0), (b"b", 0, B, 0), (b"c", 0, A, 0)])
     addresses = AddressCache()
@@ -113,6 +124,29 @@ def test_the_python_code_that_decodes_may_do_anything(kind):
     arena = filled([(b"x", 0, address, 0) for address in (A, B) * 4])
     taken = taker_of(kind, arena, Addresses())(64)
     assert taken == [(b"x", address) for address in (A, B) * 4]
+
+
+@pytest.mark.parametrize(
+    ("size", "flags"), [(SLOT_SIZE + 1, 0), (1, MSG_TRUNC)]
+)
+def test_what_was_cut_is_not_taken_and_nothing_behind_it(kind, size, flags):
+    whole = bytes(SLOT_SIZE)
+    arena = filled(
+        [(whole, 0, A, 0), (bytes(size), 0, A, flags), (b"a", 0, A, 0)]
+    )
+    take = taker_of(kind, arena, AddressCache())
+    assert take(64) == [(whole, A)]
+    assert take(64) == []
+
+
+def test_of_a_name_that_was_cut_no_more_is_read_than_there_is(kind):
+    arena = filled([(b"a", 0, A, 0), (b"b", 0, B, 0)])
+    # The kernel reports the size before it was cut.
+    arena.name_sizes[0] = arena.name_sizes[1] = arena.name_size + 9
+    addresses = AddressCache()
+    taken = taker_of(kind, arena, addresses)(64)
+    assert taken == [(b"a", A), (b"b", B)]
+    assert list(addresses) == [encode_address(A), encode_address(B)]
 
 
 @extensions.needs(extensions.CHUNKS)
@@ -209,6 +243,36 @@ def test_equal_control_messages_in_a_row_are_looked_up_once():
     taken = message_taker_of(arena, AddressCache())(64, said, False)
     assert [message.metadata.tos for message in taken] == [0, 0, 1, 1, 0]
     assert said.asked == 3
+
+
+def test_of_control_messages_no_more_is_read_than_there_is():
+    arena = said_of((), ())
+    arena.control_sizes[0] = arena.control_size + 8
+    said = Said()
+    message_taker_of(arena, AddressCache())(64, said, False)
+    assert list(said) == [bytes(arena.control_size), b""]
+
+
+@pytest.mark.parametrize("size", [0, 1, 15])
+def test_a_timestamp_that_was_cut_is_none(size):
+    arena = said_of(())
+    control = STAMP_HEADER + bytes(size)
+    arena.describe(0, 1, 0, encode_address(A), control)
+    take, said = message_taker_of(arena, AddressCache()), Said()
+    assert take(64, said, True) == []
+    [message] = take(64, said, False)
+    assert message.timestamp is None
+    assert list(said) == [control]
+
+
+def test_a_timestamp_is_in_nanoseconds_and_no_part_of_the_metadata():
+    arena = said_of(())
+    control = STAMP_HEADER + struct.pack("ll", 2, 3) + b"more"
+    arena.describe(0, 1, 0, encode_address(A), control)
+    said = Said()
+    [message] = message_taker_of(arena, AddressCache())(64, said, True)
+    assert message.timestamp == 2_000_000_003
+    assert list(said) == [b"more"]
 
 
 def test_pairs_and_messages_may_be_taken_in_turns():

@@ -137,6 +137,15 @@ def test_a_run_is_one_message_and_counted():
     assert (dispatch.sent, dispatch.sent_bytes) == (4, 8)
 
 
+def test_the_second_of_two_waits_for_its_own_peer():
+    dispatch, kernel, _ = batch(
+        PLAIN[1:3], (b"\0", errno.EAGAIN), addresses=[A, B]
+    )
+    assert steps(dispatch, 1) == [Outcome.FULL]
+    assert kernel.log[0][2] == [encode_address(A), encode_address(B)]
+    assert dispatch.peer == encode_address(B)
+
+
 @pytest.mark.parametrize("taken", [0, 1, 3])
 def test_what_waits_is_what_was_not_taken(taken):
     dispatch, _, outlet = batch(

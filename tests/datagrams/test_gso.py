@@ -70,6 +70,13 @@ def test_a_run_ends_where_the_kernel_says(sizes, expected):
     assert runs(sizes) == expected
 
 
+def test_no_run_has_more_segments_than_that_kernel_takes():
+    each, run = (9, 0, 1), (18, 9, 2)
+    assert runs([9] * 5, segments=2) == [run, run, each]
+    assert runs([7, *[9] * 5], segments=2) == [(7, 0, 1), run, run, each]
+    assert runs([9, 9, 5, 9], segments=2) == [run, (5, 0, 1), each]
+
+
 def test_a_newer_kernel_takes_longer_runs():
     assert runs([1] * 129, segments=128) == [(128, 1, 128), (1, 0, 1)]
 
