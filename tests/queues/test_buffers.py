@@ -532,6 +532,7 @@ def test_more_than_memory_holds_is_a_memory_error_and_changes_nothing(
     huge.close()
 
 
+@exports_lock
 def test_more_than_memory_holds_is_consumed_all_the_same():
     try:
         huge = mmap.mmap(
