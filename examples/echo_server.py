@@ -79,7 +79,8 @@ def end_with_the_reader() -> None:
     Not where a peer that closes could raise that signal, too: here nothing is
     sent without MSG_NOSIGNAL (send(2)).
     """
-    if hasattr(socket, "MSG_NOSIGNAL"):
+    # Linux has that flag, and PyPy's module no name for it.
+    if hasattr(socket, "MSG_NOSIGNAL") or sys.platform == "linux":
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
