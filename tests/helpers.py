@@ -79,6 +79,24 @@ async def no_spin(seconds=0.3):
     assert used < seconds / 5
 
 
+@contextlib.asynccontextmanager
+async def cancelled_when_blocked():
+    """Cancel the body once all tasks are blocked; yield its scope.
+
+    A deadline that is to come in the midst comes before the first call where
+    the machine is busy enough.
+    """
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+
+            @nursery.start_soon
+            async def cancel():
+                await wait_all_tasks_blocked()
+                scope.cancel()
+
+            yield scope
+
+
 async def receive_exactly(stream, size):
     """Return the next ``size`` bytes of a stream."""
     received = bytearray()

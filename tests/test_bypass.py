@@ -17,6 +17,7 @@ import tempfile
 
 import pytest
 import trio
+from helpers import cancelled_when_blocked
 
 import triobatch
 from triobatch import (
@@ -376,12 +377,12 @@ async def test_a_sender_does_not_say_more_than_a_subclass_can_tell(ends):
         async def send_all(self, data):
             await trio.sleep_forever()
 
-    with trio.move_on_after(0.05):
-        async with triobatch.open_batch_sender(
-            Stuck(ends[0]), grace=0
-        ) as sender:
-            await sender.send(SECRET)
-            await trio.sleep_forever()
+    async with (
+        cancelled_when_blocked(),
+        triobatch.open_batch_sender(Stuck(ends[0]), grace=0) as sender,
+    ):
+        await sender.send(SECRET)
+        await trio.sleep_forever()
     assert (sender.uncertain, sender.unsent) == ([SECRET], [])
     assert sender.statistics().send_calls is None
 
@@ -549,7 +550,7 @@ async def by_relay(stream):
         await far.send(SECRET)
         far.shutdown(trio.socket.SHUT_WR)
         # The other way ends with what the stream's own peer sends.
-        with trio.move_on_after(0.1):
+        async with cancelled_when_blocked():
             await triobatch.relay(BatchSocketStream(near), stream)
 
 

@@ -39,12 +39,12 @@ def port():
 )
 def test_a_resolver_accepts_the_answer_of_the_address_asked(port, tool, host):
     done = subprocess.run(
-        (tool, f"@{host}", "-p", port, "+timeout=2", "+retry=0", QUESTION),
+        (tool, f"@{host}", "-p", port, "+timeout=30", "+retry=0", QUESTION),
         capture_output=True,
         check=False,
         env=PLAIN_ENVIRONMENT,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said

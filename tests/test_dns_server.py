@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="stops servers with SIGINT"
 )
 ASKED = dns.message.make_query("www.example.org", "A")
-TIMEOUT = 20
+TIMEOUT = 60
 
 
 def frame(wire):

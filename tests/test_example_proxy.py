@@ -21,7 +21,7 @@ def listening(name, *arguments):
 
 def connect(address):
     host, _, port = address.rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=20)
+    return socket.create_connection((host, int(port)), timeout=60)
 
 
 def receive_all(sock):

@@ -40,7 +40,7 @@ def stop(process):
     ]
 
 
-def udp(timeout=20):
+def udp(timeout=60):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
     sock.settimeout(timeout)

@@ -75,7 +75,7 @@ def test_they_balance_and_one_that_dies_loses_its_own(workers):
 
         def connect():
             return stack.enter_context(
-                socket.create_connection(("127.0.0.1", port), timeout=20)
+                socket.create_connection(("127.0.0.1", port), timeout=60)
             )
 
         clients = [

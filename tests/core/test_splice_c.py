@@ -128,7 +128,7 @@ def test_more_is_held_until_the_rest_comes(tmp_path):
             with pytest.raises(BlockingIOError):
                 right.recv(10)
             left.send(b"cd")
-            right.settimeout(5)
+            right.settimeout(60)
             assert right.recv(10) == b"abcd"
 
 

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 import trio
-from helpers import address_of, receive_all, received
+from helpers import address_of, cancelled_when_blocked, receive_all, received
 from trio.testing import assert_checkpoints
 
 from triobatch import open_batch_sender
@@ -150,7 +150,7 @@ async def test_a_cancelled_queue_has_lost_the_dropped_ones_only(
 ):
     left, _ = datagram_pair
     queue = Datagrams([(b"x", "/nowhere")] + [(bytes(4000), None)] * 500)
-    with trio.move_on_after(0.01) as scope:
+    async with cancelled_when_blocked() as scope:
         await left.send_batch(queue, errors="ignore")
     assert scope.cancelled_caught
     assert len(queue) == 500 - left.statistics().datagrams_sent

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 import trio
-from helpers import address_of, receive_all
+from helpers import address_of, cancelled_when_blocked, receive_all
 from needs import needs_addresses_where_connected, needs_gso
 from network import namespaces, needs_command, needs_namespaces, two_hosts
 from receive_buffer import grow_receive_buffer
@@ -289,7 +289,7 @@ async def test_a_full_interface_is_waited_for():
             target = address_of(receiver)
             payloads = [(b"%d" % i).ljust(1000) for i in range(100)]
             queue = Datagrams((payload, target) for payload in payloads)
-            with trio.move_on_after(0.02) as scope:
+            async with cancelled_when_blocked() as scope:
                 await sender.send_batch(queue)
             assert scope.cancelled_caught
             assert 0 < len(queue) < 100

@@ -225,7 +225,7 @@ class SenderMachine(RuleBasedStateMachine):
                 )
             # So that the peer sees an end.
             ours.close()
-            self.peer.settimeout(5)
+            self.peer.settimeout(60)
             with contextlib.suppress(ConnectionResetError):
                 self.received += drain(self.peer)
         self.check(result)

@@ -6,7 +6,11 @@ import array
 
 import pytest
 import trio
-from helpers import loopback_is_through, receive_exactly
+from helpers import (
+    cancelled_when_blocked,
+    loopback_is_through,
+    receive_exactly,
+)
 from trio.testing import (
     assert_checkpoints,
     memory_stream_pair,
@@ -281,7 +285,7 @@ async def test_a_stream_that_cannot_tell_is_unknown_after_a_deadline():
     never = trio.Event()
     left.send_stream.send_all_hook = never.wait
     result = BroadcastResult()
-    with trio.move_on_after(0.01):
+    async with cancelled_when_blocked():
         await broadcast([left], b"message", result=result)
     assert statuses(result) == ["unknown"]
 

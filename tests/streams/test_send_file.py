@@ -305,12 +305,14 @@ async def test_a_reset_is_told(pair, file, reset, family):
 
 async def test_a_call_that_took_a_part_is_counted(make_streams, file):
     left, right = await make_streams(4608)
-    receiving = Receiving(right, len(CONTENT))
+    # All of the file would wait for a hundred delayed acknowledgements.
+    size = 300_000
+    receiving = Receiving(right, size)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(left.send_file, file)
+        nursery.start_soon(left.send_file, file, 0, size)
         await wait_all_tasks_blocked()
         nursery.start_soon(receiving)
-    assert receiving.data == CONTENT
+    assert receiving.data == CONTENT[:size]
     done = left.statistics()
     assert done.partial_writes >= 1
     assert done.send_calls > done.partial_writes

@@ -65,7 +65,7 @@ def test_tasks_that_wait_for_one_another_end_at_once():
     start = time.monotonic()
     with pytest.raises(trio.TooSlowError):
         simulate(main)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
 
 
 def test_the_limit_is_simulated_time():
