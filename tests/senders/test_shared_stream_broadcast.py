@@ -217,3 +217,24 @@ async def test_one_that_broke_under_the_call_is_told_as_broken(pair):
             assert (missed.status, missed.sent) == ("broken", 0)
             await shared.sender.wait_broken()
     assert shared.sender.unsent == [b"message"]
+
+
+@pytest.mark.parametrize("nowait", [True, False])
+async def test_nothing_is_queued_where_another_cannot_be_sent_to(
+    pair, shared, make_streams, monkeypatch, nowait
+):
+    other, _ = await make_streams()
+
+    def no_number():
+        raise NotImplementedError
+
+    monkeypatch.setattr(other.socket, "fileno", no_number)
+    with shared.sender.corked():
+        with pytest.raises(TypeError, match="file descriptor"):
+            if nowait:
+                triobatch.broadcast_nowait([shared, other], b"message")
+            else:
+                await triobatch.broadcast([shared, other], b"message")
+        assert shared.sender.statistics().buffered_size == 0
+    monkeypatch.undo()
+    await other.aclose()

@@ -158,3 +158,19 @@ async def test_what_others_send_afterwards_is_not_counted():
             await sender.send(b"mine", address)
         await sock.send(b"another's", address)
         assert sender.statistics().send_calls == 1
+
+
+def test_they_are_told_behind_the_end_of_the_event_loop():
+    kept = []
+
+    async def main():
+        left, right = trio.testing.memory_stream_pair()
+        async with open_batch_sender(left) as sender:
+            await sender.send(b"message")
+        kept.append(sender)
+        assert await right.receive_some() == b"message"
+
+    trio.run(main)
+    [sender] = kept
+    assert sender.statistics().messages == 1
+    assert "0 bytes queued" in repr(sender)

@@ -140,3 +140,12 @@ def test_a_split_that_cannot_be_is_refused(frames, used, message):
     with pytest.raises(ValueError, match=message):
         received.split(lambda view: (frames, used))
     assert received.take(9) == b"abcd"
+
+
+@pytest.mark.parametrize("used", [2.0, "2", None, True])
+def test_a_split_that_does_not_count_takes_nothing(used):
+    received = Received()
+    received.put(b"abcdef")
+    with pytest.raises(TypeError, match="what split uses must be an int"):
+        received.split(lambda view: ([bytes(view[:2])], used))
+    assert received.take(6) == b"abcdef"

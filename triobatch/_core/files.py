@@ -21,8 +21,13 @@ from triobatch._wire.hints import Buffer
 def _offered(buffers: Iterable[Buffer]) -> list[Buffer]:
     try:
         return list(islice(buffers, IOV_MAX))
-    except (NotImplementedError, SystemError):
-        # A view of two dimensions, or one that was released (CPython 3.11).
+    except (NotImplementedError, SystemError, ValueError) as error:
+        if not isinstance(buffers, memoryview):
+            # The caller's own, as of a generator.
+            raise
+        if isinstance(error, ValueError):
+            raise _no_bytes(error) from None
+        # One of two dimensions, or one that was released (CPython 3.11).
         raise TypeError(
             f"buffers must be an iterable of buffers, not {buffers!r}"
         ) from None
@@ -45,8 +50,9 @@ def writev(fd: int, buffers: Iterable[Buffer]) -> int:
       BlockingIOError: ``fd`` is non-blocking, and nothing could be written.
       OSError: the call failed for another reason, and nothing was written.
     """
+    offered = _offered(buffers)
     try:
-        return _writev(fd, _offered(buffers))
+        return _writev(fd, offered)
     except ValueError as error:
         raise _no_bytes(error) from None
 
@@ -66,8 +72,9 @@ def readv(fd: int, buffers: Iterable[Buffer]) -> int:
       BlockingIOError: ``fd`` is non-blocking, and nothing is there yet.
       OSError: the call failed for another reason.
     """
+    offered = _offered(buffers)
     try:
-        return _readv(fd, _offered(buffers))
+        return _readv(fd, offered)
     except ValueError as error:
         raise _no_bytes(error) from None
 
@@ -93,8 +100,9 @@ def pwritev(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
         has none, as Windows.
     """
     _refuse_negative(offset)
+    offered = _offered(buffers)
     try:
-        return _pwritev(fd, _offered(buffers), offset)
+        return _pwritev(fd, offered, offset)
     except ValueError as error:
         raise _no_bytes(error) from None
 
@@ -117,8 +125,9 @@ def preadv(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
       OSError: the call failed. ENOSYS: this system has none, as Windows.
     """
     _refuse_negative(offset)
+    offered = _offered(buffers)
     try:
-        return _preadv(fd, _offered(buffers), offset)
+        return _preadv(fd, offered, offset)
     except ValueError as error:
         raise _no_bytes(error) from None
 

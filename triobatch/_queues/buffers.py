@@ -247,7 +247,9 @@ class Buffers:
 
     def copy(self) -> Self:
         """Return a queue of the same chunks, with a position of its own."""
-        twin = type(self)()
+        # Not by its constructor: a subclass's may ask for more.
+        twin = type(self).__new__(type(self))
+        Buffers.__init__(twin)
         left = self._chunks[self._index :]
         if self._views:
             left = [

@@ -93,10 +93,13 @@ class StreamOutbox:
     @property
     def longest_wait(self) -> float:
         """Seconds from the queue to the kernel, or until now, at most."""
-        since, now = self._leaving_since, self._clock()
+        since = self._leaving_since
         if since is None:
-            since = self._since if self._queued else now
-        return max(self._longest_wait, now - since)
+            if not self._queued:
+                # Nor is the clock asked, which ends with the event loop.
+                return self._longest_wait
+            since = self._since
+        return max(self._longest_wait, self._clock() - since)
 
     @property
     def peak(self) -> int:

@@ -244,6 +244,10 @@ def _try_each(
     tried: list[tuple[int, SendHalf]] = []
     # Those of them that are below shared streams.
     below: dict[int, _Shared] = {}
+    # Behind it all: nothing is queued where one is not what it has to be, and
+    # no code of anybody's runs between asking for a number and its use.
+    queueing: list[tuple[int, _Shared]] = []
+    failed: list[tuple[int, Exception]] = []
     left: list[int] = []
     # Asked once for neighbours of a kind: a frame less for each.
     kind, is_of_plain_kind = object, False
@@ -258,13 +262,13 @@ def _try_each(
             shared = cast("_Shared", stream)
             plain = _stream_below(shared) if at_once else None
             if plain is None:
-                _queue(result, index, shared, payload)
+                queueing.append((index, shared))
                 continue
             below[index] = shared
         try:
             fds.append(plain._prepare_send(size))
         except _STREAM_ERRORS as error:
-            _fail(result, index, below, payload, error)
+            failed.append((index, error))
         else:
             tried.append((index, plain._send))
     answers = calls.broadcast(fds, payload)
@@ -281,6 +285,10 @@ def _try_each(
         elif sent != size:
             left.append(index)
         result._sent[index] = sent
+    for index, shared in queueing:
+        _queue(result, index, shared, payload)
+    for index, why in failed:
+        _fail(result, index, below, payload, why)
     return left
 
 

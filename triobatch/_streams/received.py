@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from triobatch._wire.arguments import as_integer
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
@@ -103,6 +105,8 @@ class Received:
         """
         size = self.nbytes
         frames, used = split(self.view())
+        if type(used) is not int:
+            used = as_integer(used, "what split uses")
         if not 0 <= used <= size:
             raise ValueError(
                 f"split must use between 0 and {size} bytes, not {used}"

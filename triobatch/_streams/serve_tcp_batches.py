@@ -27,9 +27,10 @@ BatchHandler: TypeAlias = Callable[
 # Connections that are accepted before the others have their turn.
 _ACCEPTED_A_TURN = 64
 
-# As trio.serve_listeners has it, its logger and its pause in seconds too.
+# As trio.serve_listeners has it, its logger and its pause in seconds too; and
+# what epoll_ctl(2) says where no more can be watched.
 _CAPACITY_ERRNOS = frozenset(
-    (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+    (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC)
 )
 _PAUSE = 0.1
 _LOGGER = logging.getLogger("trio.serve_listeners")
@@ -120,7 +121,7 @@ async def _accept(listener: BatchSocketListener, group: StreamGroup) -> None:
     """Take new connections into the group, many at a time."""
     while True:
         try:
-            stream = await listener.accept()
+            await _accept_some(listener, group)
         except OSError as error:
             if error.errno not in _CAPACITY_ERRNOS:
                 raise
@@ -132,19 +133,25 @@ async def _accept(listener: BatchSocketListener, group: StreamGroup) -> None:
                 exc_info=True,
             )
             await trio.sleep(_PAUSE)
-            continue
-        _add(group, stream)
-        for _ in range(_ACCEPTED_A_TURN - 1):
-            try:
-                accepted = calls.accept(listener.socket.fileno())
-            except OSError:
-                # None is waiting; or accept() above meets the error again.
-                break
-            _add(
-                group,
-                BatchSocketStream(tsocket.from_stdlib_socket(accepted)),
-                accepted.fileno,
-            )
+
+
+# As above.
+@enable_ki_protection
+async def _accept_some(
+    listener: BatchSocketListener, group: StreamGroup
+) -> None:
+    _add(group, await listener.accept())
+    for _ in range(_ACCEPTED_A_TURN - 1):
+        try:
+            accepted = calls.accept(listener.socket.fileno())
+        except OSError:
+            # None is waiting; or accept() above meets the error again.
+            break
+        _add(
+            group,
+            BatchSocketStream(tsocket.from_stdlib_socket(accepted)),
+            accepted.fileno,
+        )
 
 
 def _add(
