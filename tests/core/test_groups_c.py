@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import socket
 
 import extensions
 import pytest
+import trio
+
+import triobatch
 
 core = extensions.load("triobatch._core.groups_c", extensions.C_CORE)
 lib, ffi = core.lib, core.ffi
@@ -114,3 +118,52 @@ def test_a_group_may_be_larger_than_the_scratch_memory(pair):
     assert whole
     assert results == [1] * count
     assert right.recv(999) == b"x" * count
+
+
+class ShortOfMemory:
+    """Stands for mmap, where so many bytes are too many."""
+
+    def __init__(self, most):
+        self.most = most
+        self.MAP_PRIVATE = mmap.MAP_PRIVATE
+        self.MAP_ANONYMOUS = mmap.MAP_ANONYMOUS
+
+    def mmap(self, number, size, flags):
+        if size > self.most:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return mmap.mmap(number, size, flags)
+
+
+def test_where_memory_is_short_fewer_are_received_from(pair, monkeypatch):
+    left, right = pair
+    left.send(b"abcdefghij")
+    arena = core.GroupArena(2)
+    monkeypatch.setattr(core, "mmap", ShortOfMemory(5))
+    fds = [right.fileno()] * 9
+    assert core.receive_group(arena, fds) == [b"ab", b"cd"]
+    assert len(fds) == 2
+    # There is as much as before.
+    monkeypatch.setattr(core, "mmap", ShortOfMemory(0))
+    fds = [right.fileno()] * 9
+    assert core.receive_group(arena, fds) == [b"ef", b"gh"]
+    with pytest.raises(OSError, match="memory"):
+        core.receive_group(core.GroupArena(2), fds)
+
+
+async def test_a_group_short_of_memory_leaves_none_out(monkeypatch):
+    monkeypatch.setattr(core, "mmap", ShortOfMemory(300))
+    async with triobatch.open_stream_group(receive_size=100) as group:
+        peers = []
+        for _ in range(8):
+            sockets = trio.socket.socketpair()
+            peer, stream = map(triobatch.BatchSocketStream, sockets)
+            group.add(stream)
+            peers.append(peer)
+            await peer.send_all(b"x")
+        received = []
+        with trio.fail_after(5):
+            while len(received) < 8:
+                received += await group.receive_batch()
+        assert {stream for stream, _ in received} == set(group)
+        for peer in peers:
+            await peer.aclose()

@@ -74,13 +74,28 @@ class GroupArena:
         self.count = 0
 
     def make_room(self, count: int) -> None:
-        """Have room for this many streams."""
-        # Private: after a fork two processes would receive into it.
-        self.memory = mmap.mmap(
-            -1,
-            count * self.receive_size,
-            mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
-        )
+        """Have room for this many streams, or fewer where memory is short.
+
+        Raises:
+          OSError: there is none even for one.
+        """
+        while True:
+            try:
+                # Private: after a fork two processes would receive into it.
+                memory = mmap.mmap(
+                    -1,
+                    count * self.receive_size,
+                    mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
+                )
+            except OSError:
+                count //= 2
+                if not count and not self.count:
+                    raise
+                if count <= self.count:
+                    return
+            else:
+                break
+        self.memory = memory
         self.base = _from_buffer(self.memory)
         self.address = _address(self.base)
         self.results = ffi.new("ssize_t[]", count)
@@ -93,7 +108,7 @@ def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
 
     Args:
       arena: The group's.
-      fds: At least one.
+      fds: At least one. Those that there is no room for are cut off.
 
     Returns:
       For each of them what it gave, ``b""`` at the end of the stream; or the
@@ -102,6 +117,9 @@ def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
     count = len(fds)
     if arena.count < count:
         arena.make_room(count)
+        if arena.count < count:
+            count = arena.count
+            del fds[count:]
     memory = arena.memory
     _result(
         _receive_group(

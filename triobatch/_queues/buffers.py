@@ -292,6 +292,7 @@ class Buffers:
           trio.BusyResourceError: these buffers are being sent already, or
             another task is sending on the stream.
           trio.ClosedResourceError: ``target`` was closed.
+          ValueError: it is a file, and was closed.
           trio.BrokenResourceError: the connection, or the pipe, broke.
           OSError: writing to the file failed.
 
