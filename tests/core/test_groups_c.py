@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import socket
 
 import extensions
 import pytest
+import trio
+
+import triobatch
 
 core = extensions.load("triobatch._core.groups_c", extensions.C_CORE)
 lib, ffi = core.lib, core.ffi
@@ -116,40 +120,50 @@ def test_a_group_may_be_larger_than_the_scratch_memory(pair):
     assert right.recv(999) == b"x" * count
 
 
-def test_where_memory_is_short_streams_take_turns(monkeypatch):
-    real = core.mmap.mmap
-    asked = []
+class ShortOfMemory:
+    """Stands for mmap, where so many bytes are too many."""
 
-    def short_of_memory(fileno, size, flags):
-        asked.append(size)
-        if size > 20:
+    def __init__(self, most):
+        self.most = most
+        self.MAP_PRIVATE = mmap.MAP_PRIVATE
+        self.MAP_ANONYMOUS = mmap.MAP_ANONYMOUS
+
+    def mmap(self, number, size, flags):
+        if size > self.most:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        return real(fileno, size, flags)
-
-    monkeypatch.setattr(core.mmap, "mmap", short_of_memory)
-    pairs = [socket.socketpair() for _ in range(9)]
-    for number, (left, _) in enumerate(pairs):
-        left.send(b"%d" % number)
-    fds = [right.fileno() for _, right in pairs]
-    arena = core.GroupArena(10)
-    received = core.receive_group(arena, fds)
-    for each in pairs:
-        each[0].close()
-        each[1].close()
-    assert received == [b"%d" % number for number in range(9)]
-    assert asked == [90, 40, 20]
+        return mmap.mmap(number, size, flags)
 
 
-def test_without_memory_for_one_stream_nothing_is_received(pair, monkeypatch):
+def test_where_memory_is_short_fewer_are_received_from(pair, monkeypatch):
     left, right = pair
+    left.send(b"abcdefghij")
+    arena = core.GroupArena(2)
+    monkeypatch.setattr(core, "mmap", ShortOfMemory(5))
+    fds = [right.fileno()] * 9
+    assert core.receive_group(arena, fds) == [b"ab", b"cd"]
+    assert len(fds) == 2
+    # There is as much as before.
+    monkeypatch.setattr(core, "mmap", ShortOfMemory(0))
+    fds = [right.fileno()] * 9
+    assert core.receive_group(arena, fds) == [b"ef", b"gh"]
+    with pytest.raises(OSError, match="memory"):
+        core.receive_group(core.GroupArena(2), fds)
 
-    def without_memory(*_):
-        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
-    left.send(b"kept")
-    arena = core.GroupArena(10)
-    with monkeypatch.context() as patch:
-        patch.setattr(core.mmap, "mmap", without_memory)
-        with pytest.raises(OSError, match="memory"):
-            core.receive_group(arena, [right.fileno(), left.fileno()])
-    assert core.receive_group(arena, [right.fileno()]) == [b"kept"]
+async def test_a_group_short_of_memory_leaves_none_out(monkeypatch):
+    monkeypatch.setattr(core, "mmap", ShortOfMemory(300))
+    async with triobatch.open_stream_group(receive_size=100) as group:
+        peers = []
+        for _ in range(8):
+            sockets = trio.socket.socketpair()
+            peer, stream = map(triobatch.BatchSocketStream, sockets)
+            group.add(stream)
+            peers.append(peer)
+            await peer.send_all(b"x")
+        received = []
+        with trio.fail_after(5):
+            while len(received) < 8:
+                received += await group.receive_batch()
+        assert {stream for stream, _ in received} == set(group)
+        for peer in peers:
+            await peer.aclose()

@@ -589,3 +589,13 @@ def test_a_twin_is_of_the_same_class(twin_of):
     twin = twin_of(Marked([b"ab", b"c"]))
     assert type(twin) is Marked
     assert bytes(twin) == b"abc"
+
+
+def test_a_copy_of_a_subclass_needs_nothing_of_its_constructor():
+    class Named(Buffers):
+        def __init__(self, name):
+            super().__init__([b"of ", name])
+
+    twin = Named(b"one").copy()
+    assert type(twin) is Named
+    assert bytes(twin) == b"of one"

@@ -302,3 +302,57 @@ async def test_closing_a_tls_stream_that_is_stuck_does_not_hang(
         assert near.socket.fileno() == -1
     assert shared.sender.unfinished
     assert shared.sender.unsent == [b"next"]
+
+
+class StuckAtTheEnd(trio.abc.HalfCloseableStream):
+    """One that has something to say when it is closed, as TLS has."""
+
+    def __init__(self, stream, is_stuck):
+        self._stream = stream
+        self._is_stuck = is_stuck
+
+    async def send_all(self, data):
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self):
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self):
+        await self._stream.send_eof()
+
+    async def receive_some(self, max_bytes=None):
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self):
+        try:
+            if self._is_stuck:
+                await trio.sleep_forever()
+            await self._stream.send_all(b"[end]")
+        finally:
+            await self._stream.aclose()
+
+
+@pytest.mark.parametrize("grace", [0, 0.5])
+async def test_a_peer_that_takes_no_end_cannot_hold_up_closing(
+    pair, grace, autojump_clock
+):
+    left, right = pair
+    stream = StuckAtTheEnd(left, is_stuck=True)
+    async with open_shared_stream(stream, grace=grace) as shared:
+        await shared.send_all(b"message")
+        await shared.sender.flush()
+        started = trio.current_time()
+        await shared.aclose()
+        assert trio.current_time() - started <= grace + 0.2
+    assert await receive_to_end(right) == b"message"
+
+
+@pytest.mark.parametrize("grace", [0, 0.5])
+async def test_the_end_is_said_whatever_the_grace_time(pair, grace):
+    left, right = pair
+    stream = StuckAtTheEnd(left, is_stuck=False)
+    async with open_shared_stream(stream, grace=grace) as shared:
+        await shared.send_all(b"message")
+        await shared.sender.flush()
+        await shared.aclose()
+    assert await receive_to_end(right) == b"message[end]"

@@ -160,13 +160,17 @@ async def test_what_others_send_afterwards_is_not_counted():
         assert sender.statistics().send_calls == 1
 
 
-def test_they_can_be_asked_for_after_the_run():
+def test_they_are_told_behind_the_end_of_the_event_loop():
+    kept = []
+
     async def main():
-        left, _right = trio.testing.memory_stream_pair()
+        left, right = trio.testing.memory_stream_pair()
         async with open_batch_sender(left) as sender:
             await sender.send(b"message")
-        return sender
+        kept.append(sender)
+        assert await right.receive_some() == b"message"
 
-    sender = trio.run(main)
+    trio.run(main)
+    [sender] = kept
     assert sender.statistics().messages == 1
-    assert repr(sender).startswith("<BatchSender: ended, 0 bytes queued")
+    assert "0 bytes queued" in repr(sender)

@@ -265,6 +265,34 @@ async def test_out_of_descriptors_it_tries_again(
         await stream.aclose()
 
 
+async def test_one_that_cannot_be_watched_is_closed_and_the_others_live(
+    serve, monkeypatch, caplog, autojump_clock
+):
+    port = await serve(echo)
+    first = await connect(port)
+    await first.send_all(b"x")
+    assert await first.receive_some() == b"x"
+    real = group_members.Members.add
+    failures = [errno.ENOSPC, errno.ENOMEM]
+
+    def add(*arguments):
+        if failures:
+            raise OSError(failures.pop(), "no more")
+        real(*arguments)
+
+    monkeypatch.setattr(group_members.Members, "add", add)
+    refused = [await connect(port) for _ in range(2)]
+    with caplog.at_level(logging.ERROR, "trio.serve_listeners"):
+        for stream in refused:
+            assert await stream.receive_some() == b""
+    for stream in (first, await connect(port)):
+        await stream.send_all(b"y")
+        assert await stream.receive_some() == b"y"
+        await stream.aclose()
+    for stream in refused:
+        await stream.aclose()
+
+
 async def test_out_of_descriptors_it_pauses(
     serve, monkeypatch, autojump_clock
 ):

@@ -74,12 +74,12 @@ class GroupArena:
         self.count = 0
 
     def make_room(self, count: int) -> None:
-        """Have room for this many streams, or for as many as there can be.
+        """Have room for this many streams, or fewer where memory is short.
 
         Raises:
-          OSError: there is no memory for one.
+          OSError: there is none even for one.
         """
-        while count > self.count:
+        while True:
             try:
                 # Private: after a fork two processes would receive into it.
                 memory = mmap.mmap(
@@ -88,13 +88,13 @@ class GroupArena:
                     mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
                 )
             except OSError:
-                if count == 1:
-                    raise
                 count //= 2
-                continue
-            self._use(memory, count)
-
-    def _use(self, memory: mmap.mmap, count: int) -> None:
+                if not count and not self.count:
+                    raise
+                if count <= self.count:
+                    return
+            else:
+                break
         self.memory = memory
         self.base = _from_buffer(self.memory)
         self.address = _address(self.base)
@@ -108,7 +108,7 @@ def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
 
     Args:
       arena: The group's.
-      fds: At least one.
+      fds: At least one. Those that there is no room for are cut off.
 
     Returns:
       For each of them what it gave, ``b""`` at the end of the stream; or the
@@ -118,13 +118,8 @@ def receive_group(arena: GroupArena, fds: list[int]) -> list[bytes | int]:
     if arena.count < count:
         arena.make_room(count)
         if arena.count < count:
-            # Memory is short, or so many do not fit into it: in turns.
-            some = arena.count
-            return [
-                answer
-                for start in range(0, count, some)
-                for answer in receive_group(arena, fds[start : start + some])
-            ]
+            count = arena.count
+            del fds[count:]
     memory = arena.memory
     _result(
         _receive_group(

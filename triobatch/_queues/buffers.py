@@ -247,7 +247,9 @@ class Buffers:
 
     def copy(self) -> Self:
         """Return a queue of the same chunks, with a position of its own."""
-        twin = type(self)()
+        # Not by its constructor: a subclass's may ask for more.
+        twin = type(self).__new__(type(self))
+        Buffers.__init__(twin)
         left = self._chunks[self._index :]
         if self._views:
             left = [
@@ -289,8 +291,8 @@ class Buffers:
           TypeError: ``target`` is none of these.
           trio.BusyResourceError: these buffers are being sent already, or
             another task is sending on the stream.
-          trio.ClosedResourceError: ``target``, which is no file, was closed.
-          ValueError: the file was closed, as its own ``write`` says.
+          trio.ClosedResourceError: ``target`` was closed.
+          ValueError: it is a file, and was closed.
           trio.BrokenResourceError: the connection, or the pipe, broke.
           OSError: writing to the file failed.
 

@@ -30,6 +30,10 @@ from triobatch._streams.stream import BatchSocketStream
 from triobatch._wire.described import described
 from triobatch._wire.hints import Buffer
 
+# Seconds for what a stream has to say when it is closed, where there is no
+# grace time, or none is left.
+_LEAST_CLOSING = 0.1
+
 
 @only_async
 class SharedStream(HandsOn, trio.abc.HalfCloseableStream):
@@ -157,8 +161,9 @@ class SharedStream(HandsOn, trio.abc.HalfCloseableStream):
         """
         task = self.sender._task
         task.finish()
+        grace = trio.CancelScope(deadline=trio.current_time() + self._grace)
         try:
-            with trio.move_on_after(self._grace):
+            with grace:
                 await task.wait_ended()
         finally:
             # Through TLS nothing can be sent beside it, its end included.
@@ -169,7 +174,10 @@ class SharedStream(HandsOn, trio.abc.HalfCloseableStream):
                     await task.wait_ended()
             finally:
                 try:
-                    await self.stream.aclose()
+                    # TLS says its end to a peer that may take nothing more.
+                    ends = trio.current_time() + _LEAST_CLOSING
+                    with trio.CancelScope(deadline=max(ends, grace.deadline)):
+                        await self.stream.aclose()
                 finally:
                     # Not before: who waits for it may close by force.
                     self._closed.set()

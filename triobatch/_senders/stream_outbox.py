@@ -96,7 +96,7 @@ class StreamOutbox:
         since = self._leaving_since
         if since is None:
             if not self._queued:
-                # Asks no clock, which ends with Trio's run.
+                # Nor is the clock asked, which ends with the event loop.
                 return self._longest_wait
             since = self._since
         return max(self._longest_wait, self._clock() - since)

@@ -162,7 +162,7 @@ class BatchSender(Sender):
             queued = self._outbox.put(data)
         elif isinstance(data, Buffers):
             with Claim(data):
-                message = _twin(data)
+                message = data.copy()
                 queued = self._outbox.put(message)
                 drop(data if queued else message, message.nbytes)
         else:
@@ -179,7 +179,7 @@ class BatchSender(Sender):
         await checkpoint_if_cancelled()
         # Until the message is queued, nobody else consumes it.
         with Claim(data):
-            message = _twin(data)
+            message = data.copy()
             size = message.nbytes
             if self._outbox.put(message):
                 drop(data, size)
@@ -351,13 +351,6 @@ def _call_counter(target: trio.abc.SendStream) -> Callable[[], int] | None:
     if is_plain(target):
         return lambda: target.statistics().send_calls
     return None
-
-
-def _twin(data: Buffers) -> Buffers:
-    if type(data) is Buffers:
-        return data.copy()
-    # A subclass may be made in another way than copy() does.
-    return Buffers(Buffers.__iter__(data))
 
 
 def _copy(data: Buffer) -> bytes:

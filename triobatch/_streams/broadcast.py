@@ -244,8 +244,10 @@ def _try_each(
     tried: list[tuple[int, SendHalf]] = []
     # Those of them that are below shared streams.
     below: dict[int, _Shared] = {}
-    # Those on which it is queued, once all others have a descriptor to tell.
+    # Behind it all: nothing is queued where one is not what it has to be, and
+    # no code of anybody's runs between asking for a number and its use.
     queueing: list[tuple[int, _Shared]] = []
+    failed: list[tuple[int, Exception]] = []
     left: list[int] = []
     # Asked once for neighbours of a kind: a frame less for each.
     kind, is_of_plain_kind = object, False
@@ -266,11 +268,9 @@ def _try_each(
         try:
             fds.append(plain._prepare_send(size))
         except _STREAM_ERRORS as error:
-            _fail(result, index, below, payload, error)
+            failed.append((index, error))
         else:
             tried.append((index, plain._send))
-    for index, shared in queueing:
-        _queue(result, index, shared, payload)
     answers = calls.broadcast(fds, payload)
     for (index, half), answer in zip(tried, answers, strict=True):
         try:
@@ -285,6 +285,10 @@ def _try_each(
         elif sent != size:
             left.append(index)
         result._sent[index] = sent
+    for index, shared in queueing:
+        _queue(result, index, shared, payload)
+    for index, why in failed:
+        _fail(result, index, below, payload, why)
     return left
 
 

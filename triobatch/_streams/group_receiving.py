@@ -114,6 +114,8 @@ class GroupReceives:
             return []
         batch: Batch = []
         results = calls.receive_group(self._arena, fds)
+        # The rest is named again.
+        del ready[len(results) :]
         for member, result in zip(ready, results, strict=True):
             member.receive_calls += 1
             if isinstance(result, bytes):

@@ -107,7 +107,7 @@ class Received:
         size = self.nbytes
         frames, used = split(self.view())
         if type(used) is not int:
-            used = as_integer(used, "the bytes that split has used")
+            used = as_integer(used, "what split uses")
         if not 0 <= used <= size:
             raise ValueError(
                 f"split must use between 0 and {size} bytes, not {used}"

@@ -28,7 +28,7 @@ BatchHandler: TypeAlias = Callable[
 _ACCEPTED_A_TURN = 64
 
 # As trio.serve_listeners has it, its logger and its pause in seconds too; and
-# ENOSPC, where no more can be watched (epoll_ctl(2), max_user_watches).
+# what epoll_ctl(2) says where no more can be watched.
 _CAPACITY_ERRNOS = frozenset(
     (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC)
 )
@@ -121,8 +121,7 @@ async def _accept(listener: BatchSocketListener, group: StreamGroup) -> None:
     """Take new connections into the group, many at a time."""
     while True:
         try:
-            _add(group, await listener.accept())
-            _add_waiting(listener, group)
+            await _accept_some(listener, group)
         except OSError as error:
             if error.errno not in _CAPACITY_ERRNOS:
                 raise
@@ -136,13 +135,18 @@ async def _accept(listener: BatchSocketListener, group: StreamGroup) -> None:
             await trio.sleep(_PAUSE)
 
 
-def _add_waiting(listener: BatchSocketListener, group: StreamGroup) -> None:
+# As above.
+@enable_ki_protection
+async def _accept_some(
+    listener: BatchSocketListener, group: StreamGroup
+) -> None:
+    _add(group, await listener.accept())
     for _ in range(_ACCEPTED_A_TURN - 1):
         try:
             accepted = calls.accept(listener.socket.fileno())
         except OSError:
-            # None is waiting; or accept() meets the error again.
-            return
+            # None is waiting; or accept() above meets the error again.
+            break
         _add(
             group,
             BatchSocketStream(tsocket.from_stdlib_socket(accepted)),
