@@ -12,6 +12,7 @@ from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._core.choice import CHUNK_EXTENSION, CORE
 from triobatch._datagrams.lowlevel import recvmmsg, sendmmsg
 from triobatch._wire.addresses import encode_address
+from triobatch._wire.metadata import Metadata
 
 
 @pytest.fixture
@@ -311,3 +312,20 @@ def test_a_list_is_no_address(sockets):
     wrong = list(right.getsockname())
     with pytest.raises(TypeError, match="not list"):
         sendmmsg(left.fileno(), [(b"x", wrong)])
+
+
+@pytest.mark.parametrize("fd", [-1, -2, -(2**31)])
+@pytest.mark.parametrize("way", ["one", "mixed", "metadata", "receive"])
+def test_the_number_of_a_closed_socket_is_a_bad_descriptor(way, fd):
+    target = ("127.0.0.1", 9)
+    datagrams = {
+        "one": [(b"a", target)],
+        "mixed": [(b"a", target), (b"bc", target)],
+        "metadata": [(b"a", target, Metadata())],
+    }
+    with pytest.raises(OSError, match="escriptor") as caught:
+        if way == "receive":
+            recvmmsg(fd, bytearray(10), 10)
+        else:
+            sendmmsg(fd, datagrams[way])
+    assert caught.value.errno == errno.EBADF

@@ -9,6 +9,7 @@ signals. (``socket.detach`` is a Python function, and does look.)
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -55,9 +56,12 @@ def borrowed_socket(
         the socket's own, for which CPython asks the kernel.
       kind: A type, as ``family``.
     """
-    if not -1 <= fd < 2**31:
+    if not -(2**31) <= fd < 2**31:
         # Or CPython takes another, with the same lower 32 bits.
         raise OverflowError(f"fd must be a descriptor, not {fd}")
+    if fd < 0:
+        # A closed socket's, which the kernel answers so.
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     borrowed = socket.socket.__new__(socket.socket)
     try:
         try:

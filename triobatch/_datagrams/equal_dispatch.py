@@ -125,7 +125,8 @@ class EqualDispatch(UncutDispatch):
             counters.runs += whole + (last > segment_size)
         if self._sent_bytes < len(self._data):
             return Outcome.MORE
-        self._let_go()
+        if self._give_back is not None:
+            self._let_go()
         return Outcome.DONE
 
     def _take_apart(self) -> Dispatch:
