@@ -31,7 +31,10 @@ if "TRIOBATCH_MUTATED" not in os.environ:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
 
-if "TRIOBATCH_SIMULATE" in os.environ:
+# What starts pytest-xdist's processes runs no test, and does so as on Linux.
+if "TRIOBATCH_SIMULATE" in os.environ and (
+    "PYTEST_XDIST_WORKER" in os.environ or "-n" not in sys.argv
+):
     simulated_platform.become(os.environ["TRIOBATCH_SIMULATE"])
 
 from helpers import loopback_is_through, need_unix_sockets

@@ -209,6 +209,12 @@ def stream_sockets(family):
     return pair
 
 
+# The families of streams, and of datagrams, that there are.
+_UNIX = ["unix"] if hasattr(socket, "AF_UNIX") else []
+STREAM_FAMILIES = [*_UNIX, "tcp"]
+DATAGRAM_FAMILIES = [*_UNIX, "udp"]
+
+
 def datagram_sockets(family):
     """Return two standard datagram sockets."""
     if family == "unix":

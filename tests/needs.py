@@ -1,9 +1,11 @@
 """Marks for tests of what not every system has, each asked for by name."""
 
+import os
 import socket
 import sys
 
 import pytest
+import trio
 
 from triobatch._core.probes import gso_segments, has_gro
 from triobatch._datagrams import unix_peer
@@ -61,4 +63,11 @@ needs_reuse_port = pytest.mark.skipif(
 needs_addresses_where_connected = pytest.mark.skipif(
     not TAKES_ADDRESSES,
     reason="a connected socket takes no address here",
+)
+needs_pipes = pytest.mark.skipif(
+    not hasattr(trio.lowlevel, "FdStream"),
+    reason="there are no pipes that are streams",
+)
+needs_writev = pytest.mark.skipif(
+    not hasattr(os, "writev"), reason="there is no writev(2)"
 )

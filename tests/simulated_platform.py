@@ -22,6 +22,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 from types import SimpleNamespace
 
 # They choose by the system when they are imported, and are not to be fooled.
@@ -192,5 +193,7 @@ def become(system: str) -> None:
         _take_away(_NOT_ON_WINDOWS)
     else:
         _speak_as_a_bsd()
+    # It was asked for when the module was imported.
+    tempfile._O_TMPFILE_WORKS = False
     sys.platform = system
     platform.system = lambda: SYSTEMS[system]

@@ -18,6 +18,8 @@ import tempfile
 import pytest
 import trio
 from helpers import cancelled_when_blocked
+from machines import DATAGRAM_FAMILIES, datagram_sockets
+from needs import needs_pipes
 
 import triobatch
 from triobatch import (
@@ -396,7 +398,7 @@ DATAGRAM_METHODS = sorted(
 
 @contextlib.contextmanager
 def datagram_ends():
-    left, right = socket.socketpair(type=socket.SOCK_DGRAM)
+    left, right = datagram_sockets(DATAGRAM_FAMILIES[0])
     right.setblocking(False)
     with left, right:
         yield trio.socket.from_stdlib_socket(left), right
@@ -508,7 +510,7 @@ async def test_a_subclass_of_an_async_file_is_not_bypassed(tmp_path):
     assert path.read_bytes() == b""
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no pipes that are streams")
+@needs_pipes
 async def test_a_proxy_of_a_pipe_is_not_bypassed():
     class Claiming(Proxy):
         def __init__(self, pipe):

@@ -11,6 +11,7 @@ import sys
 import textwrap
 
 import pytest
+from helpers import need_unix_sockets
 from network import needs_command
 
 # The child puts what it was given where systemd would, and says what it has.
@@ -75,6 +76,7 @@ def run(sockets, **variables):
 @pytest.fixture
 def sockets(tmp_path):
     """Return two listeners, and two sockets of datagrams."""
+    need_unix_sockets()
     made = [
         socket.create_server(("127.0.0.1", 0)),
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),

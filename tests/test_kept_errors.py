@@ -17,6 +17,7 @@ import types
 
 import pytest
 import trio
+from needs import needs_pipes
 from traced import tracemalloc
 
 import triobatch
@@ -311,7 +312,7 @@ async def test_an_error_of_a_stream_has_no_frames_below(send):
     assert not holds(error, payload)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no pipes that are streams")
+@needs_pipes
 async def test_an_error_of_a_pipe_has_no_frames_below():
     payload = payload_of()
     reader, writer = os.pipe()

@@ -14,6 +14,11 @@ import pytest
 
 import triobatch
 
+of_this_system = pytest.mark.skipif(
+    "TRIOBATCH_SIMULATE" in os.environ,
+    reason="a program of its own is on the real system",
+)
+
 
 def run(*arguments, **options):
     return subprocess.run(
@@ -25,6 +30,7 @@ def run(*arguments, **options):
     )
 
 
+@of_this_system
 def test_it_prints_the_version_and_what_can_be_done_here():
     done = run()
     assert (done.returncode, done.stderr) == (0, "")
@@ -33,6 +39,7 @@ def test_it_prints_the_version_and_what_can_be_done_here():
     )
 
 
+@of_this_system
 def test_it_prints_the_same_for_programs():
     done = run("--json")
     assert (done.returncode, done.stderr) == (0, "")
@@ -55,6 +62,7 @@ def test_arguments_that_it_does_not_know_are_a_usage_error(argument):
     assert argument in done.stderr.splitlines()[-1]
 
 
+@of_this_system
 def test_sources_that_are_not_built_say_what_to_do(tmp_path):
     shutil.copytree(
         Path(__file__).parents[1] / "triobatch",

@@ -9,13 +9,13 @@ from __future__ import annotations
 import inspect
 import mmap
 import os
-import socket
 from array import array
 from functools import partial
 
 import pytest
 import trio
 from helpers import receive_exactly
+from machines import DATAGRAM_FAMILIES, datagram_sockets
 
 import triobatch
 from triobatch import (
@@ -266,8 +266,10 @@ async def send_and_receive(request):
     elif kind == "stream":
         pair = [BatchSocketStream(s) for s in trio.socket.socketpair()]
     else:
-        made = trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        pair = [DatagramSocket(s) for s in made]
+        pair = [
+            DatagramSocket(trio.socket.from_stdlib_socket(made))
+            for made in datagram_sockets(DATAGRAM_FAMILIES[0])
+        ]
 
     async def run(payload, size):
         with trio.fail_after(60):
@@ -354,8 +356,10 @@ async def test_a_payloads_own_bytes_are_sent_whole(send_and_receive, make):
 
 
 async def test_the_payloads_behind_it_are_not_shifted():
-    made = trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    left, right = (DatagramSocket(sock) for sock in made)
+    left, right = (
+        DatagramSocket(trio.socket.from_stdlib_socket(sock))
+        for sock in datagram_sockets(DATAGRAM_FAMILIES[0])
+    )
     async with left, right:
         payloads = [b"a" * 300, Short(CONTENT), Long(CONTENT), b"z" * 300]
         await left.send_many(payloads)
@@ -398,6 +402,9 @@ async def test_an_array_without_a_buffer_format_is_refused(send_and_receive):
         await send_and_receive(dates, 8)
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "pwrite"), reason="a file cannot be written to at a place"
+)
 @pytest.mark.parametrize("make", [Short, Long, Falsy, Array])
 def test_a_file_gets_a_payloads_own_bytes(make, tmp_path):
     with (tmp_path / "file").open("wb+") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 from fuzz import boundary
+from needs import needs_unix_sockets
 
 import triobatch
 
@@ -17,6 +18,7 @@ def test_every_public_class_is_called_or_has_a_reason():
     assert len(boundary.FUNCTIONS) > 150
 
 
+@needs_unix_sockets
 @pytest.mark.parametrize("start", range(0, CASES, 20))
 def test_arbitrary_calls_succeed_or_raise_what_is_documented(start, tmp_path):
     (tmp_path / "file").write_bytes(b"file" * 1000)

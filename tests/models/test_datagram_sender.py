@@ -11,6 +11,7 @@ import trio
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from machines import (
+    DATAGRAM_FAMILIES,
     DISTURBED,
     datagram_sockets,
     disturbances,
@@ -68,7 +69,7 @@ class SenderMachine(RuleBasedStateMachine):
     """The rules write a program, and the end runs it."""
 
     @initialize(
-        family=st.sampled_from(["unix", "udp"]),
+        family=st.sampled_from(DATAGRAM_FAMILIES),
         max_buffered=st.sampled_from([0, 1000, 2**18]),
         script=steps,
         disturbance=disturbances,

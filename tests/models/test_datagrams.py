@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 
 import pytest
 from helpers import is_exported
@@ -11,12 +12,18 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from machines import machine_test
 
 from triobatch import DatagramErrorGroup, Datagrams, Metadata
+from triobatch._wire.metadata import metadata_options
 from triobatch.testing import memory_datagram_pair, os_error
 
 payloads = st.lists(
     st.tuples(st.booleans(), st.binary(max_size=6)), max_size=5
 )
-metadata = st.sampled_from([None, Metadata(tos=1), Metadata(ttl=9)])
+# Where there are any.
+metadata = st.sampled_from(
+    [None, Metadata(tos=1), Metadata(ttl=9)]
+    if metadata_options(socket.AF_INET)
+    else [None]
+)
 BAD = ["text", 3, None, memoryview(b"abcd")[::2]]
 
 

@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     rule,
 )
 from machines import (
+    DATAGRAM_FAMILIES,
     DISTURBED,
     datagram_sockets,
     disturbances,
@@ -45,7 +46,7 @@ class BodyError(Exception):
 class RunMachine(RuleBasedStateMachine):
     """One socket that receives, one that sends, and one to hand on to."""
 
-    @initialize(family=st.sampled_from(["unix", "udp"]))
+    @initialize(family=st.sampled_from(DATAGRAM_FAMILIES))
     def connect(self, family):
         self.pairs = datagram_sockets(family), datagram_sockets(family)
         (sender, receiver), (onward, far) = (
