@@ -214,7 +214,7 @@ def ask_by_tcp(front, number):
 
 
 def wait_until_it_is_there(front, ask, process):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, process.stdout.read()
         with contextlib.suppress(ConnectionRefusedError):

@@ -58,6 +58,7 @@ def test_both_ends_in_one_program(arguments, said):
     assert both.stderr == ""
 
 
+@pytest.mark.slow
 def test_one_server_has_many_clients(server, certificates):
     for arguments in ([], ["--upload"], []):
         client = ask(server, certificates, *arguments)

@@ -37,6 +37,7 @@ def test_an_example_is_short_and_uses_public_names(name):
     assert not re.search(r"\._[a-z]", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [(), ("tls",)], ids=["plain", "tls"])
 def test_a_broadcast_reaches_all_websockets(how):
     done = run("websocket_broadcast.py", 300, *how)

@@ -130,6 +130,7 @@ class Load:
                 await self._answered.park()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "protocol"),
     [("udp_workers.py", "udp"), ("workers.py", "tcp")],

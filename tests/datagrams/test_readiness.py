@@ -218,7 +218,7 @@ async def test_closing_wakes_a_receiver(make_socket, method):
 
 @pytest.fixture
 def default_timeout():
-    socket.setdefaulttimeout(5)
+    socket.setdefaulttimeout(30)
     yield
     socket.setdefaulttimeout(None)
 
@@ -232,8 +232,8 @@ async def test_a_default_timeout_does_not_block_the_loop(
     for method in (sock.receive_errors_nowait, sock.receive_batch_nowait):
         with pytest.raises(trio.WouldBlock):
             method()
-    # Either would have taken five seconds.
-    assert time.monotonic() - before < 5
+    # Either would have taken thirty seconds.
+    assert time.monotonic() - before < 30
 
 
 @needs_error_queue
