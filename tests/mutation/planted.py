@@ -158,7 +158,7 @@ TOOLS = (
         (*PYTEST, "-m", ALL, "tests/testing", "tests/models/test_network.py"),
         600,
     ),
-    Tool("guard", ("python", "tests/bench/guard.py"), 1200),
+    Tool("guard", ("python", "tests/bench/guard.py"), 600),
     Tool("soak", ("python", "tests/soak/soak.py", "30"), 300),
     Tool("boundary", ("python", "tests/fuzz/boundary.py", "60"), 300),
     Tool("C fuzzer", ("python", "tests/fuzz/core/run.py", "30"), 600, NATIVE),

@@ -179,6 +179,16 @@ async def test_a_connection_that_cannot_be_shared_is_closed():
         await sending.send_all(b"x")
 
 
+async def test_a_connection_that_comes_after_the_block_is_closed():
+    left, right = memory_stream_pair()
+    async with open_shared_listeners([Connections(left)]) as (shared,):
+        pass
+    with pytest.raises(RuntimeError, match="closed to new arrivals"):
+        await shared.accept()
+    with pytest.raises(trio.BrokenResourceError):
+        await right.send_all(b"x")
+
+
 async def test_leaving_the_block_closes_listeners_that_nobody_served(
     listeners,
 ):

@@ -282,6 +282,13 @@ async def test_it_shares_a_tls_stream(make_streams, tls):
     ]
 
 
+async def test_the_grace_may_be_a_number_that_no_float_holds(pair):
+    async with open_shared_stream(pair[0], grace=10**400) as shared:
+        await shared.send_all(b"x")
+        await shared.aclose()
+    assert await pair[1].receive_some() == b"x"
+
+
 async def test_closing_a_tls_stream_that_is_stuck_does_not_hang(
     make_streams, tls
 ):

@@ -43,6 +43,10 @@ def test_messages_leave_in_the_order_they_came(outbox):
     assert not outbox.has_next()
 
 
+def test_a_stream_refuses_no_message(outbox):
+    assert outbox.refused == 0
+
+
 def test_the_peak_is_the_most_that_was_there(outbox):
     assert outbox.peak == 0
     filled(outbox, b"abc", b"d").take()
