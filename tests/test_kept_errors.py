@@ -13,6 +13,7 @@ import gc
 import os
 import socket
 import sys
+import tempfile
 import types
 
 import pytest
@@ -300,8 +301,21 @@ async def by_write_to(stream, payload):
     await Buffers([payload]).write_to(stream)
 
 
+async def by_send_file(stream, payload):
+    with tempfile.TemporaryFile() as file:
+        await stream.send_file(file, header=[payload])
+
+
 @pytest.mark.parametrize(
-    "send", [by_send_all, by_send_buffers, by_queue, by_nowait, by_write_to]
+    "send",
+    [
+        by_send_all,
+        by_send_buffers,
+        by_queue,
+        by_nowait,
+        by_write_to,
+        by_send_file,
+    ],
 )
 async def test_an_error_of_a_stream_has_no_frames_below(send):
     payload = payload_of()
@@ -309,6 +323,7 @@ async def test_an_error_of_a_stream_has_no_frames_below(send):
         await send(stream_and_gone_peer(), payload)
     error = caught.value.with_traceback(None)
     assert isinstance(error.__cause__, OSError)
+    assert all(one.__traceback__ is None for one in below(error))
     assert not holds(error, payload)
 
 
@@ -320,7 +335,9 @@ async def test_an_error_of_a_pipe_has_no_frames_below():
     async with trio.lowlevel.FdStream(writer) as pipe:
         with pytest.raises(trio.BrokenResourceError) as caught:
             await Buffers([payload]).write_to(pipe)
-    assert not holds(caught.value.with_traceback(None), payload)
+    error = caught.value.with_traceback(None)
+    assert all(one.__traceback__ is None for one in below(error))
+    assert not holds(error, payload)
 
 
 async def one(sock, payload):

@@ -119,6 +119,7 @@ if sys.platform != "win32":
     def _write_to_fd(buffers: Buffers, pipe: trio.lowlevel.FdStream) -> int:
         """Write with one ``writev(2)``; return 0 if the pipe is full."""
         window = first_chunks(buffers, IOV_MAX)
+        failure = None
         try:
             fd = pipe.fileno()
             # It belongs to all who share the pipe, and any of them may have
@@ -129,11 +130,13 @@ if sys.platform != "win32":
             return 0
         except OSError as error:
             # The frames of the failed call hold views of the chunks.
-            error = error.with_traceback(None)
-            # The number is -1 once the stream is closed.
-            raise_pipe_error(error)
+            failure = error.with_traceback(None)
         finally:
             window.clear()
+        if failure is not None:
+            # Not while it is handled, or PyPy puts its traceback back. The
+            # number is -1 once the stream is closed.
+            raise_pipe_error(failure)
         drop(buffers, written)
         return written
 

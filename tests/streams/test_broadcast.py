@@ -11,6 +11,7 @@ from helpers import (
     loopback_is_through,
     receive_exactly,
 )
+from trio import socket as tsocket
 from trio.testing import (
     assert_checkpoints,
     memory_stream_pair,
@@ -321,11 +322,18 @@ async def test_a_stream_given_twice_is_refused(pair):
     assert left.statistics().send_calls == 0
 
 
+def stay_full(stream):
+    """Keep more from fitting in when a window is probed, after 0.2 seconds."""
+    stream.socket.setsockopt(tsocket.SOL_SOCKET, tsocket.SO_RCVBUF, 4096)
+
+
 @pytest.mark.parametrize("family", ["tcp"])
 async def test_of_500_three_bad_peers_harm_nobody(make_streams, clog, reset):
     pairs = [await make_streams() for _ in range(500)]
     lefts = [left for left, _ in pairs]
     slow, dead, resetting = 17, 250, 499
+    for number in slow, resetting:
+        stay_full(pairs[number][1])
     clogged = await clog(pairs[slow][0])
     await clog(pairs[resetting][0])
     # It answers the first message with a reset.
@@ -363,6 +371,7 @@ async def test_of_500_three_bad_peers_harm_nobody(make_streams, clog, reset):
 async def test_a_deadline_tells_of_500_who_got_it(make_streams, clog, reset):
     pairs = [await make_streams() for _ in range(500)]
     slow, closed, resetting = 17, 250, 499
+    stay_full(pairs[slow][1])
     await clog(pairs[slow][0])
     await pairs[closed][0].aclose()
     await reset(pairs[resetting][1])

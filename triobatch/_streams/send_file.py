@@ -299,15 +299,19 @@ class _Sending:
         sending = self._sending
         fd = open_fd(sending._socket)
         sending.calls += 1
+        failure = None
         try:
             sent = send(fd, piece)
         except BlockingIOError:
             return 0
         except OSError as error:
             # The frames of the failed call hold the piece.
-            raise_stream_error(error.with_traceback(None))
+            failure = error.with_traceback(None)
         finally:
             del piece
+        if failure is not None:
+            # Not while it is handled, or PyPy puts its traceback back.
+            raise_stream_error(failure)
         drop(chunks, sent)
         sending.bytes_sent += sent
         if sent != size:

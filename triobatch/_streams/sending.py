@@ -163,12 +163,16 @@ class SendHalf:
             if size < 0:
                 return None
             self._put_back_before(size)
+        failure = None
         try:
             answer = send_list(fd, chunks)
         except OSError as error:
             self.calls += 1
             # The frames of the failed call hold the chunks.
-            raise_stream_error(error.with_traceback(None))
+            failure = error.with_traceback(None)
+        if failure is not None:
+            # Not while it is handled, or PyPy puts its traceback back.
+            raise_stream_error(failure)
         if answer is not None:
             sent, rest = answer
             self.calls += 1
@@ -295,13 +299,16 @@ class SendHalf:
     def _push(self, batch: _Batch, fd: int) -> bool:
         """Make one system call; return whether it took all it was offered."""
         self.calls += 1
+        failure = None
         try:
             sent, whole = batch.push(fd)
         except BlockingIOError:
             return False
         except OSError as error:
             # The frames of the failed call hold views of the chunks.
-            raise_stream_error(error.with_traceback(None))
+            failure = error.with_traceback(None)
+        if failure is not None:
+            raise_stream_error(failure)
         self.bytes_sent += sent
         if not whole:
             self.partial_writes += 1
