@@ -120,34 +120,42 @@ class SendHalf(Driving):
         self, queue: Datagrams, metadata: Metadata | None, errors: Errors
     ) -> int:
         """Send a queue, and consume it; return how many datagrams went."""
-        first = None
-        if metadata is None and self._turn is None:
-            payloads, addresses = queue._columns()
-            first, peer = self.pack_queue(payloads, addresses)
-        if first is None:
+        if self._turn is not None:
             with Claim(queue):
                 return await self.send(self.queued(queue, metadata, errors))
+        first, peer = None, b""
+        payloads, addresses = queue._columns()
+        if metadata is None:
+            first, peer = self.pack_queue(payloads, addresses)
         ignore = errors != "raise" and ignores(errors)
-        guard = self._guard
+        dispatch = None
+        if first is None:
+            dispatch = self.dispatch(
+                payloads, addresses, metadata, ignore=ignore
+            )
+        guard, count = self._guard, len(payloads)
         guard.take(queue)
         guard.task = current_task()
-        count = len(payloads)
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
-            rest = send_queue(
-                self.outlet,
-                self._socket,
-                first,
-                peer,
-                payloads,
-                addresses,
-                range(count),
-                ignore=ignore,
-            )
-            if rest is None:
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                return count
-            dispatch, outcome = rest
+            if dispatch is not None:
+                outcome = self._step(dispatch)
+            else:
+                assert first is not None
+                rest = send_queue(
+                    self.outlet,
+                    self._socket,
+                    first,
+                    peer,
+                    payloads,
+                    addresses,
+                    range(count),
+                    ignore=ignore,
+                )
+                if rest is None:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                    return count
+                dispatch, outcome = rest
             await self._go_on(dispatch, outcome)
         finally:
             guard.let_go(queue)
@@ -159,31 +167,36 @@ class SendHalf(Driving):
         self, queue: Datagrams, metadata: Metadata | None, errors: Errors
     ) -> int:
         """Send now what goes of a queue; see ``send_queue``."""
-        first = None
+        first, peer = None, b""
+        payloads, addresses = queue._columns()
         if metadata is None:
-            payloads, addresses = queue._columns()
             first, peer = self.pack_queue(payloads, addresses)
-        if first is None:
-            with Claim(queue):
-                return self.send_nowait(self.queued(queue, metadata, errors))
         ignore = errors != "raise" and ignores(errors)
-        guard = self._guard
-        guard.take(queue)
-        count = len(payloads)
-        try:
-            rest = send_queue(
-                self.outlet,
-                self._socket,
-                first,
-                peer,
-                payloads,
-                addresses,
-                range(count),
-                ignore=ignore,
+        dispatch = None
+        if first is None:
+            dispatch = self.dispatch(
+                payloads, addresses, metadata, ignore=ignore
             )
-            if rest is None:
-                return count
-            dispatch, outcome = rest
+        guard, count = self._guard, len(payloads)
+        guard.take(queue)
+        try:
+            if dispatch is not None:
+                outcome = self._step(dispatch)
+            else:
+                assert first is not None
+                rest = send_queue(
+                    self.outlet,
+                    self._socket,
+                    first,
+                    peer,
+                    payloads,
+                    addresses,
+                    range(count),
+                    ignore=ignore,
+                )
+                if rest is None:
+                    return count
+                dispatch, outcome = rest
             self._go_on_nowait(dispatch, outcome)
         finally:
             guard.let_go(queue)
