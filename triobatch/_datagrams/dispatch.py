@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import errno
 from itertools import compress
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from triobatch._core import calls
@@ -294,14 +295,13 @@ class Dispatch:
         segments = self._outlet.segmentation.segments
         if segments == 1 or self._pace.plain:
             return self._plan_each(first)
-        planned = self._pace.size
-        last = min(first + planned, len(self._tags))
+        last = min(first + self._pace.size, len(self._tags))
         peers = self._peers[first:last]
         order = gso.by_destination(peers)
         if order is not None:
+            in_order = itemgetter(*order)  # Of two at least.
             for column in self._columns():
-                batch = column[first:last]
-                column[first:last] = [batch[i] for i in order]
+                column[first:last] = in_order(column[first:last])
             peers = self._peers[first:last]
         sizes = list(map(len, self._payloads[first:last]))
         fitting = gso.within(sizes, MAX_JOINED)

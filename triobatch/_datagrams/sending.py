@@ -14,14 +14,18 @@ from triobatch._datagrams.first_call import (
     send_first,
     send_queue,
 )
-from triobatch._datagrams.outcomes import raise_only_error, result_of
+from triobatch._datagrams.outcomes import (
+    Outcome,
+    raise_only_error,
+    result_of,
+)
 from triobatch._resource import Claim
 
 if TYPE_CHECKING:
     from triobatch._datagrams.dispatch import Dispatch
     from triobatch._datagrams.errors import Errors
     from triobatch._datagrams.first_call import First
-    from triobatch._datagrams.outcomes import AnyDispatch, Observer, Outcome
+    from triobatch._datagrams.outcomes import AnyDispatch, Observer
     from triobatch._queues.datagrams import Datagrams, Directed
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
@@ -206,36 +210,38 @@ class SendHalf(Driving):
         self,
         payloads: list[Chunk],
         addresses: list[Address | Directed],
+        metadata: Metadata | None,
         tags: list[int],
         observer: Observer,
     ) -> tuple[Dispatch, Outcome | None] | None:
         """Begin a batch of the batch sender of ``shared``; see ``dispatch``.
 
-        Call it with Ctrl-C held off. Where nobody has the turn, and all is
-        alike, it makes the first call: a lock, a cancel scope and a
-        ``Dispatch`` are a third of what sending one datagram costs a sender.
+        Call it with Ctrl-C held off. Where nobody has the turn, it makes the
+        first call, which mostly is the only one: a lock and a cancel scope
+        were a fifth of a batch of four.
 
         Returns:
-          None, if the kernel has taken all. Otherwise what to drive, and what
-          its first call has come to, None if there was none.
+          None, if each has an outcome. Otherwise what to drive, and what its
+          first call has come to, None if there was none.
         """
         assert self._turn is not None
-        first = None
-        if not self._turn.locked():
+        is_free = not self._turn.locked()
+        if is_free and metadata is None:
             first, peer = self.pack_queue(payloads, addresses)
-        if first is None:
-            rest = self.dispatch(
-                payloads, addresses, None, observer=observer, tags=tags
-            )
-            return rest, None
-        return send_queue(
-            self.outlet,
-            self._socket,
-            first,
-            peer,
-            payloads,
-            addresses,
-            tags,
-            ignore=False,
-            observer=observer,
+            if first is not None:
+                return send_queue(
+                    self.outlet,
+                    self._socket,
+                    first,
+                    peer,
+                    payloads,
+                    addresses,
+                    tags,
+                    ignore=False,
+                    observer=observer,
+                )
+        rest = self.dispatch(
+            payloads, addresses, metadata, observer=observer, tags=tags
         )
+        outcome = self._step(rest) if is_free else None
+        return None if outcome is Outcome.DONE else (rest, outcome)
