@@ -124,7 +124,10 @@ def send_past(
     """
     data = b"".join(payloads)
     names = b"".join(peers)
-    packed, control_sizes = _pack(control, controls)
+    packed = b""
+    control_sizes: list[int] = []
+    if control or controls is not None:
+        packed, control_sizes = _pack(control, controls)
     outcomes = ffi.new(_OUTCOMES)
     count: int = _send_past(
         fd,

@@ -316,7 +316,7 @@ class Batching:
           ValueError: an address or metadata are impossible.
         """
         make: Callable[..., Dispatch] = Dispatch
-        control = self.control_of(metadata)
+        control = self.control_of(metadata) if metadata is not None else ()
         try:
             peers = list(map(self._sockaddrs.__getitem__, addresses))  # type: ignore[arg-type]
         except (TypeError, ValueError):

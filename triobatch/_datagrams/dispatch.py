@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import errno
 from itertools import compress
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from triobatch._core import calls
@@ -39,7 +40,7 @@ from triobatch._datagrams.pace import PLANNED, Pace
 from triobatch._queues.datagrams import Directed, undirected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from triobatch._datagrams.errors import DatagramError
     from triobatch._datagrams.outcomes import Observer, Outlet
@@ -50,8 +51,7 @@ if TYPE_CHECKING:
 # Joined at once. Eight runs of 64 KiB cost 13 % less than one (measured),
 # sixteen no less than eight, and the copy falls out of the cache.
 MAX_JOINED = 512 * 1024
-# What one step looks at, at most.
-WINDOW = max(PLANNED, calls.MAX_MESSAGES)
+WINDOW = max(PLANNED, calls.MAX_MESSAGES)  # What a step looks at, at most.
 # sendmsg(2) takes no larger one (INT_MAX); so it needs not be copied.
 MAX_MESSAGE = 2**31 - 1
 
@@ -162,7 +162,8 @@ class Dispatch:
         outlet.counters.reports += tried.passed
         done = len(tried.errors)
         if done:
-            self._reports.reset()
+            if self._reports.pending:
+                self._reports.reset()
             self._account(first, tried.errors, messages)
             if self._withdrawn or self._held or not tried.stopped:
                 # What was stopped need not be what is first now.
@@ -221,8 +222,10 @@ class Dispatch:
             self._outlet.counters.datagrams += sent
             self._congested = self._floods = 0
         whole = done == len(messages.sizes)
-        self._pace.note_tried(len(numbers), len(refused), whole=whole)
-        self._outlet.plain = self._pace.plain
+        pace = self._pace  # It need not be told what changes nothing.
+        if numbers or pace.plain or pace.size < PLANNED:
+            pace.note_tried(len(numbers), len(refused), whole=whole)
+        self._outlet.plain = pace.plain
         if numbers:
             self._refuse(numbers)
 
@@ -285,29 +288,27 @@ class Dispatch:
             for column in self._columns():
                 column[window] = compress(column[window], stays)
 
-    def _columns(self) -> Iterator[list]:  # type: ignore[type-arg]
-        yield self._payloads
-        yield self._addresses
-        yield self._peers
-        yield self._tags
+    def _columns(self) -> list[list[Any]]:
+        return [self._payloads, self._addresses, self._peers, self._tags]
 
     def _plan(self, first: int) -> gso.Messages:
         segments = self._outlet.segmentation.segments
         if segments == 1 or self._pace.plain:
             return self._plan_each(first)
-        planned = self._pace.size
-        last = min(first + planned, len(self._tags))
+        last = min(first + self._pace.size, len(self._tags))
         peers = self._peers[first:last]
         order = gso.by_destination(peers)
         if order is not None:
+            in_order = itemgetter(*order)  # Of two at least.
             for column in self._columns():
-                batch = column[first:last]
-                column[first:last] = [batch[i] for i in order]
+                column[first:last] = in_order(column[first:last])
             peers = self._peers[first:last]
         sizes = list(map(len, self._payloads[first:last]))
         fitting = gso.within(sizes, MAX_JOINED)
         messages = self._plan_runs(first, sizes[:fitting], peers[:fitting])
-        return messages.front(calls.MAX_MESSAGES)
+        if len(messages.sizes) > calls.MAX_MESSAGES:
+            return messages.front(calls.MAX_MESSAGES)
+        return messages
 
     def _plan_runs(
         self, _first: int, sizes: list[int], peers: list[bytes]

@@ -12,7 +12,12 @@ from triobatch._datagrams.batching import Batching
 from triobatch._datagrams.errnos import FIRST_PAUSE, MAX_CONGESTED
 from triobatch._datagrams.gso import Segmentation
 from triobatch._datagrams.outcomes import Outcome, Outlet
-from triobatch._resource import Guard, open_fd, pause_after, raise_if_closed
+from triobatch._resource import (
+    Guard,
+    closed_socket,
+    pause_after,
+    raise_if_closed,
+)
 from triobatch._wire.addresses import AF_INET, AF_INET6
 
 if TYPE_CHECKING:
@@ -232,7 +237,9 @@ class Driving(Batching):
 
     @trio.lowlevel.enable_ki_protection
     def _step(self, dispatch: AnyDispatch) -> Outcome:
-        fd = open_fd(self._socket)
+        fd = self._socket.fileno()
+        if fd == -1:
+            raise closed_socket()
         try:
             return dispatch.step(fd)
         except OSError as exc:

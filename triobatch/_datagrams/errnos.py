@@ -146,14 +146,18 @@ class Counters(Protocol):
 
 
 class Reports:
-    """The errors of one call and its repetitions."""
+    """The errors of one call and its repetitions.
 
-    __slots__ = ("_counters", "_last", "_row")
+    Attributes:
+      pending: Whether the next errno may be the second of its kind.
+    """
+
+    __slots__ = ("_counters", "_last", "_row", "pending")
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
-        self._last = 0
-        self._row = 0
+        self._last = self._row = 0
+        self.pending: bool = False
 
     def judge(self, number: int) -> Verdict:
         """Say what the errno of the last try was about."""
@@ -168,16 +172,13 @@ class Reports:
         self._counters.reports += 1
         self._last = number
         self._row += 1
+        self.pending = True
         if self._row < MAX_REPORTS:
             return Verdict.REPORT
         self.reset()
         return Verdict.FLOOD
 
-    @property
-    def pending(self) -> bool:
-        """Whether the next errno may be the second of its kind."""
-        return self._last != 0
-
     def reset(self) -> None:
         """Begin anew: the call has come to something else, or has paused."""
         self._last = self._row = 0
+        self.pending = False

@@ -256,7 +256,7 @@ def by_destination(peers: Sequence[bytes]) -> list[int] | None:
         ranks: dict[bytes, int] = {}
         for name in names:
             rank_of[name] = ranks.setdefault(endpoint(name), len(ranks))
-    keys = [rank_of[peer] for peer in peers]
+    keys = list(map(rank_of.__getitem__, peers))
     order = sorted(range(len(keys)), key=keys.__getitem__)
     return None if order == list(range(len(keys))) else order
 

@@ -14,7 +14,7 @@ from triobatch._datagrams import gso
 from triobatch._datagrams.dispatch import Dispatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from triobatch._wire.control import Control
 
@@ -36,9 +36,8 @@ class MixedDispatch(Dispatch):
         super().__init__(*arguments, **options)
         self._controls = controls
 
-    def _columns(self) -> Iterator[list[Any]]:
-        yield from super()._columns()
-        yield self._controls
+    def _columns(self) -> list[list[Any]]:
+        return [*super()._columns(), self._controls]
 
     def _plan_runs(
         self, _first: int, sizes: list[int], peers: list[bytes]

@@ -14,14 +14,18 @@ from triobatch._datagrams.first_call import (
     send_first,
     send_queue,
 )
-from triobatch._datagrams.outcomes import raise_only_error, result_of
+from triobatch._datagrams.outcomes import (
+    Outcome,
+    raise_only_error,
+    result_of,
+)
 from triobatch._resource import Claim
 
 if TYPE_CHECKING:
     from triobatch._datagrams.dispatch import Dispatch
     from triobatch._datagrams.errors import Errors
     from triobatch._datagrams.first_call import First
-    from triobatch._datagrams.outcomes import AnyDispatch, Observer, Outcome
+    from triobatch._datagrams.outcomes import AnyDispatch, Observer
     from triobatch._queues.datagrams import Datagrams, Directed
     from triobatch._queues.views import Chunk
     from triobatch._wire.addresses import Address
@@ -124,34 +128,42 @@ class SendHalf(Driving):
         self, queue: Datagrams, metadata: Metadata | None, errors: Errors
     ) -> int:
         """Send a queue, and consume it; return how many datagrams went."""
-        first = None
-        if metadata is None and self._turn is None:
-            payloads, addresses = queue._columns()
-            first, peer = self.pack_queue(payloads, addresses)
-        if first is None:
+        if self._turn is not None:
             with Claim(queue):
                 return await self.send(self.queued(queue, metadata, errors))
+        first, peer = None, b""
+        payloads, addresses = queue._columns()
+        if metadata is None:
+            first, peer = self.pack_queue(payloads, addresses)
         ignore = errors != "raise" and ignores(errors)
-        guard = self._guard
+        dispatch = None
+        if first is None:
+            dispatch = self.dispatch(
+                payloads, addresses, metadata, ignore=ignore
+            )
+        guard, count = self._guard, len(payloads)
         guard.take(queue)
         guard.task = current_task()
-        count = len(payloads)
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
-            rest = send_queue(
-                self.outlet,
-                self._socket,
-                first,
-                peer,
-                payloads,
-                addresses,
-                range(count),
-                ignore=ignore,
-            )
-            if rest is None:
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                return count
-            dispatch, outcome = rest
+            if dispatch is not None:
+                outcome = self._step(dispatch)
+            else:
+                assert first is not None
+                rest = send_queue(
+                    self.outlet,
+                    self._socket,
+                    first,
+                    peer,
+                    payloads,
+                    addresses,
+                    range(count),
+                    ignore=ignore,
+                )
+                if rest is None:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                    return count
+                dispatch, outcome = rest
             await self._go_on(dispatch, outcome)
         except (OSError, trio.ClosedResourceError):
             # As in ``_drive``.
@@ -167,31 +179,36 @@ class SendHalf(Driving):
         self, queue: Datagrams, metadata: Metadata | None, errors: Errors
     ) -> int:
         """Send now what goes of a queue; see ``send_queue``."""
-        first = None
+        first, peer = None, b""
+        payloads, addresses = queue._columns()
         if metadata is None:
-            payloads, addresses = queue._columns()
             first, peer = self.pack_queue(payloads, addresses)
-        if first is None:
-            with Claim(queue):
-                return self.send_nowait(self.queued(queue, metadata, errors))
         ignore = errors != "raise" and ignores(errors)
-        guard = self._guard
-        guard.take(queue)
-        count = len(payloads)
-        try:
-            rest = send_queue(
-                self.outlet,
-                self._socket,
-                first,
-                peer,
-                payloads,
-                addresses,
-                range(count),
-                ignore=ignore,
+        dispatch = None
+        if first is None:
+            dispatch = self.dispatch(
+                payloads, addresses, metadata, ignore=ignore
             )
-            if rest is None:
-                return count
-            dispatch, outcome = rest
+        guard, count = self._guard, len(payloads)
+        guard.take(queue)
+        try:
+            if dispatch is not None:
+                outcome = self._step(dispatch)
+            else:
+                assert first is not None
+                rest = send_queue(
+                    self.outlet,
+                    self._socket,
+                    first,
+                    peer,
+                    payloads,
+                    addresses,
+                    range(count),
+                    ignore=ignore,
+                )
+                if rest is None:
+                    return count
+                dispatch, outcome = rest
             self._go_on_nowait(dispatch, outcome)
         finally:
             guard.let_go(queue)
@@ -201,36 +218,38 @@ class SendHalf(Driving):
         self,
         payloads: list[Chunk],
         addresses: list[Address | Directed],
+        metadata: Metadata | None,
         tags: list[int],
         observer: Observer,
     ) -> tuple[Dispatch, Outcome | None] | None:
         """Begin a batch of the batch sender of ``shared``; see ``dispatch``.
 
-        Call it with Ctrl-C held off. Where nobody has the turn, and all is
-        alike, it makes the first call: a lock, a cancel scope and a
-        ``Dispatch`` are a third of what sending one datagram costs a sender.
+        Call it with Ctrl-C held off. Where nobody has the turn, it makes the
+        first call, which mostly is the only one: a lock and a cancel scope
+        were a fifth of a batch of four.
 
         Returns:
-          None, if the kernel has taken all. Otherwise what to drive, and what
-          its first call has come to, None if there was none.
+          None, if each has an outcome. Otherwise what to drive, and what its
+          first call has come to, None if there was none.
         """
         assert self._turn is not None
-        first = None
-        if not self._turn.locked():
+        is_free = not self._turn.locked()
+        if is_free and metadata is None:
             first, peer = self.pack_queue(payloads, addresses)
-        if first is None:
-            rest = self.dispatch(
-                payloads, addresses, None, observer=observer, tags=tags
-            )
-            return rest, None
-        return send_queue(
-            self.outlet,
-            self._socket,
-            first,
-            peer,
-            payloads,
-            addresses,
-            tags,
-            ignore=False,
-            observer=observer,
+            if first is not None:
+                return send_queue(
+                    self.outlet,
+                    self._socket,
+                    first,
+                    peer,
+                    payloads,
+                    addresses,
+                    tags,
+                    ignore=False,
+                    observer=observer,
+                )
+        rest = self.dispatch(
+            payloads, addresses, metadata, observer=observer, tags=tags
         )
+        outcome = self._step(rest) if is_free else None
+        return None if outcome is Outcome.DONE else (rest, outcome)

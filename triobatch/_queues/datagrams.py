@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple, TypeAlias
 
 from triobatch._queues.views import (
     Chunk,
+    are_bytes,
     as_payload,
     as_payloads,
     list_of,
@@ -146,7 +147,9 @@ class Datagrams:
         addresses: Iterable[Address | Directed]
         try:
             payloads, addresses = zip(*listed, strict=True)
-            accepted = as_payloads(payloads)
+            accepted = list(payloads)
+            if not are_bytes(accepted):
+                accepted = as_payloads(payloads)
         # The last two are what a view of two dimensions, and one that was
         # released (CPython 3.11), say to who iterates them.
         except (TypeError, ValueError, NotImplementedError, SystemError):

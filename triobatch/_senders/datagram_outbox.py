@@ -114,16 +114,19 @@ class DatagramOutbox:
             waiter.first = tag
             waiter.left = len(datagrams)
             self.waiting += len(datagrams)
+        size = 0
         for datagram in datagrams:
             datagram.tag = tag
             datagram.waiter = waiter
             datagram.place = queued
             queued[tag] = datagram
             tag += 1
-            self.nbytes += len(datagram.payload)
+            size += len(datagram.payload)
+        self.nbytes += size
         self.count += tag - self._next_tag
         self._next_tag = tag
-        self.peak = max(self.peak, self.nbytes)
+        if self.nbytes > self.peak:
+            self.peak = self.nbytes
 
     def withdraw(self, datagrams: Iterable[QueuedDatagram]) -> list[int]:
         """Take back datagrams that have no outcome yet.

@@ -61,9 +61,17 @@ class Room:
 
     def put(self, datagram: QueuedDatagram) -> bool:
         """Queue a datagram, if there is room, and nobody waits for room."""
-        if self._waiting or not self._has_some():
+        outbox = self._outbox
+        # As ``_has_some``. With its frame, with those of ``wake`` and
+        # ``check_open`` where they do nothing, and with a max(), queueing one
+        # took 20 % more instructions.
+        if (
+            self._waiting
+            or outbox.closed
+            or outbox.nbytes + _OVERHEAD * outbox.count > self._max_buffered
+        ):
             return False
-        self._outbox.put([datagram])
+        outbox.put([datagram])
         return True
 
     def put_later(self, token: Hashable, datagram: QueuedDatagram) -> None:
@@ -143,7 +151,8 @@ class QueueingTask(SendingTask):
         if not self._room.put(datagram):
             return False
         self._growing |= more
-        self.wake()
+        if self.parked is not None:
+            self.wake()
         return True
 
     async def put_later(self, datagram: QueuedDatagram) -> None:
@@ -278,7 +287,8 @@ class QueueingSender(Sender):
         checkpoints leaves in one batch.
         """
         metadata = self._checked(address, metadata)
-        self._task.check_open()
+        if self._task.outbox.closed:
+            self._task.check_open()
         if isinstance(data, Buffers):
             with Claim(data):
                 payload = bytes(data)

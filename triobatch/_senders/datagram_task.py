@@ -165,17 +165,13 @@ class DatagramSendingTask(QueueingTask):
         if every.count(metadata) < len(every):
             metadata = None
             addresses = [direct(one.address, one.metadata) for one in batch]
-        if metadata is None:
-            begun = self._target.begin_shared(payloads, addresses, tags, self)
-            if begun is None:
-                await cancel_shielded_checkpoint()
-                return
-            self._dispatch, outcome = begun
-        else:
-            outcome = None
-            self._dispatch = self._target.dispatch(
-                payloads, addresses, metadata, observer=self, tags=tags
-            )
+        begun = self._target.begin_shared(
+            payloads, addresses, metadata, tags, self
+        )
+        if begun is None:
+            await cancel_shielded_checkpoint()
+            return
+        self._dispatch, outcome = begun
         try:
             with trio.CancelScope() as self._batch_scope:
                 await self._target.drive_shared(self._dispatch, outcome)
