@@ -22,7 +22,7 @@ def _offered(buffers: Iterable[Buffer]) -> list[Buffer]:
     try:
         return list(islice(buffers, IOV_MAX))
     except (NotImplementedError, SystemError, ValueError) as error:
-        if not isinstance(buffers, memoryview):
+        if not _is_buffer(buffers):
             # The caller's own, as of a generator.
             raise
         if isinstance(error, ValueError):
@@ -130,6 +130,17 @@ def preadv(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
         return _preadv(fd, offered, offset)
     except ValueError as error:
         raise _no_bytes(error) from None
+
+
+def _is_buffer(candidate: object) -> bool:
+    try:
+        memoryview(candidate).release()  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    except ValueError:
+        # One that was released, or closed.
+        pass
+    return True
 
 
 def _no_bytes(error: ValueError) -> BufferError:
