@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import socket
 from array import array
@@ -311,3 +312,11 @@ def test_what_the_buffers_raise_themselves_comes_out(fd, name, error):
     with pytest.raises(error, match="of the generator"):
         getattr(lowlevel, name)(fd, buffers(), *offset)
     assert content(fd) == b""
+
+
+@pytest.mark.parametrize("name", ["writev", "readv"])
+def test_a_buffer_in_the_place_of_many_that_is_closed_is_told(fd, name):
+    closed = mmap.mmap(-1, 10)
+    closed.close()
+    with pytest.raises(BufferError, match="no bytes to give"):
+        getattr(lowlevel, name)(fd, closed)

@@ -19,18 +19,18 @@ from triobatch._wire.hints import Buffer
 
 
 def _offered(buffers: Iterable[Buffer]) -> list[Buffer]:
-    if not isinstance(buffers, memoryview):
-        # What an iterator of the caller's raises is the caller's.
-        return list(islice(buffers, IOV_MAX))
     try:
         return list(islice(buffers, IOV_MAX))
-    except (NotImplementedError, SystemError):
-        # A view of two dimensions, or one that was released (CPython 3.11).
+    except (NotImplementedError, SystemError, ValueError) as error:
+        if not _is_buffer(buffers):
+            # The caller's own, as of a generator.
+            raise
+        if isinstance(error, ValueError):
+            raise _no_bytes(error) from None
+        # One of two dimensions, or one that was released (CPython 3.11).
         raise TypeError(
             f"buffers must be an iterable of buffers, not {buffers!r}"
         ) from None
-    except ValueError as error:
-        raise _no_bytes(error) from None
 
 
 def writev(fd: int, buffers: Iterable[Buffer]) -> int:
@@ -130,6 +130,17 @@ def preadv(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
         return _preadv(fd, offered, offset)
     except ValueError as error:
         raise _no_bytes(error) from None
+
+
+def _is_buffer(candidate: object) -> bool:
+    try:
+        memoryview(candidate).release()  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    except ValueError:
+        # One that was released, or closed.
+        pass
+    return True
 
 
 def _no_bytes(error: ValueError) -> BufferError:

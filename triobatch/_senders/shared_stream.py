@@ -156,8 +156,9 @@ class SharedStream(HandsOn, trio.abc.HalfCloseableStream):
         """Send what is queued, as far as the grace time allows, and close.
 
         Nothing more can be queued, and those who wait for room get
-        ``ClosedResourceError``. ``sender`` tells what was not sent. If it is
-        cancelled, the stream is closed at once.
+        ``ClosedResourceError``. ``sender`` tells what was not sent. What the
+        stream itself has to say at its end, as TLS has, is waited for no
+        longer either. If it is cancelled, the stream is closed at once.
         """
         task = self.sender._task
         task.finish()
