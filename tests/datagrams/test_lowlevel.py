@@ -321,5 +321,5 @@ def test_the_number_of_a_closed_socket_is_a_bad_descriptor(way, fd):
 
 @pytest.mark.parametrize("wrong", [None, "text", 5, b"read-only", [1]])
 def test_what_is_no_buffer_is_called_by_its_name(sockets, wrong):
-    with pytest.raises(TypeError, match="^buffer: "):
+    with pytest.raises(TypeError, match=r"^buffer: "):
         recvmmsg(sockets[0].fileno(), wrong, 1)
