@@ -329,3 +329,9 @@ def test_the_number_of_a_closed_socket_is_a_bad_descriptor(way, fd):
         else:
             sendmmsg(fd, datagrams[way])
     assert caught.value.errno == errno.EBADF
+
+
+@pytest.mark.parametrize("wrong", [None, "text", 5, b"read-only", [1]])
+def test_what_is_no_buffer_is_called_by_its_name(sockets, wrong):
+    with pytest.raises(TypeError, match=r"^buffer: "):
+        recvmmsg(sockets[0].fileno(), wrong, 1)

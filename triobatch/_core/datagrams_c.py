@@ -373,7 +373,7 @@ def lend(arena: Arena, buffer: Any, slot_size: int) -> tuple[Any, int]:
         export(arena)
     try:
         exported = _from_buffer(buffer, require_writable=True)
-    except BufferError as error:
+    except (BufferError, TypeError) as error:
         raise TypeError(f"buffer: {error}") from None
     except ValueError as error:
         # A view that was released, a mapping that was closed.
