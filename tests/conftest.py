@@ -23,9 +23,9 @@ from trio import socket as tsocket
 from trio.testing import wait_all_tasks_blocked
 
 # What starts pytest-xdist's processes runs no test, and does so as on Linux.
-_starts_others = any(arg.startswith(("-n", "--num")) for arg in sys.argv)
 if "TRIOBATCH_SIMULATE" in os.environ and (
-    "PYTEST_XDIST_WORKER" in os.environ or not _starts_others
+    "PYTEST_XDIST_WORKER" in os.environ
+    or not any(arg.startswith(("-n", "--num")) for arg in sys.argv)
 ):
     simulated_platform.become(os.environ["TRIOBATCH_SIMULATE"])
 
