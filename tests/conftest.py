@@ -33,7 +33,8 @@ if "TRIOBATCH_MUTATED" not in os.environ:
 
 # What starts pytest-xdist's processes runs no test, and does so as on Linux.
 if "TRIOBATCH_SIMULATE" in os.environ and (
-    "PYTEST_XDIST_WORKER" in os.environ or "-n" not in sys.argv
+    "PYTEST_XDIST_WORKER" in os.environ
+    or not any(arg.startswith(("-n", "--num")) for arg in sys.argv)
 ):
     simulated_platform.become(os.environ["TRIOBATCH_SIMULATE"])
 
