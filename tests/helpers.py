@@ -1,6 +1,7 @@
 """What tests of many modules do with a socket, or ask of one."""
 
 import contextlib
+import os
 import socket
 import time
 
@@ -14,6 +15,11 @@ from triobatch._queues.views import EXPORTS_LOCK
 # exports lock nothing, views are not freed when the last name is gone either.
 exports_lock = pytest.mark.skipif(
     not EXPORTS_LOCK, reason="exports lock nothing here: chunks are copied"
+)
+
+# For what a file's descriptor is written with, where there is one.
+needs_writev = pytest.mark.skipif(
+    not hasattr(os, "writev"), reason="os has no writev: write() is called"
 )
 
 

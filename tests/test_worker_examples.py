@@ -176,6 +176,9 @@ async def test_one_that_is_killed_under_load_loses_only_its_own(
     assert 0 < answered <= load.answers + 2 * CLIENTS
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "pidfd_open"), reason="os has no pidfd_open"
+)
 async def test_workers_end_with_a_parent_that_is_killed():
     with started("udp_workers.py", "127.0.0.1:0", "--workers", 2) as parent:
         pids = [next_start(parent)[1] for _ in range(2)]

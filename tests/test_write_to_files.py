@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 import trio
-from helpers import is_exported
+from helpers import is_exported, needs_writev
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
@@ -169,6 +169,7 @@ async def test_a_file_and_no_bytes_is_a_checkpoint(tmp_path):
             assert await Buffers().write_to(file) == 0
 
 
+@needs_writev
 @pytest.mark.parametrize(
     "count", [1, IOV_MAX - 1, IOV_MAX, IOV_MAX + 1, 3 * IOV_MAX]
 )
