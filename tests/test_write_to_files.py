@@ -35,11 +35,13 @@ def apply_with_write(file, operations):
     for name, argument in operations:
         if name == "write_to":
             results.append(file.write(argument))
+            if not hasattr(os, "writev"):
+                # It is this write that is called.
+                continue
             file.flush()
-            if argument and "a" in file.mode and hasattr(os, "writev"):
-                # Where the kernel is after appending. Python's buffered
-                # files believe otherwise if they were elsewhere before, and
-                # without a writev it is their write() that is called.
+            if argument and "a" in file.mode:
+                # Where the kernel is after appending. CPython's buffered
+                # files believe otherwise if they were elsewhere before.
                 file.seek(0, os.SEEK_END)
         elif argument is None:
             results.append(getattr(file, name)())
