@@ -77,6 +77,14 @@ sendmsg(int fd, const struct msghdr *message, int flags)
 }
 
 ssize_t
+write(int fd, const void *data, size_t size)
+{
+    if (is_faulty(fd))
+        return answer((long)size);
+    return REAL(write)(fd, data, size);
+}
+
+ssize_t
 writev(int fd, const struct iovec *iovecs, int count)
 {
     if (is_faulty(fd))

@@ -16,6 +16,8 @@ exports_lock = pytest.mark.skipif(
     not EXPORTS_LOCK, reason="exports lock nothing here: chunks are copied"
 )
 
+# For what a file's descriptor is written with, where there is one.
+
 
 def need_unix_sockets():
     """Skip the test where there are none."""

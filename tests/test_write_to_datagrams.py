@@ -7,6 +7,7 @@ import socket
 
 import pytest
 import trio
+from helpers import exports_lock
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import (
@@ -232,6 +233,7 @@ async def test_buffers_that_do_not_go_now_are_whole(full_pair):
     assert (await right.receive())[0] == b"unsent"
 
 
+@exports_lock
 async def test_a_sent_chunk_is_released(connected):
     sender, _ = connected
     chunk = bytearray(b"mutable")

@@ -3,6 +3,7 @@
 import errno
 import mmap
 import socket
+import sys
 
 import pytest
 from needs import TELLS_SIZE, needs_unix_sockets
@@ -242,6 +243,12 @@ def test_a_wrong_slot_size_leaves_the_buffer_alone(sockets, slot_size):
     ],
 )
 def test_a_slot_is_so_many_bytes_of_any_buffer(sockets, buffer):
+    if (
+        sys.implementation.name == "pypy"
+        and CORE == "python"
+        and (buffer.ndim, buffer.format) != (1, "B")
+    ):
+        pytest.skip("PyPy's recvmsg_into fills no part of what was cast")
     left, right = sockets
     for payload in (b"abcd", b"efgh", b"ijkl", b"mnop"):
         left.sendto(payload, right.getsockname())

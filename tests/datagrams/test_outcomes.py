@@ -278,7 +278,7 @@ async def test_a_full_interface_is_waited_for():
     with two_hosts() as (near, far):
         near.run(
             *("tc", "qdisc", "add", "dev", "veth", "root", "tbf"),
-            *("rate", "8mbit", "burst", "10kb", "limit", "10mb"),
+            *("rate", "2mbit", "burst", "10kb", "limit", "10mb"),
         )
         sock, other = udp_socket(near), udp_socket(far)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 import trio
+from helpers import exports_lock
 from traced import tracemalloc
 from trio.testing import wait_all_tasks_blocked
 
@@ -150,6 +151,7 @@ async def test_what_a_closed_socket_had_left_is_given_back(make_socket):
     assert (await other.receive())[0] == b"b 0"
 
 
+@exports_lock
 @pytest.mark.parametrize("closed_within", [False, True])
 async def test_what_a_scope_lent_is_given_back_at_its_end(
     make_socket, closed_within
@@ -171,6 +173,7 @@ async def test_what_a_scope_lent_is_given_back_at_its_end(
     assert list(spares).count(memory) == 1
 
 
+@exports_lock
 async def test_memory_is_given_back_once_whatever_a_signal_raises(
     make_socket, monkeypatch
 ):

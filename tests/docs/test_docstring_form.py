@@ -33,7 +33,8 @@ def methods_of(name, cls):
         if (
             not method.startswith("_")
             and inspect.isfunction(function)
-            and function.__module__.startswith("triobatch")
+            # PyPy's built-in methods are of none.
+            and (function.__module__ or "").startswith("triobatch")
         ):
             yield f"{name}.{method}", function
 

@@ -353,6 +353,21 @@ def export(arena: Arena) -> int:
     return int(ffi.cast("uintptr_t", pointers))
 
 
+def _export_writable(buffer: Any) -> Any:
+    try:
+        try:
+            return _from_buffer(buffer, require_writable=True)
+        except TypeError:
+            # Also what PyPy says of a view that was released.
+            memoryview(buffer).release()
+            raise
+    except (BufferError, TypeError) as error:
+        raise TypeError(f"buffer: {error}") from None
+    except ValueError as error:
+        # A view that was released, a mapping that was closed.
+        raise BufferError(f"buffer has no bytes to give: {error}") from None
+
+
 def lend(arena: Arena, buffer: Any, slot_size: int) -> tuple[Any, int]:
     """Have the slots in other memory, until ``take_back``.
 
@@ -371,13 +386,7 @@ def lend(arena: Arena, buffer: Any, slot_size: int) -> tuple[Any, int]:
     """
     if arena.exports is None:
         export(arena)
-    try:
-        exported = _from_buffer(buffer, require_writable=True)
-    except (BufferError, TypeError) as error:
-        raise TypeError(f"buffer: {error}") from None
-    except ValueError as error:
-        # A view that was released, a mapping that was closed.
-        raise BufferError(f"buffer has no bytes to give: {error}") from None
+    exported = _export_writable(buffer)
     room = len(exported)
     if not 0 < slot_size <= room:
         _release(exported)
