@@ -1,14 +1,21 @@
 """Which core runs, and the reason that is given."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import extensions
 import pytest
 
 from triobatch._core import choice as _core_choice
-from triobatch._core.choice import CORE, CORE_REASON, choose
+from triobatch._core.choice import (
+    CORE,
+    CORE_REASON,
+    choose,
+    settle_structs,
+)
 
 
 @pytest.fixture
@@ -140,3 +147,18 @@ def test_only_where_there_can_be_a_core_is_told_how_to_build_it(
     monkeypatch.setattr(sys, "platform", platform)
     _, why = choose(None)
     assert ("force-reinstall" in why) == says
+
+
+def test_no_struct_is_left_to_whoever_uses_it_first(built):
+    native = Path(__file__).parents[2] / "triobatch/_native"
+    if not native.exists():
+        pytest.skip("an installed package, without its sources")
+    declared = {
+        name
+        for source in ("core.h", "system.cdef")
+        for name in re.findall(
+            r"^struct (\w+) \{", (native / source).read_text(), re.MULTILINE
+        )
+    }
+    assert len(declared) > 3
+    assert set(settle_structs()) == declared

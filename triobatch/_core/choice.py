@@ -57,6 +57,23 @@ def choose(wanted: str | None) -> tuple[str, str]:
     return "c", "TRIOBATCH_CORE=c" if wanted else "it was built and loads"
 
 
+def settle_structs() -> list[str]:
+    """Let cffi work out the core's structs; return their names.
+
+    It would do so when one is first used. Without the GIL two threads can be
+    at it together then, and one read what the other has half written
+    (do_realize_lazy_struct of cffi 2.1, whose critical section is left
+    wherever its thread has to wait).
+    """
+    from triobatch._core._c import ffi  # noqa: PLC0415 (it is optional)
+
+    _, structs, _ = ffi.list_types()
+    for name in structs:
+        # Reading its fields is what does it.
+        _ = ffi.typeof(f"struct {name}").fields
+    return list(structs)
+
+
 def _has_chunk_extension() -> bool:
     # It may be missing where the core is not: PyPy, free-threaded builds.
     try:
@@ -79,5 +96,7 @@ def _chosen() -> tuple[str, str]:
 _choice = _chosen()
 CORE: Final = _choice[0]
 CORE_REASON: Final = _choice[1]
+if CORE == "c":
+    settle_structs()
 # Whether list arithmetic in C (_native/chunks.c) can be had.
 CHUNK_EXTENSION: Final = _has_chunk_extension()
