@@ -10,6 +10,7 @@ import socket
 from array import array
 
 import pytest
+from helpers import exports_lock
 
 import triobatch
 from triobatch import lowlevel
@@ -320,3 +321,15 @@ def test_a_buffer_in_the_place_of_many_that_is_closed_is_told(fd, name):
     closed.close()
     with pytest.raises(BufferError, match="no bytes to give"):
         getattr(lowlevel, name)(fd, closed)
+
+
+@pytest.mark.parametrize("name", ["writev", "readv", "pwritev", "preadv"])
+@exports_lock
+def test_what_was_offered_is_let_go_of_by_an_error(name):
+    chunk = bytearray(1)
+    offset = (0,) if name.startswith("p") else ()
+    views = (memoryview(chunk) for _ in range(2))
+    with pytest.raises(OSError, match="descriptor") as caught:
+        getattr(lowlevel, name)(-1, views, *offset)
+    assert caught.value.__traceback__ is not None
+    chunk.append(1)

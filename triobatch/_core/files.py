@@ -55,6 +55,9 @@ def writev(fd: int, buffers: Iterable[Buffer]) -> int:
         return _writev(fd, offered)
     except ValueError as error:
         raise _no_bytes(error) from None
+    finally:
+        # Let go of, even when a traceback keeps the list.
+        offered.clear()
 
 
 def readv(fd: int, buffers: Iterable[Buffer]) -> int:
@@ -77,6 +80,9 @@ def readv(fd: int, buffers: Iterable[Buffer]) -> int:
         return _readv(fd, offered)
     except ValueError as error:
         raise _no_bytes(error) from None
+    finally:
+        # Let go of, even when a traceback keeps the list.
+        offered.clear()
 
 
 def pwritev(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
@@ -105,6 +111,9 @@ def pwritev(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
         return _pwritev(fd, offered, offset)
     except ValueError as error:
         raise _no_bytes(error) from None
+    finally:
+        # Let go of, even when a traceback keeps the list.
+        offered.clear()
 
 
 def preadv(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
@@ -130,6 +139,9 @@ def preadv(fd: int, buffers: Iterable[Buffer], offset: int) -> int:
         return _preadv(fd, offered, offset)
     except ValueError as error:
         raise _no_bytes(error) from None
+    finally:
+        # Let go of, even when a traceback keeps the list.
+        offered.clear()
 
 
 def _is_buffer(candidate: object) -> bool:
