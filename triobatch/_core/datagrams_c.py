@@ -355,12 +355,9 @@ def export(arena: Arena) -> int:
 
 def _export_writable(buffer: Any) -> Any:
     try:
-        try:
-            return _from_buffer(buffer, require_writable=True)
-        except TypeError:
-            # Also what PyPy says of a view that was released.
-            memoryview(buffer).release()
-            raise
+        # PyPy's from_buffer says TypeError of a view that was released.
+        memoryview(buffer).release()
+        return _from_buffer(buffer, require_writable=True)
     except (BufferError, TypeError) as error:
         raise TypeError(f"buffer: {error}") from None
     except ValueError as error:
