@@ -159,7 +159,11 @@ def build_and_test(top, work):
         [*pytest, "-p", "no:cacheprovider", "--hypothesis-seed=0"],
         cwd=top,
         env=os.environ
-        | {"PYTHONPATH": str(top), "PYTHONDONTWRITEBYTECODE": "1"},
+        | {
+            "PYTHONPATH": str(top),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "TRIOBATCH_CORE": "c",
+        },
     ):
         return "the tests"
     if not shutil.which("python3-dbg"):

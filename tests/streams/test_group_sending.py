@@ -235,6 +235,8 @@ async def test_every_obstacle_is_told_and_the_others_are_sent(
         "stranger": ValueError,
     }
     assert await pairs["well"][1].receive_some() == b"x"
+    kept = group.error(streams["broken"])
+    assert kept.errno in {errno.ECONNRESET, errno.EPIPE}
 
 
 async def test_the_one_that_is_no_pair_is_told(group, connect):
