@@ -1,8 +1,8 @@
 """What tests of many modules do with a socket, or ask of one."""
 
 import contextlib
-import os
 import socket
+import sys
 import time
 
 import pytest
@@ -17,9 +17,9 @@ exports_lock = pytest.mark.skipif(
     not EXPORTS_LOCK, reason="exports lock nothing here: chunks are copied"
 )
 
-# For what a file's descriptor is written with, where there is one.
-needs_writev = pytest.mark.skipif(
-    not hasattr(os, "writev"), reason="os has no writev: write() is called"
+# For tests of what is written to a file round its object.
+writes_descriptors = pytest.mark.skipif(
+    sys.platform == "win32", reason="a file's own write() is called there"
 )
 
 

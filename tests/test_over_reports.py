@@ -12,7 +12,7 @@ import json
 import pytest
 import trio
 from faults import build, needs_preload, run
-from helpers import needs_writev
+from helpers import writes_descriptors
 
 from triobatch import Buffers, _write_to
 from triobatch._core.choice import CORE
@@ -318,7 +318,7 @@ async def test_a_file_of_ones_own_is_not_believed_either(count):
     assert bytes(buffers) == b"abcdefg"
 
 
-@needs_writev
+@writes_descriptors
 async def test_a_call_that_was_cut_short_is_counted_before_it_boasts(
     tmp_path, monkeypatch
 ):

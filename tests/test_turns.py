@@ -17,7 +17,7 @@ import threading
 import pytest
 import trio
 from faults import build, needs_preload, run
-from helpers import needs_writev
+from helpers import writes_descriptors
 from trio import socket as tsocket
 
 import triobatch
@@ -268,7 +268,7 @@ async def test_a_file_that_takes_nothing_is_an_error():
     assert bytes(buffers) == b"abc"
 
 
-@needs_writev
+@writes_descriptors
 async def test_a_descriptor_that_takes_nothing_is_an_error(
     tmp_path, monkeypatch
 ):
@@ -309,7 +309,7 @@ async def test_a_file_is_written_until_the_deadline(count):
     assert buffers.nbytes == size - _write_to._CALL_SIZE
 
 
-@needs_writev
+@writes_descriptors
 async def test_a_descriptor_is_written_until_the_deadline(
     tmp_path, monkeypatch
 ):
