@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import sys
 import time
 
 import pytest
@@ -16,7 +17,10 @@ exports_lock = pytest.mark.skipif(
     not EXPORTS_LOCK, reason="exports lock nothing here: chunks are copied"
 )
 
-# For what a file's descriptor is written with, where there is one.
+# For tests of what is written to a file round its object.
+writes_descriptors = pytest.mark.skipif(
+    sys.platform == "win32", reason="a file's own write() is called there"
+)
 
 
 def need_unix_sockets():

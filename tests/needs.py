@@ -68,6 +68,3 @@ needs_pipes = pytest.mark.skipif(
     not hasattr(trio.lowlevel, "FdStream"),
     reason="there are no pipes that are streams",
 )
-needs_writev = pytest.mark.skipif(
-    not hasattr(os, "writev"), reason="there is no writev(2)"
-)

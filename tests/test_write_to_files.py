@@ -12,7 +12,6 @@ import trio
 from helpers import is_exported
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from needs import needs_writev
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from triobatch import Buffers, _write_to
@@ -36,9 +35,6 @@ def apply_with_write(file, operations):
     for name, argument in operations:
         if name == "write_to":
             results.append(file.write(argument))
-            if not hasattr(os, "writev"):
-                # It is this write that is called.
-                continue
             file.flush()
             if argument and "a" in file.mode:
                 # Where the kernel is after appending. CPython's buffered
@@ -173,7 +169,6 @@ async def test_a_file_and_no_bytes_is_a_checkpoint(tmp_path):
             assert await Buffers().write_to(file) == 0
 
 
-@needs_writev
 @pytest.mark.parametrize(
     "count", [1, IOV_MAX - 1, IOV_MAX, IOV_MAX + 1, 3 * IOV_MAX]
 )

@@ -40,11 +40,12 @@ _CALL_SIZE = 2**20
 _YIELD_SIZE = 2**20
 _YIELD_CALLS = 16
 
-# What open() returns in a binary mode that writes, where there is a writev.
+# What open() returns in a binary mode that writes, and is written round: its
+# own buffer would say of bytes that are still there that they are written.
 _OPENED = (
-    (io.FileIO, io.BufferedWriter, io.BufferedRandom)
-    if hasattr(os, "writev")
-    else ()
+    ()
+    if sys.platform == "win32"
+    else (io.FileIO, io.BufferedWriter, io.BufferedRandom)
 )
 
 

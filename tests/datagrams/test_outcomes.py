@@ -11,7 +11,7 @@ from helpers import address_of, cancelled_when_blocked, receive_all
 from needs import needs_addresses_where_connected, needs_gso
 from network import namespaces, needs_command, needs_namespaces, two_hosts
 from receive_buffer import grow_receive_buffer
-from trio.testing import assert_checkpoints, wait_all_tasks_blocked
+from trio.testing import assert_checkpoints
 
 from triobatch._core import calls
 from triobatch._datagrams.errors import DatagramError, DatagramErrorGroup
