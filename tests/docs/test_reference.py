@@ -74,10 +74,18 @@ def methods(kind):
     """Return the public methods and properties that are ours."""
     for base in kind.__mro__:
         if base.__module__.partition(".")[0] == "triobatch":
+            # A named tuple's are properties on PyPy.
+            fields = getattr(base, "_fields", ())
             for name, thing in vars(base).items():
-                if not name.startswith("_") and (
-                    inspect.isroutine(thing)
-                    or isinstance(thing, property | classmethod | staticmethod)
+                if (
+                    not name.startswith("_")
+                    and name not in fields
+                    and (
+                        inspect.isroutine(thing)
+                        or isinstance(
+                            thing, property | classmethod | staticmethod
+                        )
+                    )
                 ):
                     yield name, base
 
