@@ -1,6 +1,5 @@
 """Marks for tests of what not every system has, each asked for by name."""
 
-import os
 import socket
 import sys
 
