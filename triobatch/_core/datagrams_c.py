@@ -350,21 +350,6 @@ def export(arena: Arena) -> int:
     return int(ffi.cast("uintptr_t", pointers))
 
 
-def _export_writable(buffer: Any) -> Any:
-    try:
-        try:
-            return _from_buffer(buffer, require_writable=True)
-        except TypeError:
-            # Also what PyPy says of a view that was released.
-            memoryview(buffer).release()
-            raise
-    except BufferError as error:
-        raise TypeError(f"buffer: {error}") from None
-    except ValueError as error:
-        # A view that was released, a mapping that was closed.
-        raise BufferError(f"buffer has no bytes to give: {error}") from None
-
-
 def lend(arena: Arena, buffer: Any, slot_size: int) -> tuple[Any, int]:
     """Have the slots in other memory, until ``take_back``.
 
@@ -383,7 +368,18 @@ def lend(arena: Arena, buffer: Any, slot_size: int) -> tuple[Any, int]:
     """
     if arena.exports is None:
         export(arena)
-    exported = _export_writable(buffer)
+    try:
+        try:
+            exported = _from_buffer(buffer, require_writable=True)
+        except TypeError:
+            # Also what PyPy says of a view that was released.
+            memoryview(buffer).release()
+            raise
+    except BufferError as error:
+        raise TypeError(f"buffer: {error}") from None
+    except ValueError as error:
+        # A view that was released, a mapping that was closed.
+        raise BufferError(f"buffer has no bytes to give: {error}") from None
     room = len(exported)
     if not 0 < slot_size <= room:
         _release(exported)
