@@ -66,17 +66,18 @@ async def test_a_socket_that_waits_is_small(make_socket):
         gc.collect()
 
     async with trio.open_nursery() as nursery:
-        # What all of them share is made by the first.
+        # What all of them share is made by the first; and where a table of
+        # the process grows meanwhile, it is among many.
         await start(4)
         tracemalloc.start()
         try:
-            await start(32)
+            await start(128)
             size, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
         nursery.cancel_scope.cancel()
     # With Trio's task and socket, 3.5 KiB, and what the fixture has.
-    assert size / 32 < 7 * 1024
+    assert size / 128 < 7 * 1024
 
 
 @pytest.mark.parametrize("way", ["receive", "receive_batch", "messages"])
