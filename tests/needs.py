@@ -67,3 +67,8 @@ needs_pipes = pytest.mark.skipif(
     not hasattr(trio.lowlevel, "FdStream"),
     reason="there are no pipes that are streams",
 )
+
+needs_no_tracer = pytest.mark.skipif(
+    sys.gettrace() is not None,
+    reason="what measures the tests' coverage allocates as well",
+)

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import trio
+from needs import needs_no_tracer
 
 import triobatch
 
@@ -105,6 +106,7 @@ async def test_frames_are_those_of_triobatch_and_of_what_it_calls():
     assert await count_frames(Way(read)) == 1
 
 
+@needs_no_tracer
 async def test_what_is_around_a_call_costs_it_nothing():
     cleaned_up = []
 

@@ -8,6 +8,7 @@ import threading
 import pytest
 import trio
 from helpers import exports_lock
+from needs import needs_no_tracer
 from traced import tracemalloc
 from trio.testing import wait_all_tasks_blocked
 
@@ -53,6 +54,7 @@ async def test_a_socket_that_waits_has_none(make_socket):
     sys.implementation.name != "cpython",
     reason="counts what CPython allocates",
 )
+@needs_no_tracer
 async def test_a_socket_that_waits_is_small(make_socket):
     async def serve(sock):
         await sock.receive()
