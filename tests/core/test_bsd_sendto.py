@@ -63,7 +63,12 @@ def test_a_connected_socket_answers_its_peer(peer, to):
 
 @pytest.mark.parametrize(
     ("peer", "to"),
-    [(HERE, THERE), (HERE, ("127.0.0.2", 7)), ("/here", "/there")],
+    [
+        (HERE, THERE),
+        (HERE, ("127.0.0.2", 7)),
+        ("/here", "/there"),
+        (("fe80::1", 7, 0, 3), ("fe80::1", 7, 0, 4)),
+    ],
 )
 def test_a_connected_socket_sends_to_nobody_else(peer, to):
     sock = _Bsd(socket.AF_INET, peer)

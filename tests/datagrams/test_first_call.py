@@ -1,14 +1,15 @@
 """The first call of a batch, and who goes on with its answer."""
 
 import errno
-from contextlib import nullcontext
+import socket
+from contextlib import nullcontext, suppress
 
 import pytest
 import trio
 from helpers import address_of, receive_all
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from triobatch import Datagrams
+from triobatch import Datagrams, DatagramSocket
 from triobatch._core import calls
 from triobatch._core.probes import gso_segments
 from triobatch._datagrams.errors import DatagramError, DatagramErrorGroup
@@ -297,3 +298,85 @@ async def test_memory_that_was_refused_is_given_to_one_after_the_other(
     assert bytes(other.data) == PAYLOADS[1] * 2
     one.give_back()
     other.give_back()
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets")
+@pytest.mark.parametrize("size", [65527, 65528, 65535])
+@pytest.mark.parametrize("taken", [1, 2, 3])
+@pytest.mark.parametrize("way", ["many", "many_nowait", "pairs"])
+async def test_large_ones_of_which_some_went_go_once(
+    tmp_path, way, taken, size
+):
+    # A Unix socket takes datagrams that are too large for a segment.
+    path = str(tmp_path / "receiver")
+    payloads = [bytes([number]) * size for number in range(4)]
+    with (
+        trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver,
+    ):
+        receiver.bind(path)
+        receiver.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+        sender = DatagramSocket(sock)
+        with scripted_calls(sender, sending=[taken]):
+            if way == "many":
+                count = await sender.send_many(payloads, path)
+            elif way == "many_nowait":
+                count = sender.send_many_nowait(payloads, path)
+            else:
+                pairs = [(payload, path) for payload in payloads]
+                count = await sender.send_batch(pairs)
+        found = []
+        with suppress(BlockingIOError):
+            while True:
+                found.append(receiver.recv(2**17))
+    assert [one[0] for one in found] == [0, 1, 2, 3][: len(found)]
+    assert count == len(found) == 4
+    assert sender.statistics().datagrams_sent == 4
+
+
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.EBADF])
+async def test_what_was_refused_stays_in_order_when_sending_ends(
+    make_socket, number
+):
+    sender, receiver = await make_socket(), await make_socket()
+    # Grouped by destination before they go; nothing can be sent to port 0.
+    hosts = ["127.0.0.1", "127.0.0.2"] * 2
+    items = [(b"%d" % i, (host, 0)) for i, host in enumerate(hosts)]
+    queue = Datagrams([*items, (b"x", receiver.local_address)])
+    script = [None] * 4 + [error(number)] * 9
+    with (
+        scripted_calls(sender, sending=script),
+        trio.move_on_after(0.006),
+        suppress(trio.ClosedResourceError),
+    ):
+        await sender.send_batch(queue)
+    refused = sender.statistics().refused
+    assert refused > 1
+    front = list(queue)[:refused]
+    assert front == sorted(front)
+
+
+class Ambiguous(int):
+    __hash__ = int.__hash__
+
+    def __eq__(self, other):
+        raise ValueError("ambiguous")
+
+
+async def test_an_address_that_cannot_be_compared_is_named(make_socket):
+    sender = await make_socket()
+    ports = [9, Ambiguous(9)]
+    queue = Datagrams((b"x", ("127.0.0.1", port)) for port in ports)
+    with pytest.raises(ValueError, match="datagram 1: "):
+        await sender.send_batch(queue)
+    assert len(queue) == 2
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets")
+async def test_what_only_equals_a_path_is_none():
+    with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        queue = Datagrams([(b"x", b"/a"), (b"y", bytearray(b"/a"))])
+        with pytest.raises(TypeError, match="datagram 1: "):
+            await DatagramSocket(sock).send_batch(queue)
+    assert len(queue) == 2

@@ -50,6 +50,8 @@ def _is_peer(sock: socket.socket, address: object) -> bool:
     """Whether a connected socket's peer has that address."""
     peer = sock.getpeername()
     if isinstance(address, tuple):
-        # Of an IPv6 address the flow and the scope may be left out.
-        return bool(peer[:2] == address[:2])
+        # Of an IPv6 address the flow and the scope may be left out; a host of
+        # another scope is another.
+        scopes = {*peer[3:], *address[3:]} - {0}
+        return bool(peer[:2] == address[:2]) and len(scopes) < 2
     return address is not None and bool(peer == address)

@@ -281,15 +281,16 @@ class Batching:
         if not payloads or self.outlet.plain:
             return None, b""
         to, count = addresses[0], len(payloads)
-        if (
-            addresses[-1] != to
-            or addresses.count(to) < count
-            or len(payloads[0]) * count > COPY_SIZE
-        ):
+        if len(payloads[0]) * count > COPY_SIZE:
             return None, b""
         try:
+            if addresses[-1] != to or addresses.count(to) < count:
+                return None, b""
+            if type(to) is bytes and {*map(type, addresses)} != {bytes}:
+                # A bytearray equals it, and is no address.
+                return None, b""
             return self.pack(payloads, to)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, BytesWarning):
             # Which say it with the datagram's index, the other way.
             return None, b""
 

@@ -58,9 +58,6 @@ class EqualDispatch(UncutDispatch):
         self._data = data
         self._segment_size = segment_size
         self._give_back = give_back
-        if segment_size > MAX_SIZE_V6:
-            # No datagram, so no segment; but an error for each of them.
-            self._take_apart()
 
     def close(self) -> tuple[list[DatagramError], int]:
         """See ``AnyDispatch``."""
@@ -72,6 +69,10 @@ class EqualDispatch(UncutDispatch):
 
     def step(self, fd: int) -> Outcome:
         """See ``AnyDispatch``."""
+        if self._rest is None and self._segment_size > MAX_SIZE_V6:
+            # No datagram of the internet, so no segment; but an error for
+            # each of them. Not before: a first call may have taken some.
+            self._take_apart()
         if self._rest is not None:
             return self._rest.step(fd)
         data, start = self._data, self._sent_bytes
@@ -103,9 +104,7 @@ class EqualDispatch(UncutDispatch):
             return Outcome.FULL
         segment_size = self._segment_size
         first = min(run_size, len(self._data) - self._sent_bytes)
-        # Segments that no datagram has were taken apart at the start.
-        rest = self._take_apart() if self._rest is None else self._rest
-        return rest.judge(
+        return self._take_apart().judge(
             number,
             self.peer,
             -(-first // segment_size),

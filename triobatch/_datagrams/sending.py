@@ -165,9 +165,13 @@ class SendHalf(Driving):
                     return count
                 dispatch, outcome = rest
             await self._go_on(dispatch, outcome)
-        except (OSError, trio.ClosedResourceError):
-            # As in ``_drive``.
-            await trio.lowlevel.cancel_shielded_checkpoint()
+        except BaseException as error:
+            if dispatch is not None:
+                # As in ``drive``: what was refused is put in order.
+                dispatch.close()
+            if isinstance(error, OSError | trio.ClosedResourceError):
+                # As in ``_drive``.
+                await trio.lowlevel.cancel_shielded_checkpoint()
             raise
         finally:
             guard.let_go(queue)
@@ -210,6 +214,11 @@ class SendHalf(Driving):
                     return count
                 dispatch, outcome = rest
             self._go_on_nowait(dispatch, outcome)
+        except BaseException:
+            if dispatch is not None:
+                # As in ``send_queue``.
+                dispatch.close()
+            raise
         finally:
             guard.let_go(queue)
         return result_of(dispatch)
