@@ -104,3 +104,9 @@ def test_what_goes_past_the_refused_answers_its_peer(core, connected):
             bytes(int(number == errno.EISCONN) for number in range(256)),
         )
     assert tried.errors == bytes([0, errno.EISCONN, 0])
+
+
+def test_without_an_address_it_goes_to_the_peer(core, connected):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        connected()
+        core.send_datagram(own.fileno(), b"x", b"")

@@ -240,7 +240,15 @@ def test_any_iterable_will_do():
         os.close(writer)
 
 
-@pytest.mark.parametrize("call", [lowlevel.writev, lowlevel.readv])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lowlevel.writev,
+        lowlevel.readv,
+        lambda fd, buffers: lowlevel.pwritev(fd, buffers, 0),
+        lambda fd, buffers: lowlevel.preadv(fd, buffers, 0),
+    ],
+)
 def test_what_has_no_bytes_to_give_is_a_buffer_error(fd, call):
     released = memoryview(bytearray(1))
     released.release()

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triobatch._core import datagram_lists, receive_memory
-from triobatch._core.arena import MSG_TRUNC
+from triobatch._core.arena import MSG_TRUNC, Arena
 from triobatch._core.choice import CORE
-from triobatch._core.receive_memory import Spares
+from triobatch._core.receive_memory import MAX_WARM, Spares
 from triobatch._datagrams.errors import TruncatedDatagramError
 from triobatch._datagrams.message_inbox import MessageInbox, MetadataCache
 from triobatch._datagrams.run import release
@@ -375,3 +375,21 @@ def test_memory_that_an_exception_left_here_is_not_also_given_back():
 def test_runs_are_reckoned_to_be_one_datagram_at_first():
     inbox = filled()
     assert (inbox.run_size, inbox.run_count) == (1200, 1)
+
+
+def test_where_enough_memory_is_warm_the_pages_of_more_are_given_back(
+    monkeypatch,
+):
+    given = []
+
+    def give_pages_back(arena):
+        given.append(arena)
+
+    monkeypatch.setattr(Arena, "give_pages_back", give_pages_back)
+    for warm in (MAX_WARM - 1, MAX_WARM):
+        inbox = filled((b"a", 0, A, 0))
+        memory = inbox.memory
+        inbox.spares.extend(inbox.spares.make() for _ in range(warm))
+        inbox.take(1)
+        assert (inbox.memory, inbox.spares[-1]) == (None, memory)
+    assert given == [memory.arena]

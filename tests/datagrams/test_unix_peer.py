@@ -123,3 +123,12 @@ async def test_a_full_unix_peer_may_turn_away(
     await full.socket.connect(address_of(await make_socket("unix")))
     await trio.sleep(2)
     assert outcome == [errno.EPERM]
+
+
+async def test_where_the_system_does_not_tell_there_is_no_room(
+    make_socket, monkeypatch
+):
+    sender = await make_socket("unix")
+    assert _unix_peer.has_room(sender.socket)
+    monkeypatch.setattr(_unix_peer, "TELLS_OWN_ROOM", False)
+    assert not _unix_peer.has_room(sender.socket)

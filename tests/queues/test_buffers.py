@@ -599,3 +599,17 @@ def test_a_copy_of_a_subclass_needs_nothing_of_its_constructor():
     twin = Named(b"one").copy()
     assert type(twin) is Named
     assert bytes(twin) == b"of one"
+
+
+@exports_lock
+@pytest.mark.parametrize(
+    "read", [bytes, Buffers.read, lambda q: q.read(q.nbytes)]
+)
+def test_more_than_a_size_can_say_is_a_memory_error(read):
+    # Nothing looks at what is there.
+    huge = (ctypes.c_char * (sys.maxsize // 2 + 1)).from_address(1)
+    buffers = Buffers([huge] * 2)
+    with pytest.raises(MemoryError, match="more than memory holds"):
+        read(buffers)
+    assert buffers.nbytes == sys.maxsize + 1
+    buffers.clear()

@@ -363,3 +363,89 @@ async def test_the_end_is_said_whatever_the_grace_time(pair, grace):
         await shared.sender.flush()
         await shared.aclose()
     assert await receive_to_end(right) == b"message[end]"
+
+
+async def shared_tls(make_streams, tls):
+    client, server = tls
+    near, far = await make_streams()
+    left = trio.SSLStream(near, server, server_side=True)
+    right = trio.SSLStream(far, client, server_hostname="localhost")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(right.do_handshake)
+        await left.do_handshake()
+    return left, right
+
+
+@pytest.mark.parametrize("closers", [2, 3])
+async def test_several_may_close_a_tls_stream(make_streams, tls, closers):
+    for _ in range(10):  # the order of the tasks is Trio's
+        left, right = await shared_tls(make_streams, tls)
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def close(left=left):
+                async with open_shared_stream(left) as shared:
+                    await shared.send_all(b"message")
+                    async with trio.open_nursery() as inner:
+                        for _ in range(closers):
+                            inner.start_soon(shared.aclose)
+
+            # BrokenResourceError where TLS has not said its end.
+            assert await receive_to_end(right) == b"message"
+        await right.aclose()
+
+
+async def test_who_is_cancelled_closes_what_another_closes_slowly(
+    make_streams, tls
+):
+    near, _ = await make_streams()
+    left = trio.SSLStream(near, tls[1], server_side=True)
+    with trio.fail_after(5):
+        async with (
+            open_shared_stream(left, grace=60) as shared,
+            trio.open_nursery() as nursery,
+        ):
+            # Waits for a handshake that does not come.
+            nursery.start_soon(shared.aclose)
+            await wait_all_tasks_blocked()
+            with trio.move_on_after(0.01):
+                await shared.aclose()
+            assert near.socket.fileno() == -1
+
+
+class Counting(triobatch.SharedStream):
+    def __init__(self, shared):
+        super().__init__(shared.stream, shared.sender, 1)
+        self.counted = 0
+
+    async def send_all(self, data):
+        self.counted += len(data)
+        await super().send_all(data)
+
+
+@pytest.mark.parametrize("below", [False, True])
+async def test_chunks_are_one_message_of_a_subclass_too(pair, below, tmp_path):
+    left, right = pair
+    (tmp_path / "file").write_bytes(b"f" * 300_000)
+    async with open_shared_stream(left, max_buffered=1) as shared:
+        counting = Counting(shared)
+        stream = triobatch.BufferedReceiveStream(counting)
+        stream = stream if below else counting
+
+        async def send():
+            chunks = Buffers([b"b" * 100_000] * 3)
+            await triobatch.send_buffers(stream, chunks)
+            with (tmp_path / "file").open("rb") as file:
+                await triobatch.send_file(stream, file)
+
+        async def disturb():
+            for _ in range(30):
+                await shared.send_all(b"-")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            nursery.start_soon(disturb)
+            received = await receive_exactly(right, 600_030)
+    assert counting.counted == 600_000
+    assert b"b" * 300_000 in received
+    assert b"f" * 300_000 in received

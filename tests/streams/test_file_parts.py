@@ -46,7 +46,7 @@ def file(path):
 def test_what_was_sent_is_dropped_from_the_front(file, size, left):
     header, trailer = Buffers([b"he", b"ad"]), Buffers([b"end"])
     with Parts(FileSlice(file, 5, 10), 0, None, header, trailer) as parts:
-        parts.drop(size)
+        parts.drop(size, parts.header.nbytes, 10)
     assert (header.nbytes, parts.file.nbytes, trailer.nbytes) == left
     assert parts.file.offset == 15 - left[1]
 

@@ -16,6 +16,7 @@ import triobatch
 from triobatch import BatchSocketStream, Buffers
 from triobatch._core import calls
 from triobatch._streams import group_readiness, receiving
+from triobatch._streams.group_members import Members
 
 
 async def drained(peer, size):
@@ -569,3 +570,14 @@ async def test_what_is_ready_is_waited_for_with_a_checkpoint(group, connect):
         await readers.wait()
     [(_, data)] = await group.receive_batch()
     assert data == b"x"
+
+
+async def test_a_set_that_was_closed_ends_the_sending(group):
+    class Closed:
+        async def wait(self):
+            await trio.lowlevel.checkpoint()
+            raise trio.ClosedResourceError
+
+    members = Members(group._members.readers, Closed())
+    with trio.fail_after(5):
+        await members.send_queued()

@@ -617,3 +617,34 @@ async def test_a_connection_that_breaks_beside_the_file_says_so(
     ):
         await left.send_file(file, **{part: chunks})
     assert bytes(chunks) == b"abc"
+
+
+class Meddled(trio.abc.SendStream):
+    """Calls something once while it sends."""
+
+    def __init__(self, meddle):
+        self.meddle = meddle
+        self.sent = bytearray()
+
+    async def send_all(self, data):
+        await trio.lowlevel.checkpoint()
+        self.sent += data
+        self.meddle()
+
+    async def wait_send_all_might_not_block(self):
+        raise NotImplementedError
+
+    async def aclose(self):
+        raise NotImplementedError
+
+
+async def test_what_a_header_gets_meanwhile_stays_in_it(file):
+    header, part = Buffers([b"header"]), FileSlice(file)
+    stream = Meddled(lambda: header.append(b"more"))
+    sent = await triobatch.send_file(
+        stream, part, header=header, trailer=[b"trailer"]
+    )
+    assert stream.sent == b"header" + CONTENT + b"trailer"
+    assert sent == len(stream.sent)
+    assert part.nbytes == 0
+    assert set(header) == {b"more"}

@@ -131,7 +131,7 @@ __all__ = [
 # one of that which came. To look for the socket's own is 3 getsockopt(2). PyPy
 # decodes one of the family that it is told.
 _ANY_IP = socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET
-if sys.implementation.name == "pypy":
+if sys.implementation.name == "pypy":  # pragma: no cover (of PyPy)
     _ANY_IP = -1  # type: ignore[assignment]
 
 # Linux alone has the queue.

@@ -107,9 +107,7 @@ class Messages(NamedTuple):
     controls: list[Control] | None = None
 
     def front(self, count: int) -> Messages:
-        """Return the first ``count`` of them, or all that there are."""
-        if len(self.sizes) <= count:
-            return self
+        """Return the first ``count`` of them."""
         return Messages(
             self.sizes[:count],
             self.segment_sizes[:count],

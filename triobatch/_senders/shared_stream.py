@@ -10,6 +10,7 @@ through which all others send.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from typing import Any, cast
 
 import trio
@@ -53,6 +54,8 @@ class SharedStream(HandsOn, trio.abc.HalfCloseableStream):
         self.stream: trio.abc.Stream = stream
         self.sender = sender
         self._grace = grace
+        # Whether somebody closes the stream below, and whether that is done.
+        self._closing = False
         self._closed = trio.Event()
 
     @described
@@ -178,10 +181,25 @@ class SharedStream(HandsOn, trio.abc.HalfCloseableStream):
                     # TLS says its end to a peer that may take nothing more.
                     ends = trio.current_time() + _LEAST_CLOSING
                     with trio.CancelScope(deadline=max(ends, grace.deadline)):
-                        await self.stream.aclose()
+                        await self._close_stream()
                 finally:
                     # Not before: who waits for it may close by force.
                     self._closed.set()
+
+    async def _close_stream(self) -> None:
+        if self._closing and not self._closed.is_set():
+            # TLS says its end once: a second one at it would close the
+            # connection before the first has sent that.
+            try:
+                await self._closed.wait()
+            except trio.Cancelled:
+                await trio.aclose_forcefully(self.stream)
+                raise
+            return
+        self._closing = True
+        # It is what a second one closes by force.
+        with suppress(trio.ClosedResourceError):
+            await self.stream.aclose()
 
     async def wait_closed(self) -> None:
         """Wait until somebody has closed it."""

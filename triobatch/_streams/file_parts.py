@@ -69,14 +69,20 @@ class Parts:
         for own in self._own:
             own.clear()
 
-    def drop(self, size: int) -> None:
-        """Drop the first bytes, which were sent."""
-        from_header = min(size, self.header.nbytes)
+    def drop(self, size: int, header: int, file: int) -> None:
+        """Drop the first bytes of a piece, which were sent.
+
+        Args:
+          size: How many.
+          header: The bytes of the piece that are the header's. That may have
+            got more meanwhile, which is not sent.
+          file: Those that are the file's.
+        """
+        from_header = min(size, header)
         drop(self.header, from_header)
-        size -= from_header
-        from_file = min(size, self.file.nbytes)
+        from_file = min(size - from_header, file)
         advance(self.file, from_file)
-        drop(self.trailer, size - from_file)
+        drop(self.trailer, size - from_header - from_file)
 
 
 def shorter(file: FileSlice) -> EOFError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Protocol, cast
 
@@ -11,7 +12,7 @@ from trio.lowlevel import enable_ki_protection
 from triobatch._queues.buffers import Buffers, drop, first_piece
 from triobatch._queues.views import check_chunks
 from triobatch._resource import Claim
-from triobatch._streams.outermost import defines_first
+from triobatch._streams.outermost import defines_first, takes_messages
 from triobatch._wire.hints import Buffer
 
 # How many bytes are offered to ``send_all`` at a time. Four full TLS records
@@ -82,6 +83,8 @@ async def send_buffers(
 @enable_ki_protection
 async def _send_pieces(stream: trio.abc.SendStream, buffers: Buffers) -> int:
     sent = 0
+    # Where others may send in between, a piece is all of it.
+    piece_size = sys.maxsize if takes_messages(stream) else PIECE_SIZE
     with Claim(buffers):
         if not buffers:
             # It knows whether it is closed, and it is a checkpoint.
@@ -89,7 +92,7 @@ async def _send_pieces(stream: trio.abc.SendStream, buffers: Buffers) -> int:
         while buffers:
             # Released even when a traceback keeps it alive, so that the chunk
             # can be let go of.
-            with memoryview(first_piece(buffers, PIECE_SIZE)) as piece:
+            with memoryview(first_piece(buffers, piece_size)) as piece:
                 size = len(piece)
                 await stream.send_all(piece)
             drop(buffers, size)

@@ -339,7 +339,9 @@ async def _send_pieces(
     while not last:
         size = min(file.nbytes, piece_size)
         last = size == file.nbytes
-        chunks = [bytes(parts.header), await read(file, size)]
+        # What is added to the header later has no place behind the file.
+        header = b"" if sent else bytes(parts.header)
+        chunks = [header, await read(file, size)]
         if last:
             chunks.append(bytes(parts.trailer))
         piece = Buffers(chunks)
@@ -350,7 +352,7 @@ async def _send_pieces(
             piece.clear()
         finally:
             # It is consumed as the stream takes it.
-            parts.drop(offered - piece.nbytes)
+            parts.drop(offered - piece.nbytes, len(header), size)
             piece.clear()
         sent += offered
     return sent

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, TypeVar, Union
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self, TypeVarTuple, Unpack
 else:
-    if sys.version_info >= (3, 12):
+    if sys.version_info >= (3, 12):  # pragma: no cover (newer ones)
         from collections.abc import Buffer
     else:
         # What has the buffer protocol has no other name there.
         Buffer = bytes | bytearray | memoryview
     if sys.version_info >= (3, 11):
         from typing import Self, TypeVarTuple, Unpack
-    else:
+    else:  # pragma: no cover (3.10)
         Self = TypeVar("Self")
         TypeVarTuple = TypeVar
         # Of one alone, that one.
