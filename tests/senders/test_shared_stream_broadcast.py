@@ -238,3 +238,38 @@ async def test_nothing_is_queued_where_another_cannot_be_sent_to(
         assert shared.sender.statistics().buffered_size == 0
     monkeypatch.undo()
     await other.aclose()
+
+
+class Meddling(trio.abc.SendStream):
+    """Sends on another stream when a message is queued on it."""
+
+    def __init__(self, other):
+        self._other = other
+
+    def queue_nowait(self, data):
+        self._other.send_buffers_nowait([b"meddled"])
+
+    async def send_all(self, data):
+        raise NotImplementedError
+
+    async def wait_send_all_might_not_block(self):
+        raise NotImplementedError
+
+    async def aclose(self):
+        raise NotImplementedError
+
+
+async def test_what_queues_cannot_send_into_the_middle_of_a_message(pair):
+    left, right = pair
+    async with trio.open_nursery() as nursery:
+        received = []
+
+        @nursery.start_soon
+        async def receive():
+            received.append(await receive_exactly(right, len(LARGE)))
+
+        result = await triobatch.broadcast([left, Meddling(left)], LARGE)
+    assert received == [LARGE]
+    [sent, meddled] = result
+    assert sent.status == "sent"
+    assert isinstance(meddled.error, trio.BusyResourceError)

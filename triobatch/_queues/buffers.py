@@ -247,9 +247,11 @@ class Buffers:
 
     def copy(self) -> Self:
         """Return a queue of the same chunks, with a position of its own."""
-        # Not by its constructor: a subclass's may ask for more.
+        # As copy.copy(): a subclass's constructor may ask for more.
         twin = type(self).__new__(type(self))
         Buffers.__init__(twin)
+        if hasattr(self, "__dict__"):
+            twin.__dict__.update(self.__dict__)
         left = self._chunks[self._index :]
         if self._views:
             left = [

@@ -181,7 +181,11 @@ class Datagrams:
 
     def copy(self) -> Self:
         """Return a queue of the same payloads with its own position."""
-        other = type(self)()
+        # As copy.copy(): a subclass's constructor may ask for more.
+        other = type(self).__new__(type(self))
+        Datagrams.__init__(other)
+        if hasattr(self, "__dict__"):
+            other.__dict__.update(self.__dict__)
         other._payloads = self._payloads.copy()
         other._addresses = self._addresses.copy()
         return other

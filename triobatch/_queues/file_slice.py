@@ -100,7 +100,12 @@ class FileSlice:
         return f"{self.nbytes} bytes from {self.offset} left"
 
     def __copy__(self) -> Self:
-        return type(self)(self.file, self.offset, self.nbytes)
+        # As copy.copy(): a subclass's constructor may ask for more.
+        twin = type(self).__new__(type(self))
+        FileSlice.__init__(twin, self.file, self.offset, self.nbytes)
+        if hasattr(self, "__dict__"):
+            twin.__dict__.update(self.__dict__)
+        return twin
 
     # What the package does with a part that is being sent, as the function at
     # the end of this module. A claim on it is not looked at.

@@ -285,8 +285,15 @@ def _try_each(
         elif sent != size:
             left.append(index)
         result._sent[index] = sent
-    for index, shared in queueing:
-        _queue(result, index, shared, payload)
+    if queueing:
+        with ExitStack() as held:
+            # What a queue_nowait of somebody's own sends must not get into
+            # the middle of the message.
+            for stream in map(targets.__getitem__, left):
+                if is_plain(stream):
+                    held.enter_context(stream._send_guard)
+            for index, shared in queueing:
+                _queue(result, index, shared, payload)
     for index, why in failed:
         _fail(result, index, below, payload, why)
     return left
