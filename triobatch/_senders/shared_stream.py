@@ -195,11 +195,11 @@ class SharedStream(HandsOn, trio.abc.HalfCloseableStream):
             except trio.Cancelled:
                 await trio.aclose_forcefully(self.stream)
                 raise
-            return
-        self._closing = True
-        # It is what a second one closes by force.
-        with suppress(trio.ClosedResourceError):
-            await self.stream.aclose()
+        else:
+            self._closing = True
+            # It is what a second one closes by force.
+            with suppress(trio.ClosedResourceError):
+                await self.stream.aclose()
 
     async def wait_closed(self) -> None:
         """Wait until somebody has closed it."""
