@@ -192,9 +192,10 @@ class SharedStream(HandsOn, trio.abc.HalfCloseableStream):
             # connection before the first has sent that.
             try:
                 await self._closed.wait()
-            except trio.Cancelled:
-                await trio.aclose_forcefully(self.stream)
-                raise
+            finally:
+                if not self._closed.is_set():
+                    # Cancelled: it is closed at once.
+                    await trio.aclose_forcefully(self.stream)
         else:
             self._closing = True
             # It is what a second one closes by force.
