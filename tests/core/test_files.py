@@ -22,6 +22,17 @@ IOV_MAX = triobatch.capabilities().iov_max
 COUNTS = [0, 1, 2, IOV_MAX - 1, IOV_MAX, IOV_MAX + 1, 2 * IOV_MAX]
 
 
+each_call = pytest.mark.parametrize(
+    "call",
+    [
+        lowlevel.writev,
+        lowlevel.readv,
+        lambda fd, buffers: lowlevel.pwritev(fd, buffers, 0),
+        lambda fd, buffers: lowlevel.preadv(fd, buffers, 0),
+    ],
+)
+
+
 @pytest.fixture(params=["vectored", "in one piece"], autouse=True)
 def system(request, monkeypatch):
     """The calls that there are, and what stands for them elsewhere."""
@@ -240,15 +251,7 @@ def test_any_iterable_will_do():
         os.close(writer)
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lowlevel.writev,
-        lowlevel.readv,
-        lambda fd, buffers: lowlevel.pwritev(fd, buffers, 0),
-        lambda fd, buffers: lowlevel.preadv(fd, buffers, 0),
-    ],
-)
+@each_call
 def test_what_has_no_bytes_to_give_is_a_buffer_error(fd, call):
     released = memoryview(bytearray(1))
     released.release()
@@ -256,15 +259,7 @@ def test_what_has_no_bytes_to_give_is_a_buffer_error(fd, call):
         call(fd, [released])
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lowlevel.writev,
-        lowlevel.readv,
-        lambda fd, buffers: lowlevel.pwritev(fd, buffers, 0),
-        lambda fd, buffers: lowlevel.preadv(fd, buffers, 0),
-    ],
-)
+@each_call
 def test_what_is_not_contiguous_is_a_buffer_error(fd, call):
     os.pwrite(fd, b"content", 0)
     octets = bytearray(4)

@@ -263,11 +263,18 @@ async def test_a_datagram_socket_is_no_stream(udp_pair):
             raise AssertionError
 
 
-async def test_it_shares_a_tls_stream(make_streams, tls):
+async def tls_ends(make_streams, tls):
+    """Return the two ends of a connection that have not shaken hands."""
     client, server = tls
     near, far = await make_streams()
-    left = trio.SSLStream(near, server, server_side=True)
-    right = trio.SSLStream(far, client, server_hostname="localhost")
+    return (
+        trio.SSLStream(near, server, server_side=True),
+        trio.SSLStream(far, client, server_hostname="localhost"),
+    )
+
+
+async def test_it_shares_a_tls_stream(make_streams, tls):
+    left, right = await tls_ends(make_streams, tls)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(right.do_handshake)
         async with open_shared_stream(left) as shared:
@@ -276,7 +283,7 @@ async def test_it_shares_a_tls_stream(make_streams, tls):
             received = await receive_exactly(right, 300)
             await right.send_all(b"back")
             assert await shared.receive_some() == b"back"
-    assert isinstance(near, BatchSocketStream)
+    assert isinstance(left.transport_stream, BatchSocketStream)
     assert sorted(received.split(b";")[:-1]) == [
         b"%02d" % number for number in range(100)
     ]
@@ -365,11 +372,8 @@ async def test_the_end_is_said_whatever_the_grace_time(pair, grace):
     assert await receive_to_end(right) == b"message[end]"
 
 
-async def shared_tls(make_streams, tls):
-    client, server = tls
-    near, far = await make_streams()
-    left = trio.SSLStream(near, server, server_side=True)
-    right = trio.SSLStream(far, client, server_hostname="localhost")
+async def shaken_tls(make_streams, tls):
+    left, right = await tls_ends(make_streams, tls)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(right.do_handshake)
         await left.do_handshake()
@@ -379,7 +383,7 @@ async def shared_tls(make_streams, tls):
 @pytest.mark.parametrize("closers", [2, 3])
 async def test_several_may_close_a_tls_stream(make_streams, tls, closers):
     for _ in range(10):  # the order of the tasks is Trio's
-        left, right = await shared_tls(make_streams, tls)
+        left, right = await shaken_tls(make_streams, tls)
         async with trio.open_nursery() as nursery:
 
             @nursery.start_soon

@@ -8,6 +8,7 @@ import socket
 
 import pytest
 import trio
+from helpers import receive_exactly, receive_to_end
 from trio.testing import wait_all_tasks_blocked
 
 from triobatch import (
@@ -33,24 +34,11 @@ async def ends(make_streams):
     return first, second, a, b
 
 
-async def receive(stream, size):
-    received = bytearray()
-    while len(received) < size:
-        data = await stream.receive_some(size - len(received))
-        assert data
-        received += data
-    return bytes(received)
-
-
-async def receive_all(stream):
-    return b"".join([data async for data in stream])
-
-
 async def bring_much(first, second):
     """Send, and receive, what is enough to be left to the kernel."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(first.send_all, MUCH)
-        assert await receive(second, len(MUCH)) == MUCH
+        assert await receive_exactly(second, len(MUCH)) == MUCH
     await wait_all_tasks_blocked()
 
 
@@ -82,7 +70,7 @@ async def test_a_reader_with_ways_of_its_own_is_not_gone_round(ends, which):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(relay, a, b)
         nursery.start_soon(first.send_all, MUCH[:size])
-        received = await receive(second, size)
+        received = await receive_exactly(second, size)
         assert received == bytes(byte ^ 1 for byte in MUCH[:size])
         for end in (first, second):
             await end.send_eof()
@@ -113,7 +101,7 @@ async def test_a_stream_that_is_relayed_cannot_join_a_group(ends, size):
     async with open_stream_group() as group, trio.open_nursery() as nursery:
         nursery.start_soon(relay, a, b)
         nursery.start_soon(first.send_all, MUCH[:size])
-        await receive(second, size)
+        await receive_exactly(second, size)
         await wait_all_tasks_blocked()
         with pytest.raises(trio.BusyResourceError, match="receiving"):
             group.add(a)
@@ -144,7 +132,7 @@ async def test_urgent_bytes_do_not_stop_it(ends, behind, size, at_once):
         nursery.start_soon(relay, a, b)
         nursery.start_soon(send)
         with trio.fail_after(10):
-            assert await receive_all(second) == expected
+            assert await receive_to_end(second) == expected
         await second.send_eof()
     assert a.statistics().bytes_received == len(expected)
     assert b.statistics().bytes_sent == len(expected)
@@ -166,7 +154,7 @@ async def test_does_not_spin_where_the_kernel_takes_nothing(ends, monkeypatch):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(relay, a, b)
         nursery.start_soon(first.send_all, MUCH)
-        nursery.start_soon(receive_all, second)
+        nursery.start_soon(receive_to_end, second)
         await trio.sleep(0.3)
         nursery.cancel_scope.cancel()
     assert 1 < tries < 100

@@ -12,7 +12,7 @@ import textwrap
 
 import pytest
 import trio
-from helpers import exports_lock, loopback_is_through
+from helpers import exports_lock, loopback_is_through, receive_exactly
 from trio.testing import (
     assert_checkpoints,
     memory_stream_pair,
@@ -39,15 +39,6 @@ def file(path):
         yield file
 
 
-async def receive(stream, size):
-    received = bytearray()
-    while len(received) < size:
-        data = await stream.receive_some(size - len(received))
-        assert data
-        received += data
-    return bytes(received)
-
-
 class Receiving:
     """Receives so much beside something else."""
 
@@ -56,7 +47,7 @@ class Receiving:
         self.data = b""
 
     async def __call__(self):
-        self.data = await receive(self.stream, self.size)
+        self.data = await receive_exactly(self.stream, self.size)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**16, 2**20 - 1, 2**20 + 1, None])
@@ -116,7 +107,7 @@ async def test_an_asynchronous_file_is_a_file(pair, path):
     left, right = pair
     async with await trio.open_file(path, "rb") as file:
         assert await left.send_file(file, 10, 5) == 5
-    assert await receive(right, 5) == CONTENT[10:15]
+    assert await receive_exactly(right, 5) == CONTENT[10:15]
 
 
 @pytest.mark.parametrize("mode", ["rb", "r+b"])
@@ -127,7 +118,7 @@ async def test_every_way_to_open_a_file(pair, path, mode, buffering):
         file.seek(7)
         await left.send_file(file, 3, 5)
         assert file.tell() == 7
-    assert await receive(right, 5) == CONTENT[3:8]
+    assert await receive_exactly(right, 5) == CONTENT[3:8]
 
 
 async def test_a_slice_is_consumed(pair, file):
@@ -138,7 +129,7 @@ async def test_a_slice_is_consumed(pair, file):
     assert (part.offset, part.nbytes) == (110, 0)
     with assert_checkpoints():
         assert await left.send_file(part) == 0
-    assert await receive(right, 100) == CONTENT[10:110]
+    assert await receive_exactly(right, 100) == CONTENT[10:110]
 
 
 @pytest.mark.parametrize("kind", ["header", "file", "trailer"])
@@ -164,7 +155,7 @@ async def test_cancelled_it_holds_what_was_not_sent(make_streams, file, kind):
             nursery.cancel_scope.cancel()
         rounds += 1
         left_over = header.nbytes + part.nbytes + trailer.nbytes
-        received += await receive(right, before - left_over)
+        received += await receive_exactly(right, before - left_over)
         if not left_over:
             break
     assert received == whole
@@ -485,7 +476,7 @@ async def test_items_of_any_size_are_bytes(pair, file):
     numbers = array.array("I", range(10))
     sent = await left.send_file(file, 0, 3, header=[memoryview(numbers)])
     assert sent == 43
-    assert await receive(right, 43) == numbers.tobytes() + CONTENT[:3]
+    assert await receive_exactly(right, 43) == numbers.tobytes() + CONTENT[:3]
     numbers.append(1)
 
 
@@ -503,13 +494,13 @@ async def test_other_streams_get_pieces(file, size):
     assert not header
     assert not trailer
     assert not sliced.nbytes
-    assert await receive(right, sent) == b"header" + part + b"trailer"
+    assert await receive_exactly(right, sent) == b"header" + part + b"trailer"
 
 
 async def test_a_stream_that_sends_files_is_left_to_it(pair, file):
     left, right = pair
     await triobatch.send_file(left, file, 3, 5, header=[b"a"])
-    assert await receive(right, 6) == b"a" + CONTENT[3:8]
+    assert await receive_exactly(right, 6) == b"a" + CONTENT[3:8]
 
 
 async def test_through_tls(pair, file, tls):
