@@ -613,13 +613,3 @@ def test_more_than_a_size_can_say_is_a_memory_error(read):
         read(buffers)
     assert buffers.nbytes == sys.maxsize + 1
     buffers.clear()
-
-
-def test_a_copy_of_a_subclass_has_what_that_has():
-    class Named(Buffers):
-        def __init__(self, name):
-            super().__init__([b"x"])
-            self.name = name
-
-    twin = Named("n").copy()
-    assert (type(twin), twin.name, list(twin)) == (Named, "n", [b"x"])

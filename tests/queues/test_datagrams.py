@@ -196,13 +196,3 @@ def test_a_twin_is_of_the_same_class(twin_of):
     twin = twin_of(Marked([(b"ab", None)]))
     assert type(twin) is Marked
     assert list(twin) == [(b"ab", None)]
-
-
-def test_a_copy_of_a_subclass_has_what_that_has():
-    class Named(Datagrams):
-        def __init__(self, name):
-            super().__init__([(b"x", A)])
-            self.name = name
-
-    twin = Named("n").copy()
-    assert (type(twin), twin.name, list(twin)) == (Named, "n", [(b"x", A)])

@@ -106,17 +106,6 @@ def test_a_copy_has_a_position_of_its_own(file):
     assert (other.file, other.offset, other.nbytes) == (part.file, 2, 7)
 
 
-def test_a_copy_of_a_subclass_has_what_that_has(file):
-    class Named(FileSlice):
-        def __init__(self, name):
-            super().__init__(file, 2, 7)
-            self.name = name
-
-    twin = copy.copy(Named("n"))
-    assert (type(twin), twin.name) == (Named, "n")
-    assert (twin.offset, twin.nbytes) == (2, 7)
-
-
 def test_nobody_is_sending_a_new_one(file):
     assert FileSlice(file)._claimed is False
 

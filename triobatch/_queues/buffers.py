@@ -26,6 +26,7 @@ from typing import ClassVar, Protocol, TypeAlias
 
 from triobatch._core.chunks import front, locate, measure
 from triobatch._core.counts import MORE_THAN_OFFERED, os_error
+from triobatch._queues.twins import bare_twin
 from triobatch._queues.views import (
     Chunk,
     check_chunks,
@@ -247,11 +248,8 @@ class Buffers:
 
     def copy(self) -> Self:
         """Return a queue of the same chunks, with a position of its own."""
-        # As copy.copy(): a subclass's constructor may ask for more.
-        twin = type(self).__new__(type(self))
+        twin = bare_twin(self)
         Buffers.__init__(twin)
-        if hasattr(self, "__dict__"):
-            twin.__dict__.update(self.__dict__)
         left = self._chunks[self._index :]
         if self._views:
             left = [

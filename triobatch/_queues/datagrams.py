@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import ClassVar, NamedTuple, TypeAlias
 
+from triobatch._queues.twins import bare_twin
 from triobatch._queues.views import (
     Chunk,
     are_bytes,
@@ -181,11 +182,8 @@ class Datagrams:
 
     def copy(self) -> Self:
         """Return a queue of the same payloads with its own position."""
-        # As copy.copy(): a subclass's constructor may ask for more.
-        other = type(self).__new__(type(self))
+        other = bare_twin(self)
         Datagrams.__init__(other)
-        if hasattr(self, "__dict__"):
-            other.__dict__.update(self.__dict__)
         other._payloads = self._payloads.copy()
         other._addresses = self._addresses.copy()
         return other

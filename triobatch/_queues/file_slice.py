@@ -8,6 +8,7 @@ import stat
 from tempfile import _TemporaryFileWrapper
 from typing import IO, ClassVar, Protocol, TypeAlias
 
+from triobatch._queues.twins import bare_twin
 from triobatch._wire.arguments import as_integer
 from triobatch._wire.described import described
 from triobatch._wire.hints import Self
@@ -100,11 +101,8 @@ class FileSlice:
         return f"{self.nbytes} bytes from {self.offset} left"
 
     def __copy__(self) -> Self:
-        # As copy.copy(): a subclass's constructor may ask for more.
-        twin = type(self).__new__(type(self))
+        twin = bare_twin(self)
         FileSlice.__init__(twin, self.file, self.offset, self.nbytes)
-        if hasattr(self, "__dict__"):
-            twin.__dict__.update(self.__dict__)
         return twin
 
     # What the package does with a part that is being sent, as the function at
